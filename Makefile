@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+# Toolroot. `make help` lists the targets.
+
+VERSION  := 0.1.0
+CC       ?= cc
+SAN      ?=
+COMMA    := ,
+BUILD    ?= build$(if $(SAN),-$(subst $(COMMA),-,$(SAN)))$(if $(findstring clang,$(CC)),-clang)
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+
+# One static archive a folder; arrows only go down (design: layers).
+MODULES  := worker frontend client executor cas rpc base
+PKGS     := openssl libzstd uuid lmdb libmicrohttpd libseccomp inih
+LDLIBS   := -lgrpc -lgpr -lprotobuf-c -lssl -lcrypto -lzstd -luuid -llmdb \
+	    -lmicrohttpd -lseccomp -linih -lpthread
+
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wvla -Wconversion \
+	    -Wstrict-prototypes -Wmissing-prototypes -Werror
+OPT      ?= -O2 -g
+SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer \
+	    -fno-sanitize-recover=undefined)
+CPPFLAGS += -D_GNU_SOURCE -DTOOLROOT_VERSION='"$(VERSION)"' -I. \
+	    -isystem $(BUILD)/protos $(if $(SAN),-DTOOLROOT_SANITIZE)
+CFLAGS   += -std=c17 $(OPT) $(WARNINGS) -fno-strict-aliasing $(SANFLAGS)
+# Generated code is not ours to keep free of warnings.
+PROTO_CFLAGS := -std=gnu17 $(OPT) -w $(SANFLAGS)
+LDFLAGS  += $(SANFLAGS)
+
+PROGRAM  := $(BUILD)/toolroot
+all: $(PROGRAM) $(BUILD)/cargo-toolroot
+
+include protos/protos.mk
+
+SOURCES  := $(sort $(wildcard $(addsuffix /*.c,$(MODULES))))
+HEADERS  := $(sort $(wildcard $(addsuffix /*.h,$(MODULES) protos)))
+OBJECTS  := $(SOURCES:%.c=$(BUILD)/%.o)
+ARCHIVES := $(MODULES:%=$(BUILD)/lib%.a) $(BUILD)/libprotos.a
+
+$(BUILD)/%.o: %.c | $(PROTO_STAMP)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+define archive
+$(BUILD)/lib$(1).a: $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)/*.c))
+	@rm -f $$@
+	$(AR) rcs $$@ $$^
+endef
+$(foreach m,$(MODULES),$(eval $(call archive,$(m))))
+
+$(PROGRAM): $(BUILD)/main.o $(ARCHIVES)
+	$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(ARCHIVES) \
+	    -Wl,--end-group $(LDLIBS)
+
+$(BUILD)/cargo-toolroot: $(PROGRAM)
+	ln -sf toolroot $@
+
+# --- tests -----------------------------------------------------------------
+# tests/unit/<module>/test_*.c links that module and what lies below it.
+BELOW_base     :=
+BELOW_protos   := base
+BELOW_rpc      := protos base
+BELOW_cas      := protos base
+BELOW_executor := cas protos base
+BELOW_client   := rpc cas protos base
+BELOW_frontend := executor rpc cas protos base
+BELOW_worker   := client rpc cas protos base
+UNIT_SOURCES   := $(sort $(wildcard tests/unit/*/test_*.c))
+UNIT_TESTS     := $(UNIT_SOURCES:%.c=$(BUILD)/%)
+# The folder of a unit test names the module that it links.
+unit_module     = $(notdir $(patsubst %/,%,$(dir $(1))))
+unit_libraries  = $(patsubst %,$(BUILD)/lib%.a,$(call unit_module,$(1)) \
+		  $(BELOW_$(call unit_module,$(1))))
+
+.SECONDEXPANSION:
+$(UNIT_TESTS): $(BUILD)/%: $(BUILD)/%.o $$(call unit_libraries,$$*)
+	$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) \
+	    -Wl,--end-group $(LDLIBS) -lcmocka
+
+# Plain programs that the system tests and benches use.
+TOOL_SOURCES := $(sort $(wildcard tests/system/*.c tests/bench/*.c))
+TOOLS        := $(TOOL_SOURCES:%.c=$(BUILD)/%)
+$(TOOLS): $(BUILD)/%: $(BUILD)/%.o $(ARCHIVES)
+	$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(ARCHIVES) \
+	    -Wl,--end-group $(LDLIBS)
+
+export TSAN_OPTIONS = suppressions=$(CURDIR)/tests/tsan.supp
+export ASAN_OPTIONS = detect_leaks=1
+export LSAN_OPTIONS = suppressions=$(CURDIR)/tests/lsan.supp
+export TOOLROOT = $(CURDIR)/$(PROGRAM)
+export TOOLROOT_BUILD = $(CURDIR)/$(BUILD)
+
+UNIT   ?= $(UNIT_TESTS)
+SYSTEM ?= $(sort $(wildcard tests/system/[0-9]*.sh))
+
+test: packages-test unit system
+unit: $(UNIT)
+	@for test in $(UNIT); do echo "# $$test"; $$test || exit 1; done
+system: all $(TOOLS)
+	prove --timer --failures --comments --exec bash $(SYSTEM)
+bench: all $(TOOLS)
+	tests/bench/run
+
+# --- care ------------------------------------------------------------------
+ALL_C = $(SOURCES) $(HEADERS) main.c $(wildcard tests/*/*.c tests/*/*/*.c)
+
+format:
+	clang-format -i $(ALL_C)
+lint: check-headers check-layers check-style
+	clang-tidy --quiet $(SOURCES) main.c -- $(CPPFLAGS) -std=c17
+check-style:
+	clang-format --dry-run -Werror $(ALL_C)
+check-headers: | $(PROTO_STAMP)
+	@for h in $(HEADERS); do \
+	    $(CC) $(CPPFLAGS) $(CFLAGS) -fsyntax-only -x c $$h || exit 1; \
+	done && echo "check-headers: $(words $(HEADERS)) headers stand alone"
+check-layers:
+	@tests/check-layers
+
+# --- running, packages, installing ------------------------------------------
+run: packages all
+	$(PROGRAM) serve --host-root $(ARGS)
+packages:
+	@config/packages build
+packages-test:
+	@config/packages build test
+packages-lint:
+	@config/packages build test lint
+
+install: all
+	install -D -m 0755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/toolroot
+	ln -sf toolroot $(DESTDIR)$(PREFIX)/bin/cargo-toolroot
+	install -D -m 0644 docs/toolroot.1 \
+	    $(DESTDIR)$(PREFIX)/share/man/man1/toolroot.1
+	install -D -m 0644 config/toolroot.conf \
+	    $(DESTDIR)$(PREFIX)/share/doc/toolroot/toolroot.conf
+	install -D -m 0644 config/toolroot.bash-completion \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/toolroot
+
+clean:
+	rm -rf build build-*
+
+help:
+	@echo 'make                 build $(PROGRAM) (CC=clang, OPT=-O3 as wanted)'
+	@echo 'make run             install what is missing, build, serve'
+	@echo 'make test            install what the tests need, run them all'
+	@echo 'make unit|system     one half of the tests (UNIT=..., SYSTEM=...)'
+	@echo 'make SAN=address,undefined test     or SAN=thread'
+	@echo 'make bench           rates beside the bare limit of this machine'
+	@echo 'make lint|format|check-headers|check-layers'
+	@echo 'make install PREFIX=/usr/local DESTDIR='
+
+-include $(OBJECTS:.o=.d) $(BUILD)/main.d $(UNIT_TESTS:=.d) $(TOOLS:=.d)
+.PHONY: all test unit system bench format lint check-style check-headers \
+	check-layers run packages packages-test packages-lint install clean help

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Threads for work that may block: disk, hashing and compression of large
+ * pieces, other servers. A task is embedded in the object it works on; its
+ * function runs once, on some thread of the pool, and may free the task.
+ */
+#ifndef TOOLROOT_BASE_THREAD_POOL_H
+#define TOOLROOT_BASE_THREAD_POOL_H
+
+#include <stddef.h>
+#include <sys/queue.h>
+
+struct thread_pool;
+
+struct task {
+	void (*run)(struct task *task);
+	STAILQ_ENTRY(task) link;
+};
+
+/* threads >= 1. */
+struct thread_pool *thread_pool_new(size_t threads);
+/* Runs what is queued, then joins the threads. NULL is allowed. */
+void thread_pool_free(struct thread_pool *pool);
+/* Any thread, never blocks. The caller bounds how much it submits. */
+void thread_pool_submit(struct thread_pool *pool, struct task *task);
+
+#endif
