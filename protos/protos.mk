@@ -6,7 +6,7 @@
 #   PROTO_FILES  the project's .proto files, seen from the top folder
 #   PROTO_STAMP  what must exist before anything that includes the generated
 #                headers is compiled (order-only): those headers
-#   $(BUILD)/libprotos.a  needs -lprotobuf-c
+#   $(BUILD)/libprotos.a  all of it and protos/*.c; needs -lprotobuf-c
 # Code includes the generated headers with -isystem $(BUILD)/protos.
 
 PROTO_NAMES = \
@@ -70,6 +70,10 @@ $(BUILD)/protos/descriptor_set.o: protos/descriptor_set.h
 $(PROTO_OBJECTS): %.o: %.c $(PROTO_HEADERS)
 	$(CC) $(CPPFLAGS) -I$(BUILD)/protos $(PROTO_CFLAGS) -c -o $@ $<
 
-$(BUILD)/libprotos.a: $(PROTO_OBJECTS)
+# Our own helpers in this folder, compiled like any other code of ours.
+PROTO_HELPERS = $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard protos/*.c)))
+-include $(PROTO_HELPERS:.o=.d)
+
+$(BUILD)/libprotos.a: $(PROTO_OBJECTS) $(PROTO_HELPERS)
 	@rm -f $@
 	$(AR) rcs $@ $^
