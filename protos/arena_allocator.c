@@ -35,8 +35,8 @@ protos_unpack(struct arena *arena, const ProtobufCMessageDescriptor *descriptor,
 {
 	struct arena_state state = {arena, false};
 	ProtobufCAllocator allocator = {allocate, release, &state};
-	void *message = protobuf_c_message_unpack(descriptor, &allocator,
-	    bytes.len, (const uint8_t *)bytes.data);
+	void *message = protobuf_c_message_unpack(
+	    descriptor, &allocator, bytes.len, (const uint8_t *)bytes.data);
 
 	if (message != NULL)
 		return message;
@@ -53,8 +53,8 @@ protos_unpack(struct arena *arena, const ProtobufCMessageDescriptor *descriptor,
 }
 
 void *
-protos_pack(struct arena *arena, const ProtobufCMessage *message,
-    struct str *bytes)
+protos_pack(
+    struct arena *arena, const ProtobufCMessage *message, struct str *bytes)
 {
 	size_t size = protobuf_c_message_get_packed_size(message);
 	uint8_t *data = arena_alloc(arena, size);

@@ -20,7 +20,7 @@ void *protos_unpack(struct arena *arena,
     const ProtobufCMessageDescriptor *descriptor, struct str bytes,
     struct error *err);
 /* Packs into the arena; NULL at the cap. bytes->data is the return value. */
-void *protos_pack(struct arena *arena, const ProtobufCMessage *message,
-    struct str *bytes);
+void *protos_pack(
+    struct arena *arena, const ProtobufCMessage *message, struct str *bytes);
 
 #endif
