@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A gRPC server: listening, completion-queue threads ("pollers"), registered
+ * methods, timers and shutdown. Knows nothing of what its methods do.
+ *
+ * Order: rpc_server_new binds (so port 0 can be read back), rpc_server_start
+ * begins to answer, rpc_server_stop ends it, rpc_server_free.
+ */
+#ifndef TOOLROOT_RPC_SERVER_H
+#define TOOLROOT_RPC_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "base/str.h"
+
+struct error;
+struct rpc_call;
+struct rpc_server;
+struct thread_pool;
+
+enum rpc_shape {
+	RPC_UNARY,
+	RPC_SERVER_STREAM,
+	RPC_CLIENT_STREAM,
+	RPC_BIDIRECTIONAL,
+};
+
+struct rpc_method {
+	const char *path; /* "/package.Service/Method" */
+	enum rpc_shape shape;
+	/* Runs on a poller; see rpc/call.h. */
+	void (*handle)(struct rpc_call *call, void *service);
+	void *service;
+};
+
+struct rpc_server_options {
+	/* "host:port" or "unix:path"; port 0 takes a free one. */
+	const char *listen;
+	/* PEM files; certificate and key NULL: plain text. They are read anew
+	 * before a handshake when they changed. client_ca set: clients must
+	 * show a certificate signed by it. */
+	const char *tls_certificate;
+	const char *tls_key;
+	const char *tls_client_ca;
+	/* Plain text beyond loopback and unix sockets is refused without it. */
+	bool insecure_listen;
+	const struct rpc_method *methods; /* borrowed */
+	size_t method_count;
+	size_t pollers;           /* 0 = cores / 4, at least 1 */
+	size_t max_receive_bytes; /* a larger message: RESOURCE_EXHAUSTED */
+	size_t max_call_memory;   /* cap of a call's arena */
+	uint32_t max_streams;     /* concurrent, per connection */
+	uint64_t memory;          /* gRPC's own buffers: the last resort */
+	struct thread_pool *pool; /* borrowed: work that may block */
+	/* Runs when a call has ended, on any thread: for log and metrics.
+	 * May be NULL. */
+	void (*finished)(struct rpc_call *call, int status, int64_t duration_ns,
+	    void *cookie);
+	void *cookie;
+};
+
+/* Binds. FAILED_PRECONDITION names the address that is taken, or the file that
+ * cannot be read; INVALID_ARGUMENT for plain text beyond loopback. */
+struct rpc_server *rpc_server_new(
+    const struct rpc_server_options *options, struct error *err);
+/* "host:port" with the real port, or "unix:path"; owned by the server. */
+const char *rpc_server_address(const struct rpc_server *server);
+void rpc_server_start(struct rpc_server *server);
+/* New calls are refused with UNAVAILABLE; running ones get grace_ms, then they
+ * are cancelled. Returns when all have ended. Blocks; not on a poller. */
+void rpc_server_stop(struct rpc_server *server, int64_t grace_ms);
+/* After stop. NULL is allowed. */
+void rpc_server_free(struct rpc_server *server);
+
+/* --- timers ----------------------------------------------------------------
+ * Embedded in the object that waits. fire runs once on a poller at or shortly
+ * after its time (a few ms). */
+struct rpc_timer {
+	int64_t deadline_ms; /* monotonic */
+	void (*fire)(struct rpc_timer *timer);
+	size_t position; /* in the server's heap; SIZE_MAX = not set */
+};
+
+void rpc_timer_init(
+    struct rpc_timer *timer, void (*fire)(struct rpc_timer *timer));
+/* Sets or moves it. Any thread. */
+void rpc_timer_set(
+    struct rpc_server *server, struct rpc_timer *timer, int64_t deadline_ms);
+/* True when it was set and now will not fire; false when it is not set, or has
+ * fired or is about to. Any thread. */
+bool rpc_timer_cancel(struct rpc_server *server, struct rpc_timer *timer);
+
+#endif
