@@ -5,8 +5,8 @@
  * Made at build time by protos/protos.mk; read by gRPC reflection. Constant,
  * hence free for any thread.
  */
-#ifndef PROTOS_DESCRIPTOR_SET_H
-#define PROTOS_DESCRIPTOR_SET_H
+#ifndef TOOLROOT_PROTOS_DESCRIPTOR_SET_H
+#define TOOLROOT_PROTOS_DESCRIPTOR_SET_H
 
 #include <stddef.h>
 
