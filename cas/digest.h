@@ -67,6 +67,14 @@ const char *digest_format_hash(
 bool digest_equal(const struct digest *a, const struct digest *b);
 /* Total order: function, hash, size. */
 int digest_compare(const struct digest *a, const struct digest *b);
+/* The bytes that tell digests apart, for a map; borrows from digest. */
+static inline struct str
+digest_key(const struct digest *digest)
+{
+	return (struct str){
+	    (const char *)digest, offsetof(struct digest, hash) +
+				      digest_hash_length(digest->function)};
+}
 /* The digest of no bytes. */
 void digest_empty(enum digest_function function, struct digest *digest);
 bool digest_is_empty(const struct digest *digest);

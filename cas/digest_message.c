@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Conversion of REAPI's Digest message. Pure. */
+#include "cas/digest_message.h"
+
+#include "base/error.h"
+
+int
+digest_from_message(enum digest_function function, const Reapi__Digest *message,
+    struct digest *digest, struct error *err)
+{
+	struct str hash;
+
+	if (message == NULL)
+		return error_set(
+		    err, ERROR_INVALID_ARGUMENT, "a digest is absent");
+	hash =
+	    (struct str){(const char *)message->hash.data, message->hash.len};
+	return digest_parse(function, hash, message->size_bytes, digest, err);
+}
+
+void
+digest_to_message(const struct digest *digest,
+    char text[static DIGEST_TEXT_MAX], Reapi__Digest *message)
+{
+	reapi__digest__init(message);
+	digest_format_hash(digest, text);
+	message->hash.data = (uint8_t *)text;
+	message->hash.len = strlen(text);
+	message->size_bytes = (int64_t)digest->size;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Digests as they travel: between REAPI's Digest message and our value. Pure
+ * functions, any thread.
+ */
+#ifndef TOOLROOT_CAS_DIGEST_MESSAGE_H
+#define TOOLROOT_CAS_DIGEST_MESSAGE_H
+
+#include <build/bazel/remote/execution/v2/remote_execution.pb-c.h>
+
+#include "cas/digest.h"
+
+struct error;
+
+/* Checked as digest_parse does; a message that is absent (NULL) is
+ * INVALID_ARGUMENT too. */
+int digest_from_message(enum digest_function function,
+    const Reapi__Digest *message, struct digest *digest, struct error *err);
+/* message borrows the text, which holds the hash. */
+void digest_to_message(const struct digest *digest,
+    char text[static DIGEST_TEXT_MAX], Reapi__Digest *message);
+
+#endif
