@@ -31,7 +31,7 @@ struct error;
 struct rpc_call;
 struct rpc_message;
 struct rpc_server;
-struct _GrpcStatus__Status;
+struct GrpcStatus__Status;
 
 /* Memory that lives as long as the call; capped by the server's options. */
 struct arena *rpc_call_arena(struct rpc_call *call);
@@ -86,7 +86,7 @@ void rpc_call_finish(struct rpc_call *call, const struct error *err);
 /* Ends the call with a status that carries details; they are cut to what fits
  * into gRPC's metadata limit (8 KiB in most clients). */
 void rpc_call_finish_status(
-    struct rpc_call *call, const struct _GrpcStatus__Status *status);
+    struct rpc_call *call, const struct GrpcStatus__Status *status);
 
 /* Runs the task on the server's pool of threads that may block. */
 void rpc_call_submit(struct rpc_call *call, struct task *task);
