@@ -39,7 +39,7 @@ ARCHIVES := $(MODULES:%=$(BUILD)/lib%.a) $(BUILD)/libprotos.a
 
 $(BUILD)/%.o: %.c | $(PROTO_STAMP)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MD -MP -c -o $@ $<
 
 define archive
 $(BUILD)/lib$(1).a: $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)/*.c))
@@ -102,7 +102,7 @@ bench: all $(TOOLS)
 	tests/bench/run
 
 # --- care ------------------------------------------------------------------
-ALL_C = $(SOURCES) $(HEADERS) main.c $(wildcard tests/*/*.c tests/*/*/*.c)
+ALL_C = $(SOURCES) $(HEADERS) $(wildcard protos/*.c) main.c $(wildcard tests/*/*.c tests/*/*/*.c)
 
 format:
 	clang-format -i $(ALL_C)
