@@ -7,7 +7,8 @@
 
 #include "shapes/polygon.h"
 
-namespace shapes {
+namespace shapes
+{
 
 std::string Label(const std::string &title, const Polygon &polygon);
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "shapes/point.h"
 
-namespace shapes {
+namespace shapes
+{
 
 long
 Cross(const Point &a, const Point &b)

@@ -3,7 +3,8 @@
 #ifndef SHAPES_POINT_H
 #define SHAPES_POINT_H
 
-namespace shapes {
+namespace shapes
+{
 
 struct Point {
 	long x;

@@ -3,7 +3,8 @@
 
 #include <cstdlib>
 
-namespace shapes {
+namespace shapes
+{
 
 void
 Polygon::Add(Point point)

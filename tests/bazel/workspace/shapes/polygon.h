@@ -7,14 +7,16 @@
 
 #include "shapes/point.h"
 
-namespace shapes {
+namespace shapes
+{
 
-class Polygon {
-public:
+class Polygon
+{
+      public:
 	void Add(Point point);
 	long TwiceArea() const;
 
-private:
+      private:
 	std::vector<Point> points_;
 };
 

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+#
+# Starts and stops `toolroot serve` for a system test; source after tap.sh.
+#
+#	server_start --workers 2 --host-root
+#	... use $GRPC_ADDR and $HTTP_ADDR, both HOST:PORT ...
+#	server_stop || server_show_log
+#
+# One server at a time. It listens on loopback, on ports of its own choice;
+# server_restart takes those of the server before. The store is
+# $SERVER_STORE, the log (standard error, all runs) $SERVER_LOG. What was
+# started here is ended at the exit of the script, and nothing else.
+
+case ${BUILD:=$ROOT/build} in
+/*) ;;
+*) BUILD=$ROOT/$BUILD ;;
+esac
+TOOLROOT=${TOOLROOT:-$BUILD/toolroot}
+
+SERVER_STORE=$WORK/store
+SERVER_LOG=$WORK/server.log
+SERVER_PID=
+GRPC_ADDR=
+HTTP_ADDR=
+
+# How long to wait, in seconds. Generous: sanitizers and a busy machine.
+server_start_limit=30
+server_stop_limit=30
+
+server_ready='^toolroot ready grpc://([^ ]+:[0-9]+) http://([^ ]+:[0-9]+)$'
+server_options=()
+server_workers=
+
+server_running() {
+	[ -n "$SERVER_PID" ] && kill -0 "$SERVER_PID" 2> /dev/null
+}
+
+server_ended() {
+	! server_running
+}
+
+server_spoke() {
+	[ -s "$WORK/server.out" ] || server_ended
+}
+
+# server_start [OPTION...]: of `toolroot serve`. Returns 1 when the server is
+# not ready in time; its log says why.
+server_start() {
+	server_options=("$@")
+	server_launch 127.0.0.1:0 127.0.0.1:0
+}
+
+# server_restart: the same options, addresses and store as before.
+server_restart() {
+	server_launch "$GRPC_ADDR" "$HTTP_ADDR"
+}
+
+# server_launch GRPC_ADDRESS HTTP_ADDRESS
+server_launch() {
+	local line=
+
+	[ -x "$TOOLROOT" ] || BAIL_OUT "$TOOLROOT is not there: run make"
+	rm -f "$WORK/server.out"
+	"$TOOLROOT" serve --listen "$1" --http "$2" --store "$SERVER_STORE" \
+		"${server_options[@]}" > "$WORK/server.out" 2>> "$SERVER_LOG" \
+		< /dev/null 3>&- &
+	SERVER_PID=$!
+	wait_until "$server_start_limit" server_spoke
+	if server_running && IFS= read -r line < "$WORK/server.out" &&
+		[[ $line =~ $server_ready ]]; then
+		GRPC_ADDR=${BASH_REMATCH[1]}
+		HTTP_ADDR=${BASH_REMATCH[2]}
+		return 0
+	fi
+	diag "the server is not ready; it said: $line"
+	server_show_log
+	return 1
+}
+
+# server_stop: asks it to end. Returns 0 if it ended in time, with exit
+# status 0.
+server_stop() {
+	local status
+
+	kill -TERM "$SERVER_PID" 2> /dev/null
+	if ! wait_until "$server_stop_limit" server_ended; then
+		diag "the server does not end on SIGTERM"
+		server_kill
+		return 1
+	fi
+	wait "$SERVER_PID"
+	status=$?
+	SERVER_PID=
+	[ "$status" -eq 0 ] || diag "the server ended with status $status"
+	return "$status"
+}
+
+# server_kill: as a crash would, without a word.
+server_kill() {
+	server_workers="$server_workers $(server_children)"
+	kill -KILL "$SERVER_PID" 2> /dev/null
+	wait "$SERVER_PID" 2> /dev/null
+	SERVER_PID=
+}
+
+# server_children: the process ids of the server's children, its workers.
+server_children() {
+	ps -o pid= --ppid "$SERVER_PID" | tr -d ' '
+}
+
+# server_blob_file FILE: where the store keeps the blob with the contents of
+# FILE; a large one only, for small ones share their files.
+server_blob_file() {
+	local hash
+
+	hash=$(sha256sum < "$1")
+	find "$SERVER_STORE/blobs" -type f -name "${hash%% *}*"
+}
+
+server_show_log() {
+	diag "the end of the server's log:"
+	diag "$(tail -n 40 "$SERVER_LOG")"
+}
+
+# Ends what is left. A worker of a killed server ends by itself; one that
+# does not is ended here if it still is our program.
+server_clean_up() {
+	local pid
+
+	if server_running; then
+		server_kill
+	fi
+	for pid in $server_workers; do
+		if [ "/proc/$pid/exe" -ef "$TOOLROOT" ]; then
+			kill -KILL "$pid" 2> /dev/null
+		fi
+	done
+}
+at_exit server_clean_up
