@@ -29,6 +29,7 @@ server_start_limit=30
 server_stop_limit=30
 
 server_ready='^toolroot ready grpc://([^ ]+:[0-9]+) http://([^ ]+:[0-9]+)$'
+server_sanitizers='(Address|Thread|Leak)Sanitizer: |: runtime error: '
 server_options=()
 server_workers=
 
@@ -79,7 +80,7 @@ server_launch() {
 }
 
 # server_stop: asks it to end. Returns 0 if it ended in time, with exit
-# status 0.
+# status 0, and no sanitizer has spoken in its log.
 server_stop() {
 	local status
 
@@ -93,6 +94,10 @@ server_stop() {
 	status=$?
 	SERVER_PID=
 	[ "$status" -eq 0 ] || diag "the server ended with status $status"
+	if grep -qE "$server_sanitizers" "$SERVER_LOG"; then
+		diag "a sanitizer found a fault in the server or a worker"
+		status=1
+	fi
 	return "$status"
 }
 
