@@ -267,7 +267,10 @@ directory_decode(struct arena *arena, struct str bytes,
 	Reapi__Directory *directory =
 	    protos_unpack(arena, &reapi__directory__descriptor, bytes, err);
 
-	if (directory == NULL || directory_check(directory, function, err) < 0)
+	if (directory == NULL) {
+		/* The message is at fault, not our load: a retry is vain. */
+		err->code = ERROR_INVALID_ARGUMENT;
 		return NULL;
-	return directory;
+	}
+	return directory_check(directory, function, err) < 0 ? NULL : directory;
 }
