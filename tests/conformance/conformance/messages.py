@@ -23,6 +23,7 @@ API_FILES = (
     "google/longrunning/operations.proto",
     "google/rpc/status.proto",
     "google/protobuf/any.proto",
+    "google/protobuf/descriptor.proto",
     "google/protobuf/empty.proto",
 )
 OWN_FILES = ("error_details.proto", "health.proto", "reflection.proto")
