@@ -8,7 +8,10 @@
  * on it must not touch it. A handler that needs the disk hands the call to a
  * pool thread and returns; whichever thread holds it may use it, one at a time.
  *
- * Ending: when the client cancels, its deadline passes or its connection
+ * Once the owner has ended the call none of its callbacks runs any more: the
+ * ending functions wait for one that runs on another thread.
+ *
+ * Cancelling: when the client cancels, its deadline passes or its connection
  * breaks, rpc_call_cancelled turns true and the cancel function runs, once, on
  * a poller, possibly while the owner's code runs elsewhere: it may only set a
  * flag or hand over an event. A waiting receive then ends with NULL, a waiting
@@ -44,7 +47,7 @@ struct str rpc_call_peer(struct rpc_call *call);
  * alternative name, else common name); len 0 without one. */
 struct str rpc_call_identity(struct rpc_call *call);
 /* Value of a metadata key (lower case; raw bytes for "-bin" keys); data NULL
- * when absent. */
+ * when absent. The first, when a key comes several times. */
 struct str rpc_call_metadata(const struct rpc_call *call, struct str key);
 /* Monotonic milliseconds; CLOCK_NEVER when the client set none. */
 int64_t rpc_call_deadline_ms(const struct rpc_call *call);
@@ -62,7 +65,9 @@ struct rpc_message *rpc_call_request(struct rpc_call *call);
 
 /* Methods with a stream of requests: asks for the next. received runs with the
  * message, which it owns, or with NULL when the client has half-closed or the
- * call was cancelled (rpc_call_cancelled tells which). One at a time. */
+ * call was cancelled (rpc_call_cancelled tells which, except in the very moment
+ * in which a connection breaks: what must be complete needs an end mark of its
+ * own, as ByteStream's finish_write). One at a time. */
 void rpc_call_receive(struct rpc_call *call,
     void (*received)(
 	struct rpc_call *call, struct rpc_message *message, void *cookie),
@@ -70,7 +75,7 @@ void rpc_call_receive(struct rpc_call *call,
 
 /* Server-streaming and bidirectional methods: sends one message. Takes it.
  * sent runs when gRPC has accepted it, ok false when it never will. One at a
- * time. */
+ * time; the call may be ended meanwhile, the message then goes out first. */
 void rpc_call_send(struct rpc_call *call, struct rpc_message *message,
     void (*sent)(struct rpc_call *call, bool ok, void *cookie), void *cookie);
 

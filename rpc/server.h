@@ -59,7 +59,10 @@ struct rpc_server_options {
 	 * May be NULL. */
 	void (*finished)(struct rpc_call *call, int status, int64_t duration_ns,
 	    void *cookie);
-	void *cookie;
+	/* Runs at the start of rpc_server_stop, on its thread: the moment to
+	 * end long streams with UNAVAILABLE. May be NULL. */
+	void (*stopping)(void *cookie);
+	void *cookie; /* of both */
 };
 
 /* Binds. FAILED_PRECONDITION names the address that is taken, or the file that
@@ -70,9 +73,12 @@ struct rpc_server *rpc_server_new(
 const char *rpc_server_address(const struct rpc_server *server);
 void rpc_server_start(struct rpc_server *server);
 /* New calls are refused with UNAVAILABLE; running ones get grace_ms, then they
- * are cancelled. Returns when all have ended. Blocks; not on a poller. */
+ * are cancelled. Returns when their owners have ended them all; timers no
+ * longer fire. Blocks; not on a poller. Once; also without start. */
 void rpc_server_stop(struct rpc_server *server, int64_t grace_ms);
-/* After stop. NULL is allowed. */
+/* rpc_server_stop has begun. Any thread. */
+bool rpc_server_stopping(const struct rpc_server *server);
+/* After stop, or right after new. NULL is allowed. */
 void rpc_server_free(struct rpc_server *server);
 
 /* --- timers ----------------------------------------------------------------

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The server: what it binds, which methods wait for calls, how it stops. Runs
+ * on the thread that owns the server; arming also on pollers. */
+#include "rpc/server.h"
+
+#include <grpc/grpc_security.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "rpc/listen.h"
+#include "rpc/poller.h"
+#include "rpc/server_core.h"
+#include "rpc/tls.h"
+
+/* A dead peer is noticed within the sum of both. */
+#define SERVER_KEEPALIVE_MS 60000
+#define SERVER_KEEPALIVE_TIMEOUT_MS 20000
+#define SERVER_HANDSHAKE_MS 20000
+/* Bearer tokens and RequestMetadata are far below; gRPC's own limit of 8 KiB
+ * is not. */
+#define SERVER_METADATA_MAX 65536
+
+static void
+server_on_shutdown(struct rpc_tag *tag, bool ok)
+{
+	struct rpc_server *server =
+	    (void *)((char *)tag - offsetof(struct rpc_server, shutdown_tag));
+
+	(void)ok;
+	pthread_mutex_lock(&server->lock);
+	server->shut_down = true;
+	pthread_cond_broadcast(&server->changed);
+	pthread_mutex_unlock(&server->lock);
+}
+
+void
+rpc_server_release_call(struct rpc_server *server)
+{
+	pthread_mutex_lock(&server->lock);
+	if (--server->calls == 0)
+		pthread_cond_broadcast(&server->changed);
+	pthread_mutex_unlock(&server->lock);
+}
+
+void
+rpc_server_arm(struct rpc_server *server, const struct rpc_slot *slot)
+{
+	struct rpc_call *call = rpc_call_new(server, slot);
+	grpc_completion_queue *queue = rpc_pollers_queue(server->pollers);
+	bool payload;
+
+	pthread_mutex_lock(&server->lock);
+	server->calls++;
+	pthread_mutex_unlock(&server->lock);
+	/* After a shutdown both still post the tag, as failed. */
+	if (slot == NULL) {
+		grpc_server_request_call(server->core, &call->core,
+		    &call->details, &call->metadata, queue, queue,
+		    &call->arrived);
+		return;
+	}
+	payload = slot->method->shape == RPC_UNARY ||
+		  slot->method->shape == RPC_SERVER_STREAM;
+	grpc_server_request_registered_call(server->core, slot->registered,
+	    &call->core, &call->deadline, &call->metadata,
+	    payload ? &call->payload : NULL, queue, queue, &call->arrived);
+}
+
+static grpc_server *
+server_create(const struct rpc_server_options *options)
+{
+	grpc_resource_quota *quota = grpc_resource_quota_create("toolroot");
+	grpc_arg args[] = {
+	    rpc_core_integer(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
+		(int)options->max_receive_bytes),
+	    rpc_core_integer(
+		GRPC_ARG_MAX_CONCURRENT_STREAMS, (int)options->max_streams),
+	    /* Else a second server shares the port without a word. */
+	    rpc_core_integer(GRPC_ARG_ALLOW_REUSEPORT, 0),
+	    rpc_core_integer(GRPC_ARG_MAX_METADATA_SIZE, SERVER_METADATA_MAX),
+	    rpc_core_integer(GRPC_ARG_ENABLE_CHANNELZ, 0),
+	    rpc_core_integer(
+		GRPC_ARG_MAX_CHANNEL_TRACE_EVENT_MEMORY_PER_NODE, 0),
+	    rpc_core_integer(GRPC_ARG_KEEPALIVE_TIME_MS, SERVER_KEEPALIVE_MS),
+	    rpc_core_integer(
+		GRPC_ARG_KEEPALIVE_TIMEOUT_MS, SERVER_KEEPALIVE_TIMEOUT_MS),
+	    rpc_core_integer(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1),
+	    rpc_core_integer(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0),
+	    /* Clients may ping as they like. */
+	    rpc_core_integer(
+		GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 1000),
+	    rpc_core_integer(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0),
+	    rpc_core_integer(
+		GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, SERVER_HANDSHAKE_MS),
+	    {
+		.type = GRPC_ARG_POINTER,
+		.key = (char *)(uintptr_t)GRPC_ARG_RESOURCE_QUOTA,
+		.value.pointer = {quota, grpc_resource_quota_arg_vtable()},
+	    },
+	};
+	grpc_channel_args list = {sizeof(args) / sizeof(args[0]), args};
+	grpc_server *core;
+
+	if (options->memory > 0)
+		grpc_resource_quota_resize(quota, (size_t)options->memory);
+	core = grpc_server_create(&list, NULL);
+	grpc_resource_quota_unref(quota);
+	return core;
+}
+
+static void
+server_register(struct rpc_server *server)
+{
+	const struct rpc_server_options *options = &server->options;
+
+	server->slots =
+	    xcalloc(options->method_count + 1, sizeof(*server->slots));
+	for (size_t i = 0; i < options->method_count; i++) {
+		const struct rpc_method *method = &options->methods[i];
+		bool payload = method->shape == RPC_UNARY ||
+			       method->shape == RPC_SERVER_STREAM;
+
+		server->slots[i].method = method;
+		server->slots[i].registered = grpc_server_register_method(
+		    server->core, method->path, NULL,
+		    payload ? GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER
+			    : GRPC_SRM_PAYLOAD_NONE,
+		    0);
+		if (server->slots[i].registered == NULL)
+			abort(); /* the same path twice: our mistake */
+	}
+}
+
+static int
+server_bind(struct rpc_server *server, struct error *err)
+{
+	const char *listen = server->options.listen;
+	grpc_server_credentials *credentials =
+	    server->tls != NULL ? rpc_tls_server_credentials(server->tls)
+				: grpc_insecure_server_credentials_create();
+	int port =
+	    grpc_server_add_http2_port(server->core, listen, credentials);
+
+	grpc_server_credentials_release(credentials);
+	if (port == 0)
+		return rpc_listen_explain(listen, err);
+	server->address = rpc_listen_address(listen, port);
+	return 0;
+}
+
+static int
+server_check(struct rpc_server *server, struct error *err)
+{
+	const struct rpc_server_options *options = &server->options;
+	struct rpc_tls_files files = {
+	    options->tls_certificate, options->tls_key, options->tls_client_ca};
+	bool tls = files.certificate != NULL || files.key != NULL;
+
+	if (options->max_receive_bytes > INT32_MAX ||
+	    options->max_streams > INT32_MAX)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "message size and stream limits end at %d", INT32_MAX);
+	if (!tls && files.ca != NULL)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "client authorities are given, but no TLS certificate "
+		    "and key");
+	if (rpc_listen_check(
+		options->listen, tls || options->insecure_listen, err) < 0)
+		return -1;
+	if (tls && (server->tls = rpc_tls_new(&files, err)) == NULL)
+		return -1;
+	return 0;
+}
+
+static size_t
+server_pollers(const struct rpc_server_options *options)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (options->pollers > 0)
+		return options->pollers;
+	return cores >= 8 ? (size_t)cores / 4 : 1;
+}
+
+static void
+server_init_lock(struct rpc_server *server)
+{
+	pthread_condattr_t attributes;
+
+	pthread_mutex_init(&server->lock, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&server->changed, &attributes);
+	pthread_condattr_destroy(&attributes);
+}
+
+struct rpc_server *
+rpc_server_new(const struct rpc_server_options *options, struct error *err)
+{
+	struct rpc_server *server = xcalloc(1, sizeof(*server));
+
+	grpc_init();
+	server->options = *options;
+	server->shutdown_tag.complete = server_on_shutdown;
+	server_init_lock(server);
+	if (server_check(server, err) < 0)
+		goto fail;
+	server->pollers = rpc_pollers_new(server_pollers(options));
+	server->core = server_create(options);
+	grpc_server_register_completion_queue(
+	    server->core, rpc_pollers_queue(server->pollers), NULL);
+	server_register(server);
+	if (server_bind(server, err) < 0)
+		goto fail;
+	return server;
+fail:
+	rpc_server_free(server);
+	return NULL;
+}
+
+const char *
+rpc_server_address(const struct rpc_server *server)
+{
+	return server->address;
+}
+
+void
+rpc_server_start(struct rpc_server *server)
+{
+	server->started = true;
+	grpc_server_start(server->core);
+	for (size_t i = 0; i <= server->options.method_count; i++)
+		rpc_server_arm(server, i < server->options.method_count
+					   ? &server->slots[i]
+					   : NULL);
+	rpc_pollers_start(server->pollers);
+}
+
+bool
+rpc_server_stopping(const struct rpc_server *server)
+{
+	return atomic_load(&server->stopping);
+}
+
+/* True when all calls have ended and gRPC has shut down. */
+static bool
+server_wait(struct rpc_server *server, int64_t deadline_ms)
+{
+	struct timespec until = {.tv_sec = deadline_ms / 1000,
+	    .tv_nsec = deadline_ms % 1000 * 1000000};
+	bool done;
+
+	pthread_mutex_lock(&server->lock);
+	while (!(done = server->shut_down && server->calls == 0)) {
+		if (deadline_ms == CLOCK_NEVER)
+			pthread_cond_wait(&server->changed, &server->lock);
+		else if (pthread_cond_timedwait(
+			     &server->changed, &server->lock, &until) != 0)
+			break;
+	}
+	pthread_mutex_unlock(&server->lock);
+	return done;
+}
+
+void
+rpc_server_stop(struct rpc_server *server, int64_t grace_ms)
+{
+	atomic_store(&server->stopping, true);
+	if (server->started && server->options.stopping != NULL)
+		server->options.stopping(server->options.cookie);
+	if (!server->started)
+		rpc_pollers_start(server->pollers);
+	grpc_server_shutdown_and_notify(server->core,
+	    rpc_pollers_queue(server->pollers), &server->shutdown_tag);
+	if (!server_wait(server, clock_monotonic_ms() + grace_ms)) {
+		grpc_server_cancel_all_calls(server->core);
+		server_wait(server, CLOCK_NEVER);
+	}
+	grpc_server_destroy(server->core);
+	server->core = NULL;
+	rpc_pollers_stop(server->pollers);
+	server->stopped = true;
+}
+
+void
+rpc_server_free(struct rpc_server *server)
+{
+	if (server == NULL)
+		return;
+	if (!server->stopped && server->core != NULL)
+		rpc_server_stop(server, 0);
+	if (server->pollers != NULL)
+		rpc_pollers_free(server->pollers);
+	rpc_tls_free(server->tls);
+	free(server->slots);
+	free(server->address);
+	pthread_cond_destroy(&server->changed);
+	pthread_mutex_destroy(&server->lock);
+	free(server);
+	grpc_shutdown();
+}
+
+void
+rpc_timer_set(
+    struct rpc_server *server, struct rpc_timer *timer, int64_t deadline_ms)
+{
+	rpc_pollers_set_timer(server->pollers, timer, deadline_ms);
+}
+
+bool
+rpc_timer_cancel(struct rpc_server *server, struct rpc_timer *timer)
+{
+	return rpc_pollers_cancel_timer(server->pollers, timer);
+}

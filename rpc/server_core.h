@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The insides of a server and of a call, for server.c and call.c alone.
+ *
+ * A call is made when its slot is armed, so that gRPC can write into it, and
+ * freed when its owner has ended it and every tag has come back: `refs` counts
+ * the owner's end (one), the tags under way and threads inside its functions.
+ */
+#ifndef TOOLROOT_RPC_SERVER_CORE_H
+#define TOOLROOT_RPC_SERVER_CORE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/arena.h"
+#include "rpc/call.h"
+#include "rpc/core.h"
+#include "rpc/server.h"
+
+/* A registered method. */
+struct rpc_slot {
+	const struct rpc_method *method;
+	void *registered; /* gRPC's handle */
+};
+
+struct rpc_server {
+	struct rpc_server_options options;
+	grpc_server *core;
+	struct rpc_pollers *pollers;
+	struct rpc_tls *tls;    /* NULL: plain text */
+	struct rpc_slot *slots; /* options.method_count many */
+	char *address;
+	struct rpc_tag shutdown_tag;
+	atomic_bool stopping;
+	bool started;
+	bool stopped;
+	/* Guards what follows. */
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	size_t calls; /* armed and running */
+	bool shut_down;
+};
+
+/* Waits for the next call of the slot's method, or, slot NULL, of a method
+ * that nobody has registered. */
+void rpc_server_arm(struct rpc_server *server, const struct rpc_slot *slot);
+/* A call is gone. */
+void rpc_server_release_call(struct rpc_server *server);
+
+/* How the owner ended the call. */
+struct rpc_call_end {
+	struct rpc_message *message; /* sent before the status, or NULL */
+	int code;
+	grpc_slice text;
+	grpc_slice details; /* grpc-status-details-bin, empty: none */
+};
+
+struct rpc_call {
+	struct rpc_server *server;
+	const struct rpc_slot *slot; /* NULL: an unknown method */
+	grpc_call *core;
+	grpc_metadata_array metadata;
+	grpc_call_details details; /* of an unknown method */
+	gpr_timespec deadline;
+	grpc_byte_buffer *payload;  /* the first message, as it arrived */
+	grpc_byte_buffer *incoming; /* of the receive under way */
+	struct rpc_message *request;
+	struct arena arena;
+	int64_t started_ns;
+	char *peer; /* gRPC's memory, or NULL */
+	char *identity;
+	void *state;
+
+	struct rpc_tag arrived;
+	struct rpc_tag received;
+	struct rpc_tag bounced;
+	struct rpc_tag sent;
+	struct rpc_tag closed;
+	struct rpc_tag ended;
+
+	atomic_uint refs;
+	atomic_uint gate; /* CALL_ENDED, CALL_SENDING, running callbacks */
+	atomic_bool cancelled;
+	atomic_bool close_started; /* some batch asks for the close */
+	int close_cancelled;       /* gRPC's answer */
+	bool metadata_sent;
+	bool end_sent; /* the final batch succeeded */
+	struct rpc_call_end end;
+	grpc_metadata end_metadata;
+
+	void (*on_cancel)(struct rpc_call *call, void *cookie);
+	void *cancel_cookie;
+	void (*on_received)(
+	    struct rpc_call *call, struct rpc_message *message, void *cookie);
+	void *receive_cookie;
+	void (*on_sent)(struct rpc_call *call, bool ok, void *cookie);
+	void *send_cookie;
+};
+
+/* For server.c: an armed call, its tag `arrived` set. */
+struct rpc_call *rpc_call_new(
+    struct rpc_server *server, const struct rpc_slot *slot);
+
+#endif
