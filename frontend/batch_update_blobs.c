@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * BatchUpdateBlobs: blobs are verified and stored from where gRPC put them;
+ * each has its own status, and the reply goes out when the group commit has
+ * made them durable. Batches above 64 KiB are hashed on a pool thread.
+ */
+#include <stdlib.h>
+
+#include "base/arena.h"
+#include "base/buffer.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "cas/store.h"
+#include "frontend/content_addressable_storage.h"
+#include "protos/wire.h"
+#include "rpc/call.h"
+#include "rpc/message.h"
+
+/* BatchUpdateBlobsRequest */
+enum { INSTANCE_NAME = 1, REQUESTS = 2, DIGEST_FUNCTION = 5 };
+/* BatchUpdateBlobsRequest.Request */
+enum { REQUEST_DIGEST = 1, REQUEST_DATA = 2, REQUEST_COMPRESSOR = 3 };
+/* BatchUpdateBlobsResponse and its Response */
+enum { RESPONSES = 1, RESPONSE_DIGEST = 1, RESPONSE_STATUS = 2 };
+
+/* One blob of the request. */
+struct entry {
+	struct str digest; /* the message as received */
+	struct iovec data;
+	size_t put;          /* index of its put, or SIZE_MAX: refused before */
+	struct error *error; /* why it was refused; allocated */
+};
+
+struct batch_update {
+	struct store_batch batch; /* first */
+	struct storage_request *request;
+	struct entry *entries;
+	size_t count;
+};
+
+static void
+batch_update_free(struct batch_update *update)
+{
+	for (size_t i = 0; i < update->count; i++)
+		free(update->entries[i].error);
+	for (size_t i = 0; i < update->batch.count; i++)
+		free(update->batch.puts[i].error);
+	free(update->entries);
+	free(update->batch.puts);
+	free(update);
+}
+
+static int
+put_response(struct buffer *reply, const struct batch_update *update,
+    const struct entry *entry)
+{
+	static const struct error none = {.code = ERROR_OK};
+	const struct error *error = entry->error;
+	uint8_t header[2 * WIRE_VARINT_MAX];
+	struct buffer body;
+	int rc = -1;
+
+	if (error == NULL && entry->put != SIZE_MAX)
+		error = update->batch.puts[entry->put].error;
+	buffer_init(&body, entry->digest.len + sizeof(struct error) + 64);
+	if (buffer_append(&body, header,
+		wire_put_bytes_header(
+		    header, RESPONSE_DIGEST, entry->digest.len)) < 0 ||
+	    buffer_append(&body, entry->digest.data, entry->digest.len) < 0 ||
+	    storage_put_status(
+		&body, RESPONSE_STATUS, error != NULL ? error : &none) < 0)
+		goto out;
+	if (buffer_append(reply, header,
+		wire_put_bytes_header(header, RESPONSES, body.len)) < 0)
+		goto out;
+	rc = buffer_append(reply, body.data, body.len);
+out:
+	buffer_clear(&body);
+	return rc;
+}
+
+/* store_batch.done: all that can be stored is durable. */
+static void
+batch_update_done(struct store_batch *batch)
+{
+	struct batch_update *update = (struct batch_update *)batch;
+	struct storage_request *request = update->request;
+	struct rpc_message *message;
+	struct buffer reply;
+	struct error err;
+
+	buffer_init(&reply, STORAGE_SEND_MAX);
+	for (size_t i = 0; i < update->count; i++) {
+		if (put_response(&reply, update, &update->entries[i]) == 0)
+			continue;
+		error_set(&err, ERROR_INVALID_ARGUMENT,
+		    "the answers for %zu blobs would exceed the %u bytes that "
+		    "gRPC clients accept; send fewer blobs in a batch",
+		    update->count, STORAGE_SEND_MAX);
+		batch_update_free(update);
+		buffer_clear(&reply);
+		storage_request_fail(request, &err);
+		return;
+	}
+	batch_update_free(update);
+	message = rpc_message_new();
+	rpc_message_add_take(message, reply.data, reply.len);
+	storage_request_reply(request, message);
+}
+
+static void
+entry_refuse(struct entry *entry, const struct error *err)
+{
+	entry->error = xmalloc(sizeof(*entry->error));
+	*entry->error = *err;
+}
+
+/* Reads one Request; what is wrong with it becomes its own status. */
+static void
+read_entry(struct batch_update *update, struct entry *entry, struct str message,
+    uint64_t function)
+{
+	struct store_put *put = &update->batch.puts[update->batch.count];
+	uint64_t compressor = 0;
+	struct str data = {"", 0};
+	struct wire_field field;
+	struct error err;
+
+	entry->digest = (struct str){"", 0};
+	entry->put = SIZE_MAX;
+	while (wire_next(&message, &field) > 0) {
+		if (field.number == REQUEST_DIGEST && field.type == WIRE_BYTES)
+			entry->digest = field.bytes;
+		else if (field.number == REQUEST_DATA &&
+			 field.type == WIRE_BYTES)
+			data = field.bytes;
+		else if (field.number == REQUEST_COMPRESSOR &&
+			 field.type == WIRE_VARINT)
+			compressor = field.value;
+	}
+	if (message.len > 0)
+		error_set(&err, ERROR_INVALID_ARGUMENT,
+		    "a Request of the batch is malformed");
+	else if (compressor > ENCODING_ZSTD)
+		error_set(&err, ERROR_INVALID_ARGUMENT,
+		    "compressor %llu is not supported; identity (0) and zstd "
+		    "(1) are",
+		    (unsigned long long)compressor);
+	else if (storage_parse_digest(update->request->storage, entry->digest,
+		     function, &put->digest, &err) == 0) {
+		entry->data =
+		    (struct iovec){(void *)(uintptr_t)data.data, data.len};
+		put->encoding = (enum encoding)compressor;
+		put->parts = &entry->data;
+		put->part_count = 1;
+		entry->put = update->batch.count++;
+		return;
+	}
+	entry_refuse(entry, &err);
+}
+
+/* Counts the entries and reads what stands beside them. */
+static int
+read_header(const struct storage *storage, struct str message, size_t *count,
+    uint64_t *function, struct error *err)
+{
+	struct str instance = {"", 0};
+	struct wire_field field;
+	int more;
+
+	*count = 0;
+	*function = 0;
+	while ((more = wire_next(&message, &field)) > 0) {
+		if (field.number == INSTANCE_NAME && field.type == WIRE_BYTES)
+			instance = field.bytes;
+		else if (field.number == REQUESTS && field.type == WIRE_BYTES)
+			(*count)++;
+		else if (field.number == DIGEST_FUNCTION &&
+			 field.type == WIRE_VARINT)
+			*function = field.value;
+	}
+	if (more < 0)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "the BatchUpdateBlobsRequest is malformed");
+	if (*count > STORAGE_BATCH_ENTRIES_MAX)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "a batch of %zu blobs; at most %u are accepted", *count,
+		    STORAGE_BATCH_ENTRIES_MAX);
+	return storage_check_instance(storage, instance, err);
+}
+
+static void
+batch_update_run(struct task *task)
+{
+	struct storage_request *request = (struct storage_request *)task;
+	struct str rest = request->message;
+	struct batch_update *update;
+	struct wire_field field;
+	uint64_t function;
+	struct error err;
+	size_t count;
+
+	if (read_header(request->storage, rest, &count, &function, &err) < 0) {
+		storage_request_fail(request, &err);
+		return;
+	}
+	update = xcalloc(1, sizeof(*update));
+	update->request = request;
+	update->entries = xcalloc(count, sizeof(*update->entries));
+	update->batch.puts = xcalloc(count, sizeof(*update->batch.puts));
+	update->batch.done = batch_update_done;
+	while (wire_next(&rest, &field) > 0) {
+		if (field.number != REQUESTS || field.type != WIRE_BYTES)
+			continue;
+		read_entry(update, &update->entries[update->count++],
+		    field.bytes, function);
+	}
+	store_put_batch(request->storage->store, &update->batch);
+}
+
+void
+batch_update_blobs(struct rpc_call *call, void *storage)
+{
+	struct storage_request *request = storage_request_new(call, storage);
+
+	if (request == NULL)
+		return;
+	request->task.run = batch_update_run;
+	if (request->message.len > STORAGE_INLINE_WORK_MAX)
+		rpc_call_submit(call, &request->task);
+	else
+		batch_update_run(&request->task);
+}

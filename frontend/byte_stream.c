@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The service's table, and QueryWriteStatus, which answers from memory. */
+#include "frontend/byte_stream.h"
+
+#include "base/error.h"
+#include "cas/store.h"
+#include "frontend/method_table.h"
+#include "frontend/resource_name.h"
+#include "frontend/upload_table.h"
+#include "protos/wire.h"
+#include "rpc/call.h"
+#include "rpc/message.h"
+
+#define SERVICE "/google.bytestream.ByteStream/"
+
+void
+byte_stream_add(struct method_table *table, struct storage *storage)
+{
+	method_table_add(
+	    table, (struct rpc_method){SERVICE "Read", RPC_SERVER_STREAM,
+		       byte_stream_read, storage});
+	method_table_add(
+	    table, (struct rpc_method){SERVICE "Write", RPC_CLIENT_STREAM,
+		       byte_stream_write, storage});
+	method_table_add(
+	    table, (struct rpc_method){SERVICE "QueryWriteStatus", RPC_UNARY,
+		       byte_stream_query_write_status, storage});
+}
+
+struct write_status {
+	uint64_t committed_size;
+	bool complete;
+};
+
+static int
+query(const struct storage *storage, struct str message,
+    struct write_status *status, struct error *err)
+{
+	struct str text = {"", 0};
+	struct resource_name name;
+	struct wire_field field;
+	bool missing;
+	int more;
+
+	while ((more = wire_next(&message, &field)) > 0) {
+		if (field.number == 1 && field.type == WIRE_BYTES)
+			text = field.bytes;
+	}
+	if (more < 0)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "the QueryWriteStatusRequest is malformed");
+	if (resource_name_parse_upload(text, &name, err) < 0 ||
+	    storage_check_instance(storage, name.instance, err) < 0 ||
+	    store_find_missing(storage->store, &name.digest, 1, &missing, err) <
+		0)
+		return -1;
+	*status = (struct write_status){0, !missing};
+	if (!missing)
+		status->committed_size = name.digest.size;
+	/* An upload that nobody knows has 0 bytes: clients then begin at 0,
+	 * where NOT_FOUND would make them give up after a restart of ours. A
+	 * compressed one cannot be gone on with, so it too begins at 0. */
+	else if (name.encoding == ENCODING_IDENTITY &&
+		 !upload_table_query(
+		     storage->uploads, text, &status->committed_size))
+		status->committed_size = 0;
+	return 0;
+}
+
+void
+byte_stream_query_write_status(struct rpc_call *call, void *storage)
+{
+	uint8_t field[4 * WIRE_VARINT_MAX];
+	struct write_status status;
+	struct rpc_message *reply;
+	struct str message;
+	struct error err;
+	size_t len = 0;
+
+	message = rpc_message_flat(
+	    rpc_call_request(call), rpc_call_arena(call), &err);
+	if (message.data == NULL ||
+	    query(storage, message, &status, &err) < 0) {
+		rpc_call_finish(call, &err);
+		return;
+	}
+	if (status.committed_size > 0)
+		len = wire_put_varint_field(field, 1, status.committed_size);
+	if (status.complete)
+		len += wire_put_varint_field(field + len, 2, 1);
+	reply = rpc_message_new();
+	rpc_message_add(reply, field, len);
+	rpc_call_reply(call, reply);
+}

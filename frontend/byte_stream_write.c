@@ -1,0 +1,601 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ByteStream.Write. A small blob is taken in on the poller. A large one is a
+ * pipeline: the poller receives, a pool thread hashes and writes what came in,
+ * and between them stand at most UPLOAD_QUEUE_MAX bytes, taken from the memory
+ * budget when the upload starts.
+ *
+ * Who may touch the call: the thread that turned `receiving` on, until it has
+ * asked for the next message, and after that whoever drains, while `receiving`
+ * is off. So the call is only ended with no receive outstanding: an error found
+ * while one is, is sent when the next message or the end arrives.
+ */
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "base/arena.h"
+#include "base/budget.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "cas/store.h"
+#include "frontend/byte_stream.h"
+#include "frontend/request_metadata.h"
+#include "frontend/resource_name.h"
+#include "frontend/upload_table.h"
+#include "frontend/write_request.h"
+#include "protos/wire.h"
+#include "rpc/call.h"
+#include "rpc/message.h"
+
+#define UPLOAD_QUEUE_MAX (2u << 20)
+
+/* A message between the poller and the pool. */
+struct piece {
+	struct rpc_message *message; /* NULL: the client sends no more */
+	STAILQ_ENTRY(piece) link;
+};
+
+/* How an upload ends. */
+enum outcome {
+	OUTCOME_NONE,
+	OUTCOME_DONE,      /* answer with committed */
+	OUTCOME_FAILED,    /* answer with err */
+	OUTCOME_COMMITTING /* the store will call back */
+};
+
+/* In the call's arena. */
+struct write {
+	struct task task; /* first */
+	struct rpc_call *call;
+	struct storage *storage;
+	struct resource_name name; /* points into the call's arena */
+	struct str name_text;
+	struct upload *upload;      /* NULL: another call has this name */
+	struct blob_writer *writer; /* NULL before the first and at the end */
+	uint64_t budget;
+	uint64_t expected_offset; /* write_offset of the next message */
+	uint64_t skip; /* leading bytes that an earlier call brought already */
+	uint64_t sent; /* data bytes of this call */
+	bool started;
+	bool pooled;          /* pieces are taken in on the pool */
+	bool plain_committed; /* this client wants uncompressed counts */
+	/* Set by whoever drains, read when the call is ended. */
+	enum outcome outcome;
+	int64_t committed;
+	struct error err;
+	/* Guards queue, queued, receiving, draining and over. */
+	pthread_mutex_t lock;
+	STAILQ_HEAD(, piece) queue;
+	uint64_t queued; /* bytes in it */
+	bool receiving;  /* a receive is outstanding, or about to be */
+	bool draining;   /* somebody is taking pieces in */
+	bool over;       /* the client has finished, or there is an outcome */
+};
+
+static void write_received(
+    struct rpc_call *call, struct rpc_message *message, void *cookie);
+
+/* --- ending ----------------------------------------------------------------
+ */
+
+/* With no receive outstanding; the call is gone afterwards. */
+static void
+write_finish(struct write *write)
+{
+	uint8_t field[2 * WIRE_VARINT_MAX];
+	struct rpc_message *reply;
+
+	if (write->upload != NULL)
+		upload_table_end(
+		    write->storage->uploads, write->upload, write->writer);
+	else
+		blob_writer_free(write->writer);
+	write->writer = NULL;
+	budget_give(write->storage->memory, write->budget);
+	pthread_mutex_destroy(&write->lock);
+	if (write->outcome == OUTCOME_FAILED) {
+		rpc_call_finish(write->call, &write->err);
+		return;
+	}
+	reply = rpc_message_new();
+	rpc_message_add(reply, field,
+	    wire_put_varint_field(field, 1, (uint64_t)write->committed));
+	rpc_call_reply(write->call, reply);
+}
+
+static void
+write_fail(struct write *write)
+{
+	write->outcome = OUTCOME_FAILED;
+	/* What a client sent in bad faith is not kept for going on; what a
+	 * full disk cut off is. */
+	if (write->err.code == ERROR_INVALID_ARGUMENT) {
+		blob_writer_free(write->writer);
+		write->writer = NULL;
+	}
+}
+
+static void
+write_done(struct write *write, int64_t committed)
+{
+	write->outcome = OUTCOME_DONE;
+	write->committed = committed;
+}
+
+/* What an upload answers when the blob is there already. */
+static int64_t
+write_existing_size(const struct write *write)
+{
+	if (write->name.encoding == ENCODING_ZSTD && !write->plain_committed)
+		return -1;
+	return (int64_t)write->name.digest.size;
+}
+
+/* blob_writer_commit's callback: durable, or not. */
+static void
+write_committed(void *cookie, const struct error *err)
+{
+	struct write *write = cookie;
+
+	if (err != NULL) {
+		write->err = *err;
+		write->outcome = OUTCOME_FAILED;
+	} else if (write->name.encoding == ENCODING_ZSTD &&
+		   !write->plain_committed) {
+		write_done(write, (int64_t)write->sent);
+	} else {
+		write_done(write, (int64_t)write->name.digest.size);
+	}
+	write_finish(write);
+}
+
+/* --- starting --------------------------------------------------------------
+ */
+
+/* These clients take only the uncompressed size for an answer. */
+static bool
+wants_plain_committed(const struct rpc_call *call)
+{
+	struct request_metadata metadata;
+
+	request_metadata_read(call, &metadata);
+	return str_starts_with(metadata.tool_name, STR("siso")) ||
+	       str_starts_with(metadata.tool_name, STR("re-client")) ||
+	       str_starts_with(metadata.tool_name, STR("remote-apis-sdks"));
+}
+
+static int
+write_parse_name(struct write *write, struct str text, struct error *err)
+{
+	char *copy = arena_copy(rpc_call_arena(write->call), text);
+
+	if (copy == NULL)
+		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+		    "the call's memory is used up");
+	write->name_text = (struct str){copy, text.len};
+	if (resource_name_parse_upload(write->name_text, &write->name, err) < 0)
+		return -1;
+	if (storage_check_instance(write->storage, write->name.instance, err) <
+	    0)
+		return -1;
+	if (!storage_function_enabled(
+		write->storage, write->name.digest.function))
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "digest function %s is not enabled on this server",
+		    digest_function_name(write->name.digest.function));
+	if (write->storage->max_blob_size > 0 &&
+	    write->name.digest.size > write->storage->max_blob_size)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "a blob of %llu bytes is larger than the %llu that this "
+		    "server accepts (max_cas_blob_size_bytes)",
+		    (unsigned long long)write->name.digest.size,
+		    (unsigned long long)write->storage->max_blob_size);
+	return 0;
+}
+
+static int
+write_take_budget(struct write *write, struct error *err)
+{
+	if (write->name.digest.size <= STORAGE_INLINE_WORK_MAX)
+		return 0;
+	if (!budget_take(write->storage->memory, UPLOAD_QUEUE_MAX))
+		return error_set_retry(err, ERROR_RESOURCE_EXHAUSTED, 200,
+		    "%zu uploads are running and the memory budget of %llu "
+		    "bytes is used up; try again, or raise --memory",
+		    upload_table_running(write->storage->uploads),
+		    (unsigned long long)write->storage->memory->limit);
+	write->budget = UPLOAD_QUEUE_MAX;
+	write->pooled = true;
+	return 0;
+}
+
+/* The first message, on the poller: who writes what. 1 when the blob is there
+ * already. */
+static int
+write_start(
+    struct write *write, const struct write_request *request, struct error *err)
+{
+	bool missing;
+
+	if (request->resource_name.len == 0)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "the first WriteRequest has no resource_name");
+	if (write_parse_name(write, request->resource_name, err) < 0)
+		return -1;
+	if (request->write_offset < 0)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "write_offset %lld is negative",
+		    (long long)request->write_offset);
+	write->plain_committed = wants_plain_committed(write->call);
+	if (store_find_missing(write->storage->store, &write->name.digest, 1,
+		&missing, err) < 0)
+		return -1;
+	if (!missing)
+		return 1;
+	if (write_take_budget(write, err) < 0)
+		return -1;
+	write->expected_offset = (uint64_t)request->write_offset;
+	write->started = true;
+	return 0;
+}
+
+/* Finds or makes the writer; may block for a large blob. */
+static int
+write_open(struct write *write, struct error *err)
+{
+	uint64_t offset = write->expected_offset;
+	uint64_t held;
+
+	write->upload = upload_table_begin(
+	    write->storage->uploads, write->name_text, &write->writer);
+	/* A client that starts anew does not continue what it left. */
+	if (offset == 0 && write->writer != NULL) {
+		blob_writer_free(write->writer);
+		write->writer = NULL;
+	}
+	held = write->writer != NULL ? blob_writer_received(write->writer) : 0;
+	if (offset > held || (offset > 0 && write->upload == NULL))
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "write_offset %llu is beyond the %llu bytes that are here "
+		    "of this upload; QueryWriteStatus tells where to go on",
+		    (unsigned long long)offset, (unsigned long long)held);
+	write->skip = held - offset;
+	if (write->writer == NULL)
+		write->writer = blob_writer_new(write->storage->store,
+		    &write->name.digest, write->name.encoding, err);
+	return write->writer != NULL ? 0 : -1;
+}
+
+/* --- taking pieces in ------------------------------------------------------
+ */
+
+static int
+write_append(struct write *write, const struct iovec *parts, size_t count,
+    const struct write_request *request)
+{
+	size_t begin = request->data_offset;
+	size_t left = request->data_len;
+
+	for (size_t i = 0; i < count && left > 0; i++) {
+		const char *data = parts[i].iov_base;
+		size_t len = parts[i].iov_len;
+		size_t again;
+
+		if (begin >= len) {
+			begin -= len;
+			continue;
+		}
+		data += begin;
+		len -= begin;
+		begin = 0;
+		len = len < left ? len : left;
+		left -= len;
+		again = write->skip < len ? (size_t)write->skip : len;
+		write->skip -= again;
+		if (blob_writer_append(write->writer, data + again, len - again,
+			&write->err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+write_check(struct write *write, const struct write_request *request)
+{
+	if (request->resource_name.len > 0 &&
+	    !str_equal(request->resource_name, write->name_text))
+		return error_set(&write->err, ERROR_INVALID_ARGUMENT,
+		    "resource_name changed within the stream");
+	if ((uint64_t)request->write_offset != write->expected_offset)
+		return error_set(&write->err, ERROR_INVALID_ARGUMENT,
+		    "write_offset is %lld where %llu was to come",
+		    (long long)request->write_offset,
+		    (unsigned long long)write->expected_offset);
+	return 0;
+}
+
+/* One message. Sets the outcome when it is the last or a bad one. */
+static void
+write_take(struct write *write, struct rpc_message *message)
+{
+	struct write_request request;
+	struct iovec flat;
+	const struct iovec *parts;
+	size_t count;
+	int rc;
+
+	parts = rpc_message_parts(message, &count);
+	if (write_request_parse(parts, count, &request, &write->err) < 0) {
+		write_fail(write);
+		return;
+	}
+	if (request.flat != NULL) {
+		flat = (struct iovec){
+		    request.flat, request.data_offset + request.data_len};
+		parts = &flat;
+		count = 1;
+	}
+	rc = write_check(write, &request);
+	if (rc == 0 && write->writer == NULL)
+		rc = write_open(write, &write->err);
+	if (rc == 0)
+		rc = write_append(write, parts, count, &request);
+	free(request.flat);
+	if (rc < 0) {
+		write_fail(write);
+		return;
+	}
+	write->expected_offset += request.data_len;
+	write->sent += request.data_len;
+	if (write->upload != NULL)
+		upload_progress(
+		    write->upload, blob_writer_received(write->writer));
+	if (request.finish_write)
+		write->outcome = OUTCOME_COMMITTING;
+}
+
+/* The client closed its side without finish_write, or went away. */
+static void
+write_cut_off(struct write *write)
+{
+	if (rpc_call_cancelled(write->call)) {
+		error_set(&write->err, ERROR_CANCELLED,
+		    "the client ended the upload");
+		write->outcome = OUTCOME_FAILED;
+	} else {
+		write_done(write, (int64_t)write->expected_offset);
+	}
+	/* Going on inside a compressed stream is not possible. */
+	if (write->name.encoding == ENCODING_ZSTD) {
+		blob_writer_free(write->writer);
+		write->writer = NULL;
+	}
+}
+
+/* Commits or answers. No receive is outstanding. */
+static void
+write_conclude(struct write *write)
+{
+	struct blob_writer *writer = write->writer;
+
+	if (write->outcome != OUTCOME_COMMITTING) {
+		write_finish(write);
+		return;
+	}
+	write->writer = NULL;
+	blob_writer_commit(writer, write_committed, write);
+}
+
+static struct piece *
+write_next_piece(struct write *write)
+{
+	struct piece *piece;
+
+	pthread_mutex_lock(&write->lock);
+	piece = STAILQ_FIRST(&write->queue);
+	if (piece != NULL) {
+		STAILQ_REMOVE_HEAD(&write->queue, link);
+		if (piece->message != NULL)
+			write->queued -= rpc_message_size(piece->message);
+	} else {
+		write->draining = false;
+	}
+	pthread_mutex_unlock(&write->lock);
+	return piece;
+}
+
+static void
+piece_free(struct piece *piece)
+{
+	rpc_message_free(piece->message);
+	free(piece);
+}
+
+/* After a piece: asks for more when there is room; true when the call can be
+ * concluded by this thread now. */
+static bool
+write_after_piece(struct write *write)
+{
+	bool concluded = false;
+	bool receive = false;
+
+	pthread_mutex_lock(&write->lock);
+	if (write->outcome != OUTCOME_NONE) {
+		write->over = true;
+		concluded = !write->receiving;
+	} else if (!write->receiving && !write->over &&
+		   write->queued < UPLOAD_QUEUE_MAX / 2) {
+		write->receiving = true;
+		receive = true;
+	}
+	pthread_mutex_unlock(&write->lock);
+	if (receive)
+		rpc_call_receive(write->call, write_received, write);
+	return concluded;
+}
+
+static void
+write_drop_queue(struct write *write)
+{
+	struct piece *piece;
+
+	while ((piece = STAILQ_FIRST(&write->queue)) != NULL) {
+		STAILQ_REMOVE_HEAD(&write->queue, link);
+		piece_free(piece);
+	}
+}
+
+/* On the pool, one thread at a time (draining). */
+static void
+write_drain(struct task *task)
+{
+	struct write *write = (struct write *)task;
+	struct piece *piece;
+
+	while ((piece = write_next_piece(write)) != NULL) {
+		if (piece->message != NULL)
+			write_take(write, piece->message);
+		else
+			write_cut_off(write);
+		piece_free(piece);
+		if (write_after_piece(write)) {
+			write_drop_queue(write);
+			write_conclude(write);
+			return;
+		}
+		/* With an outcome and a receive outstanding, draining stays
+		 * on: nobody else starts, write_received concludes. */
+		if (write->outcome != OUTCOME_NONE)
+			return;
+	}
+}
+
+/* Does the message end the client's side? Malformed ones are found later. */
+static bool
+is_last(struct rpc_message *message)
+{
+	struct write_request request;
+	struct error ignored;
+	size_t count;
+	const struct iovec *parts = rpc_message_parts(message, &count);
+	bool last;
+
+	if (write_request_parse(parts, count, &request, &ignored) < 0)
+		return true;
+	last = request.finish_write;
+	free(request.flat);
+	return last;
+}
+
+/* A message for the pool. */
+static void
+write_queue(struct write *write, struct rpc_message *message)
+{
+	bool last = message == NULL || is_last(message);
+	struct piece *piece = xcalloc(1, sizeof(*piece));
+	bool conclude;
+	bool start = false;
+	bool more = false;
+
+	piece->message = message;
+	pthread_mutex_lock(&write->lock);
+	write->receiving = false;
+	conclude = write->over;
+	if (!conclude) {
+		STAILQ_INSERT_TAIL(&write->queue, piece, link);
+		write->queued +=
+		    message != NULL ? rpc_message_size(message) : 0;
+		write->over = last;
+		start = !write->draining;
+		write->draining = true;
+		more = !last && write->queued < UPLOAD_QUEUE_MAX;
+		write->receiving = more;
+	}
+	pthread_mutex_unlock(&write->lock);
+	if (conclude) {
+		piece_free(piece);
+		write_drop_queue(write);
+		write_conclude(write);
+		return;
+	}
+	if (start)
+		rpc_call_submit(write->call, &write->task);
+	if (more)
+		rpc_call_receive(write->call, write_received, write);
+}
+
+/* The first message. True when the call has an outcome. */
+static bool
+write_first(struct write *write, struct rpc_message *message)
+{
+	struct write_request request;
+	size_t count;
+	const struct iovec *parts = rpc_message_parts(message, &count);
+	int rc;
+
+	if (write_request_parse(parts, count, &request, &write->err) < 0) {
+		write_fail(write);
+		return true;
+	}
+	rc = write_start(write, &request, &write->err);
+	free(request.flat);
+	if (rc < 0)
+		write_fail(write);
+	else if (rc > 0)
+		write_done(write, write_existing_size(write));
+	return rc != 0;
+}
+
+/* On a poller: the next message, or the end of the client's side. */
+static void
+write_received(struct rpc_call *call, struct rpc_message *message, void *cookie)
+{
+	struct write *write = cookie;
+
+	if (!write->started && message != NULL && write_first(write, message)) {
+		rpc_message_free(message);
+		write_conclude(write);
+		return;
+	}
+	if (!write->started && message == NULL) {
+		error_set(&write->err, ERROR_INVALID_ARGUMENT,
+		    "the upload ended before its first WriteRequest");
+		write_fail(write);
+		write_conclude(write);
+		return;
+	}
+	if (write->pooled) {
+		write_queue(write, message);
+		return;
+	}
+	if (message != NULL)
+		write_take(write, message);
+	else
+		write_cut_off(write);
+	rpc_message_free(message);
+	if (write->outcome != OUTCOME_NONE)
+		write_conclude(write);
+	else
+		rpc_call_receive(call, write_received, write);
+}
+
+void
+byte_stream_write(struct rpc_call *call, void *storage)
+{
+	struct write *write =
+	    arena_zalloc(rpc_call_arena(call), 1, sizeof(*write));
+	struct error err;
+
+	if (write == NULL) {
+		error_set(&err, ERROR_RESOURCE_EXHAUSTED,
+		    "the call's memory is used up");
+		rpc_call_finish(call, &err);
+		return;
+	}
+	write->task.run = write_drain;
+	write->call = call;
+	write->storage = storage;
+	STAILQ_INIT(&write->queue);
+	pthread_mutex_init(&write->lock, NULL);
+	rpc_call_receive(call, write_received, write);
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * FindMissingBlobs: the request is read in place, in groups of digests that
+ * are looked up together, so its cost in memory does not grow with the number
+ * of digests. Small requests are answered on the poller: the index is a memory
+ * map.
+ */
+#include <stdlib.h>
+
+#include "base/buffer.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "cas/store.h"
+#include "frontend/content_addressable_storage.h"
+#include "protos/wire.h"
+#include "rpc/call.h"
+#include "rpc/message.h"
+
+#define GROUP 256u
+
+/* FindMissingBlobsRequest */
+enum { INSTANCE_NAME = 1, BLOB_DIGESTS = 2, DIGEST_FUNCTION = 3 };
+/* FindMissingBlobsResponse */
+enum { MISSING_BLOB_DIGESTS = 2 };
+
+/* A run of digests that are looked up at once. */
+struct group {
+	struct digest digests[GROUP];
+	struct str
+	    messages[GROUP]; /* as received: answered in the same words */
+	bool missing[GROUP];
+	size_t count;
+};
+
+static int
+group_look_up(const struct storage *storage, struct group *group,
+    struct buffer *reply, struct error *err)
+{
+	uint8_t header[2 * WIRE_VARINT_MAX];
+
+	if (store_find_missing(storage->store, group->digests, group->count,
+		group->missing, err) < 0)
+		return -1;
+	for (size_t i = 0; i < group->count; i++) {
+		struct str message = group->messages[i];
+
+		if (!group->missing[i])
+			continue;
+		if (buffer_append(reply, header,
+			wire_put_bytes_header(
+			    header, MISSING_BLOB_DIGESTS, message.len)) < 0 ||
+		    buffer_append(reply, message.data, message.len) < 0)
+			return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+			    "the answer would exceed the %u bytes that gRPC "
+			    "clients accept; ask for fewer digests at once, "
+			    "for example 10000",
+			    STORAGE_SEND_MAX);
+	}
+	group->count = 0;
+	return 0;
+}
+
+/* The fields that stand before or behind the digests. */
+static int
+read_header(const struct storage *storage, struct str message,
+    uint64_t *function, struct error *err)
+{
+	struct wire_field field;
+	struct str instance = {"", 0};
+	int more;
+
+	*function = 0;
+	while ((more = wire_next(&message, &field)) > 0) {
+		if (field.number == INSTANCE_NAME && field.type == WIRE_BYTES)
+			instance = field.bytes;
+		else if (field.number == DIGEST_FUNCTION &&
+			 field.type == WIRE_VARINT)
+			*function = field.value;
+	}
+	if (more < 0)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "the FindMissingBlobsRequest is malformed");
+	return storage_check_instance(storage, instance, err);
+}
+
+static int
+look_up_all(const struct storage *storage, struct str message,
+    struct group *group, struct buffer *reply, struct error *err)
+{
+	struct wire_field field;
+	uint64_t function;
+
+	if (read_header(storage, message, &function, err) < 0)
+		return -1;
+	while (wire_next(&message, &field) > 0) {
+		if (field.number != BLOB_DIGESTS || field.type != WIRE_BYTES)
+			continue;
+		if (storage_parse_digest(storage, field.bytes, function,
+			&group->digests[group->count], err) < 0)
+			return -1;
+		group->messages[group->count++] = field.bytes;
+		if (group->count == GROUP &&
+		    group_look_up(storage, group, reply, err) < 0)
+			return -1;
+	}
+	return group_look_up(storage, group, reply, err);
+}
+
+static void
+find_missing_run(struct task *task)
+{
+	struct storage_request *request = (struct storage_request *)task;
+	struct group *group = xmalloc(sizeof(*group));
+	struct rpc_message *message;
+	struct buffer reply;
+	struct error err;
+
+	group->count = 0;
+	buffer_init(&reply, STORAGE_SEND_MAX);
+	if (look_up_all(
+		request->storage, request->message, group, &reply, &err) < 0) {
+		buffer_clear(&reply);
+		storage_request_fail(request, &err);
+	} else {
+		message = rpc_message_new();
+		rpc_message_add_take(message, reply.data, reply.len);
+		storage_request_reply(request, message);
+	}
+	free(group);
+}
+
+void
+find_missing_blobs(struct rpc_call *call, void *storage)
+{
+	struct storage_request *request = storage_request_new(call, storage);
+
+	if (request == NULL)
+		return;
+	request->task.run = find_missing_run;
+	if (request->message.len > 16 * STORAGE_INLINE_WORK_MAX)
+		rpc_call_submit(call, &request->task);
+	else
+		find_missing_run(&request->task);
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of uploads: a map by name, and a list of the interrupted ones in
+ * the order of their interruption. Any thread. */
+#include "frontend/upload_table.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/queue.h>
+
+#include "base/clock.h"
+#include "base/map.h"
+#include "base/memory.h"
+#include "cas/store.h"
+
+struct upload {
+	struct str name; /* allocated */
+	_Atomic uint64_t received;
+	struct blob_writer *writer; /* while interrupted, else NULL */
+	int64_t expires_ms;         /* while interrupted */
+	TAILQ_ENTRY(upload) link;   /* in table->idle while interrupted */
+};
+
+TAILQ_HEAD(upload_list, upload);
+
+struct upload_table {
+	int64_t keep_ms;
+	size_t kept;
+	/* Guards what follows and the uploads' fields but received. Writers
+	 * are freed after it is released, since that may touch the disk. */
+	pthread_mutex_t lock;
+	struct map uploads;      /* running and interrupted, by name */
+	struct upload_list idle; /* interrupted, oldest first */
+	size_t idle_count;
+};
+
+struct upload_table *
+upload_table_new(int64_t keep_ms, size_t kept)
+{
+	struct upload_table *table = xcalloc(1, sizeof(*table));
+
+	table->keep_ms = keep_ms;
+	table->kept = kept;
+	pthread_mutex_init(&table->lock, NULL);
+	map_init(&table->uploads);
+	TAILQ_INIT(&table->idle);
+	return table;
+}
+
+static void
+upload_free(struct upload *upload)
+{
+	blob_writer_free(upload->writer);
+	free((char *)(uintptr_t)upload->name.data);
+	free(upload);
+}
+
+/* Moves interrupted uploads that are too old or too many to `gone`. Under the
+ * lock. */
+static void
+upload_table_sweep(
+    struct upload_table *table, int64_t now_ms, struct upload_list *gone)
+{
+	struct upload *oldest;
+
+	while (
+	    (oldest = TAILQ_FIRST(&table->idle)) != NULL &&
+	    (oldest->expires_ms <= now_ms || table->idle_count > table->kept)) {
+		TAILQ_REMOVE(&table->idle, oldest, link);
+		table->idle_count--;
+		map_remove(&table->uploads, oldest->name);
+		TAILQ_INSERT_TAIL(gone, oldest, link);
+	}
+}
+
+static void
+upload_list_free(struct upload_list *list)
+{
+	struct upload *upload;
+
+	while ((upload = TAILQ_FIRST(list)) != NULL) {
+		TAILQ_REMOVE(list, upload, link);
+		upload_free(upload);
+	}
+}
+
+void
+upload_table_free(struct upload_table *table)
+{
+	if (table == NULL)
+		return;
+	upload_list_free(&table->idle);
+	map_clear(&table->uploads);
+	pthread_mutex_destroy(&table->lock);
+	free(table);
+}
+
+struct upload *
+upload_table_begin(
+    struct upload_table *table, struct str name, struct blob_writer **writer)
+{
+	struct upload *upload;
+
+	*writer = NULL;
+	pthread_mutex_lock(&table->lock);
+	upload = map_get(&table->uploads, name);
+	if (upload == NULL) {
+		upload = xcalloc(1, sizeof(*upload));
+		upload->name.data = xstrndup(name.data, name.len);
+		upload->name.len = name.len;
+		map_put(&table->uploads, upload->name, upload);
+	} else if (upload->writer != NULL) {
+		*writer = upload->writer;
+		upload->writer = NULL;
+		TAILQ_REMOVE(&table->idle, upload, link);
+		table->idle_count--;
+	} else {
+		upload = NULL;
+	}
+	pthread_mutex_unlock(&table->lock);
+	return upload;
+}
+
+void
+upload_progress(struct upload *upload, uint64_t received)
+{
+	atomic_store(&upload->received, received);
+}
+
+void
+upload_table_end(struct upload_table *table, struct upload *upload,
+    struct blob_writer *writer)
+{
+	int64_t now_ms = clock_monotonic_ms();
+	struct upload_list gone = TAILQ_HEAD_INITIALIZER(gone);
+
+	pthread_mutex_lock(&table->lock);
+	if (writer != NULL) {
+		upload->writer = writer;
+		upload->expires_ms = now_ms + table->keep_ms;
+		TAILQ_INSERT_TAIL(&table->idle, upload, link);
+		table->idle_count++;
+	} else {
+		map_remove(&table->uploads, upload->name);
+		TAILQ_INSERT_TAIL(&gone, upload, link);
+	}
+	upload_table_sweep(table, now_ms, &gone);
+	pthread_mutex_unlock(&table->lock);
+	upload_list_free(&gone);
+}
+
+bool
+upload_table_query(
+    struct upload_table *table, struct str name, uint64_t *received)
+{
+	struct upload *upload;
+
+	pthread_mutex_lock(&table->lock);
+	upload = map_get(&table->uploads, name);
+	if (upload != NULL)
+		*received = atomic_load(&upload->received);
+	pthread_mutex_unlock(&table->lock);
+	return upload != NULL;
+}
+
+void
+upload_table_expire(struct upload_table *table)
+{
+	struct upload_list gone = TAILQ_HEAD_INITIALIZER(gone);
+
+	pthread_mutex_lock(&table->lock);
+	upload_table_sweep(table, clock_monotonic_ms(), &gone);
+	pthread_mutex_unlock(&table->lock);
+	upload_list_free(&gone);
+}
+
+size_t
+upload_table_running(struct upload_table *table)
+{
+	size_t running;
+
+	pthread_mutex_lock(&table->lock);
+	running = table->uploads.count - table->idle_count;
+	pthread_mutex_unlock(&table->lock);
+	return running;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Uploads by resource name: how far a running one is (QueryWriteStatus), and
+ * what an interrupted one left, so that the client can go on where it stopped.
+ * What is left is kept for a while and in bounded number, the oldest goes
+ * first. Any thread.
+ *
+ * begin -> progress... -> end, by the one call that writes under a name.
+ */
+#ifndef TOOLROOT_FRONTEND_UPLOAD_TABLE_H
+#define TOOLROOT_FRONTEND_UPLOAD_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/str.h"
+
+struct blob_writer;
+struct upload;
+struct upload_table;
+
+/* Interrupted uploads live keep_ms; at most `kept` of them. */
+struct upload_table *upload_table_new(int64_t keep_ms, size_t kept);
+/* No upload is running. NULL is allowed. */
+void upload_table_free(struct upload_table *table);
+
+/* Claims the name. *writer is what an earlier call left (now the caller's), or
+ * NULL. Returns NULL when another call writes under this name right now. */
+struct upload *upload_table_begin(
+    struct upload_table *table, struct str name, struct blob_writer **writer);
+/* Bytes received so far, for others to see. */
+void upload_progress(struct upload *upload, uint64_t received);
+/* Gives the name back. writer: what can be gone on with later (taken), or
+ * NULL. */
+void upload_table_end(struct upload_table *table, struct upload *upload,
+    struct blob_writer *writer);
+/* True and the bytes received, for a running or interrupted upload. */
+bool upload_table_query(
+    struct upload_table *table, struct str name, uint64_t *received);
+/* Drops what is older than keep_ms. May block on the disk. */
+void upload_table_expire(struct upload_table *table);
+/* Uploads running now. */
+size_t upload_table_running(struct upload_table *table);
+
+#endif
