@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Watchers are the only state with a life: each is a stream that is told of
+ * every change. `busy` says that some thread, or a send under way, owns a
+ * watcher's call; whoever turns it on under the lock does the next step.
+ */
+#include "frontend/health.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/queue.h>
+
+#include <grpc/health/v1/health.pb-c.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/str.h"
+#include "rpc/call.h"
+#include "rpc/message.h"
+#include "rpc/server.h"
+
+/* More streams than any set of balancers needs. */
+#define WATCHERS_MAX 1000
+/* The protocol's bound for List. */
+#define SERVICES_MAX 100
+
+#define STATUS(name) HEALTH__HEALTH_CHECK_RESPONSE__SERVING_STATUS__##name
+
+struct watcher {
+	struct health_service *service;
+	struct rpc_call *call;
+	bool known; /* the name it watches is one of ours */
+	/* The rest is guarded by the service's lock. */
+	bool busy;
+	bool cancelled;
+	int sent; /* the status it was told last, -1 = none yet */
+	LIST_ENTRY(watcher) link;
+	STAILQ_ENTRY(watcher) turn; /* while it is being told of a change */
+};
+
+STAILQ_HEAD(watcher_list, watcher);
+
+struct health_service {
+	/* Constant once the server starts. */
+	struct str names[SERVICES_MAX];
+	size_t name_count;
+	/* Guards what follows and the watchers' state. */
+	pthread_mutex_t lock;
+	bool serving;
+	bool stopping;
+	LIST_HEAD(, watcher) watchers;
+	size_t watcher_count;
+};
+
+struct health_service *
+health_service_new(void)
+{
+	struct health_service *service = xcalloc(1, sizeof(*service));
+
+	pthread_mutex_init(&service->lock, NULL);
+	LIST_INIT(&service->watchers);
+	service->names[service->name_count++] = STR("");
+	return service;
+}
+
+void
+health_service_free(struct health_service *service)
+{
+	if (service == NULL)
+		return;
+	pthread_mutex_destroy(&service->lock);
+	free(service);
+}
+
+static bool
+service_known(const struct health_service *service, struct str name)
+{
+	for (size_t i = 0; i < service->name_count; i++) {
+		if (str_equal(service->names[i], name))
+			return true;
+	}
+	return false;
+}
+
+void
+health_service_show(struct health_service *service,
+    const struct rpc_method *methods, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct str path = str_from(methods[i].path + 1);
+		struct str name = str_cut(&path, '/');
+
+		if (!service_known(service, name) &&
+		    service->name_count < SERVICES_MAX)
+			service->names[service->name_count++] = name;
+	}
+}
+
+/* Under the lock. */
+static Health__HealthCheckResponse__ServingStatus
+current_status(const struct health_service *service)
+{
+	return service->serving && !service->stopping ? STATUS(SERVING)
+						      : STATUS(NOT_SERVING);
+}
+
+static Health__HealthCheckResponse__ServingStatus
+read_status(struct health_service *service)
+{
+	Health__HealthCheckResponse__ServingStatus status;
+
+	pthread_mutex_lock(&service->lock);
+	status = current_status(service);
+	pthread_mutex_unlock(&service->lock);
+	return status;
+}
+
+/* --- Check and List ------------------------------------------------------- */
+
+/* The name that a request asks for. Ends the call when it is none. */
+static int
+request_name(struct rpc_call *call, struct str *name)
+{
+	const Health__HealthCheckRequest *request;
+	struct error err;
+
+	request = rpc_message_unpack(rpc_call_request(call),
+	    &health__health_check_request__descriptor, rpc_call_arena(call),
+	    &err);
+	if (request == NULL) {
+		rpc_call_finish(call, &err);
+		return -1;
+	}
+	*name = (struct str){
+	    (const char *)request->service.data, request->service.len};
+	return 0;
+}
+
+static void
+check(struct rpc_call *call, void *cookie)
+{
+	struct health_service *service = cookie;
+	Health__HealthCheckResponse response =
+	    HEALTH__HEALTH_CHECK_RESPONSE__INIT;
+	struct error err;
+	struct str name;
+
+	if (request_name(call, &name) < 0)
+		return;
+	if (!service_known(service, name)) {
+		error_set(&err, ERROR_NOT_FOUND,
+		    "this server has no service \"%.*s\"", STR_ARG(name));
+		rpc_call_finish(call, &err);
+		return;
+	}
+	response.status = read_status(service);
+	rpc_call_reply_packed(call, &response.base);
+}
+
+static void
+list(struct rpc_call *call, void *cookie)
+{
+	struct health_service *service = cookie;
+	Health__HealthListResponse response =
+	    HEALTH__HEALTH_LIST_RESPONSE__INIT;
+	Health__HealthListResponse__StatusesEntry entries[SERVICES_MAX];
+	Health__HealthListResponse__StatusesEntry *pointers[SERVICES_MAX];
+	Health__HealthCheckResponse status =
+	    HEALTH__HEALTH_CHECK_RESPONSE__INIT;
+
+	status.status = read_status(service);
+	for (size_t i = 0; i < service->name_count; i++) {
+		health__health_list_response__statuses_entry__init(&entries[i]);
+		entries[i].key =
+		    arena_copy(rpc_call_arena(call), service->names[i]);
+		entries[i].value = &status;
+		pointers[i] = &entries[i];
+		if (entries[i].key == NULL) {
+			struct error err;
+
+			error_set(&err, ERROR_RESOURCE_EXHAUSTED,
+			    "no memory left for this call");
+			rpc_call_finish(call, &err);
+			return;
+		}
+	}
+	response.n_statuses = service->name_count;
+	response.statuses = pointers;
+	rpc_call_reply_packed(call, &response.base);
+}
+
+/* --- Watch ---------------------------------------------------------------- */
+
+static void watcher_step(struct watcher *watcher);
+
+static void
+watcher_sent(struct rpc_call *call, bool ok, void *cookie)
+{
+	struct watcher *watcher = cookie;
+
+	(void)call;
+	if (!ok) {
+		pthread_mutex_lock(&watcher->service->lock);
+		watcher->cancelled = true;
+		pthread_mutex_unlock(&watcher->service->lock);
+	}
+	watcher_step(watcher);
+}
+
+static void
+watcher_send(
+    struct watcher *watcher, Health__HealthCheckResponse__ServingStatus status)
+{
+	Health__HealthCheckResponse response =
+	    HEALTH__HEALTH_CHECK_RESPONSE__INIT;
+
+	response.status = status;
+	rpc_call_send(watcher->call, rpc_message_pack(&response.base),
+	    watcher_sent, watcher);
+}
+
+/* After it has left the list. */
+static void
+watcher_end(struct watcher *watcher, bool cancelled)
+{
+	struct error err;
+
+	if (cancelled)
+		error_set(&err, ERROR_CANCELLED, "the client went away");
+	else
+		error_set(&err, ERROR_UNAVAILABLE, "the server is stopping");
+	rpc_call_finish(watcher->call, &err);
+	free(watcher);
+}
+
+/* For the owner: sends what is new, ends the stream if it is time, or else
+ * gives the watcher up until something happens. */
+static void
+watcher_step(struct watcher *watcher)
+{
+	struct health_service *service = watcher->service;
+	Health__HealthCheckResponse__ServingStatus status;
+	bool news, end, cancelled;
+
+	pthread_mutex_lock(&service->lock);
+	status =
+	    watcher->known ? current_status(service) : STATUS(SERVICE_UNKNOWN);
+	cancelled = watcher->cancelled;
+	news = !cancelled && watcher->sent != (int)status;
+	end = cancelled || (!news && service->stopping);
+	if (news)
+		watcher->sent = (int)status;
+	if (end) {
+		LIST_REMOVE(watcher, link);
+		service->watcher_count--;
+	}
+	watcher->busy = news || end;
+	pthread_mutex_unlock(&service->lock);
+	if (news)
+		watcher_send(watcher, status);
+	else if (end)
+		watcher_end(watcher, cancelled);
+}
+
+/* Ends the stream unless somebody owns it, who will see the flag. */
+static void
+watcher_cancelled(struct rpc_call *call, void *cookie)
+{
+	struct watcher *watcher = cookie;
+	bool mine;
+
+	(void)call;
+	pthread_mutex_lock(&watcher->service->lock);
+	watcher->cancelled = true;
+	mine = !watcher->busy;
+	watcher->busy = true;
+	pthread_mutex_unlock(&watcher->service->lock);
+	if (mine)
+		watcher_step(watcher);
+}
+
+/* False when there are too many. */
+static bool
+watcher_add(struct health_service *service, struct watcher *watcher)
+{
+	bool added;
+
+	pthread_mutex_lock(&service->lock);
+	added = service->watcher_count < WATCHERS_MAX;
+	if (added) {
+		LIST_INSERT_HEAD(&service->watchers, watcher, link);
+		service->watcher_count++;
+	}
+	pthread_mutex_unlock(&service->lock);
+	return added;
+}
+
+static void
+watch(struct rpc_call *call, void *cookie)
+{
+	struct health_service *service = cookie;
+	struct watcher *watcher;
+	struct error err;
+	struct str name;
+
+	if (request_name(call, &name) < 0)
+		return;
+	watcher = xcalloc(1, sizeof(*watcher));
+	*watcher = (struct watcher){.service = service,
+	    .call = call,
+	    .known = service_known(service, name),
+	    .busy = true,
+	    .sent = -1};
+	if (!watcher_add(service, watcher)) {
+		free(watcher);
+		error_set(&err, ERROR_RESOURCE_EXHAUSTED,
+		    "%d health watches are open; no more are accepted",
+		    WATCHERS_MAX);
+		rpc_call_finish(call, &err);
+		return;
+	}
+	rpc_call_on_cancel(call, watcher_cancelled, watcher);
+	watcher_step(watcher);
+}
+
+/* --- changes -------------------------------------------------------------- */
+
+/* Under the lock: takes all watchers that nobody owns. The others look again
+ * when they are done. */
+static void
+take_idle(struct health_service *service, struct watcher_list *idle)
+{
+	struct watcher *watcher;
+
+	STAILQ_INIT(idle);
+	LIST_FOREACH (watcher, &service->watchers, link) {
+		if (watcher->busy)
+			continue;
+		watcher->busy = true;
+		STAILQ_INSERT_TAIL(idle, watcher, turn);
+	}
+}
+
+static void
+step_all(struct watcher_list *idle)
+{
+	struct watcher *watcher;
+
+	while ((watcher = STAILQ_FIRST(idle)) != NULL) {
+		STAILQ_REMOVE_HEAD(idle, turn);
+		watcher_step(watcher);
+	}
+}
+
+void
+health_service_set(struct health_service *service, bool serving)
+{
+	struct watcher_list idle;
+
+	pthread_mutex_lock(&service->lock);
+	service->serving = serving;
+	take_idle(service, &idle);
+	pthread_mutex_unlock(&service->lock);
+	step_all(&idle);
+}
+
+void
+health_service_stop(struct health_service *service)
+{
+	struct watcher_list idle;
+
+	pthread_mutex_lock(&service->lock);
+	service->stopping = true;
+	take_idle(service, &idle);
+	pthread_mutex_unlock(&service->lock);
+	step_all(&idle);
+}
+
+void
+health_service_methods(
+    struct health_service *service, struct rpc_method *methods)
+{
+	methods[0] = (struct rpc_method){
+	    "/grpc.health.v1.Health/Check", RPC_UNARY, check, service};
+	methods[1] = (struct rpc_method){
+	    "/grpc.health.v1.Health/List", RPC_UNARY, list, service};
+	methods[2] = (struct rpc_method){
+	    "/grpc.health.v1.Health/Watch", RPC_SERVER_STREAM, watch, service};
+}
