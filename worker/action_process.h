@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The action's own process: started from the sandbox's first process, without
+ * any privilege, with exactly the environment, working directory, limits and
+ * streams it is to have. Single-threaded callers.
+ *
+ * The program is found as REAPI's Command.arguments wants it: a name with "/"
+ * is a path as seen from the working directory, a bare one is looked for in
+ * PATH of the action's environment, or in the spec's search path without one.
+ */
+#ifndef TOOLROOT_WORKER_ACTION_PROCESS_H
+#define TOOLROOT_WORKER_ACTION_PROCESS_H
+
+#include <linux/filter.h>
+#include <sys/types.h>
+
+#include "worker/namespaces.h"
+
+struct error;
+struct run_spec;
+
+struct action_process {
+	const struct run_spec *spec;
+	const struct sock_fprog *filter;
+	enum sandbox_tier tier;
+	int stdout_fd;
+	int stderr_fd;
+};
+
+/* Returns when the program runs. -1: FAILED_PRECONDITION when there is no such
+ * program, INVALID_ARGUMENT when it cannot be executed or the working
+ * directory is not there. */
+pid_t action_process_start(
+    const struct action_process *process, struct error *err);
+
+/* Without a PID namespace: kills the process's group and all our children, of
+ * which orphans become. Repeated until no child is left, it ends all. */
+void action_process_kill_tree(pid_t pid);
+
+#endif

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One sandbox, for one action, as the worker uses it:
+ *
+ *	sandbox = sandbox_new(spawner, slot, &err);
+ *	input_root = sandbox_lay_out(sandbox, "b", &err);
+ *	... write inputs below input_root, sandbox_bind large ones ...
+ *	sandbox_run(sandbox, &command, &outcome, &err);
+ *	... read outputs below input_root, all processes are gone ...
+ *	sandbox_free(sandbox);
+ *
+ * The action sees: its input root, /dev (minimal), /proc (its own processes),
+ * /tmp (its own, /dev/shm leads there), with --host-root the host's /usr, /etc
+ * and so on read-only, a network with nothing but loopback, the host name
+ * "toolroot", user and group SANDBOX_UID and SANDBOX_GID, no capability.
+ * Without namespaces (SANDBOX_NONE) it sees the host, and the root is a
+ * directory of it. One thread at a time, that of the slot.
+ */
+#ifndef TOOLROOT_WORKER_SANDBOX_H
+#define TOOLROOT_WORKER_SANDBOX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "worker/capture.h"
+#include "worker/namespaces.h"
+
+struct error;
+struct sandbox;
+struct spawner;
+
+struct sandbox *sandbox_new(
+    struct spawner *spawner, size_t slot, struct error *err);
+/* Ends what still runs and forgets all files. NULL is allowed. */
+void sandbox_free(struct sandbox *sandbox);
+
+/* Makes the directories that every action finds, and those down to
+ * input_root, which is a path without leading slash ("" = the root itself:
+ * then nothing of the host is shown). Returns a descriptor of the input root,
+ * the sandbox's, or -1: INVALID_ARGUMENT when input_root lies in /proc or the
+ * like. */
+int sandbox_lay_out(
+    struct sandbox *sandbox, const char *input_root, struct error *err);
+/* How the action names its input root, absolute. */
+const char *sandbox_input_root(const struct sandbox *sandbox);
+/* Files staged must belong to the action's user: whether that takes a chown.
+ */
+bool sandbox_needs_chown(const struct sandbox *sandbox);
+/* Whether sandbox_bind works. */
+bool sandbox_can_bind(const struct sandbox *sandbox);
+
+/* Has the file or directory mounted read-only on target, relative to the input
+ * root, where a file or directory stands. Takes fd. */
+void sandbox_bind(struct sandbox *sandbox, int fd, const char *target);
+
+struct sandbox_command {
+	const char **arguments; /* at least one */
+	size_t argument_count;
+	const char **environment; /* "NAME=value" */
+	size_t environment_count;
+	const char *search_path;       /* for a bare program name */
+	const char *working_directory; /* relative to the input root */
+	int64_t timeout_ms; /* from when the sandbox is told to start */
+	int cancel_fd;       /* readable: the action is to end; -1 = never */
+	size_t stream_limit; /* bytes of each output stream that are kept */
+};
+
+struct sandbox_outcome {
+	bool timed_out;
+	bool cancelled;
+	int exit_code;       /* 128 + n when signal n ended the program */
+	int64_t duration_ns; /* of the program */
+	int64_t started_wall_ns;
+	int64_t completed_wall_ns;
+	int64_t user_us; /* all processes together */
+	int64_t system_us;
+	int64_t max_rss_bytes; /* of the largest process */
+	struct capture output; /* standard output */
+	struct capture errors; /* standard error */
+};
+
+/* Once per sandbox. 0 when the program ran, to its end or until it was ended;
+ * -1: see action_process_start for a program that cannot run; the rest is
+ * trouble of this worker. outcome is to be cleared in any case. */
+int sandbox_run(struct sandbox *sandbox, const struct sandbox_command *command,
+    struct sandbox_outcome *outcome, struct error *err);
+void sandbox_outcome_clear(struct sandbox_outcome *outcome);
+
+/* All but a program: whether sandboxes work on this host. */
+int sandbox_try(struct sandbox *sandbox, struct error *err);
+
+#endif

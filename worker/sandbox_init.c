@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Process 1: set-up, the wait for orders, reaping. Single-threaded; owns
+ * nothing that outlives it. */
+#include "worker/sandbox_init.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "worker/action_process.h"
+#include "worker/fd_message.h"
+#include "worker/run_spec.h"
+#include "worker/sandbox_root.h"
+
+struct sandbox_init {
+	const struct sandbox_init_options *options;
+	int socket;
+	int signals; /* signalfd of SIGCHLD */
+	int proc;    /* detached mount, made ahead of time; -1 without */
+	int start[SANDBOX_FD_COUNT];
+	struct run_spec spec;
+	pid_t action;
+	bool action_ended;
+	struct sandbox_report report;
+};
+
+static void
+reset_signals(void)
+{
+	sigset_t none;
+
+	for (int number = 1; number < NSIG; number++)
+		signal(number, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Moves the socket to descriptor 3 and closes all above; the namespace was
+ * entered before. */
+static int
+keep_only_socket(struct sandbox_init *init, struct error *err)
+{
+	if (init->options->socket != 3 &&
+	    dup3(init->options->socket, 3, O_CLOEXEC) == -1)
+		return error_set_errno(err, errno, "keep the socket");
+	init->socket = 3;
+	if (close_range(4, ~0U, 0) == -1)
+		return error_set_errno(err, errno, "close descriptors");
+	return 0;
+}
+
+static int
+watch_children(struct sandbox_init *init, struct error *err)
+{
+	sigset_t child;
+
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &child, NULL);
+	init->signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (init->signals == -1)
+		return error_set_errno(err, errno, "watch for children");
+	return 0;
+}
+
+/* What does not depend on the action, done while nobody waits. */
+static int
+prepare(struct sandbox_init *init, struct error *err)
+{
+	bool fenced = init->options->tier != SANDBOX_NONE;
+
+	/* Also ends us when the spawner died before this line: then the
+	 * socket is closed. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == -1)
+		return error_set_errno(err, errno, "follow the spawner");
+	reset_signals();
+	if (init->options->network != -1 &&
+	    setns(init->options->network, CLONE_NEWNET) == -1)
+		return error_set_errno(err, errno, "enter the network");
+	if (keep_only_socket(init, err) < 0 || watch_children(init, err) < 0)
+		return -1;
+	if (!fenced) {
+		if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == -1)
+			return error_set_errno(err, errno, "adopt orphans");
+		return 0;
+	}
+	/* /proc/1 of a sandbox shows an action nothing of us. */
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == -1)
+		return error_set_errno(err, errno, "hide process 1");
+	if (sethostname("toolroot", 8) == -1)
+		return error_set_errno(err, errno, "set the host name");
+	return sandbox_root_make_proc(&init->proc, err);
+}
+
+/* 1, 0 when the worker is gone, -1. */
+static int
+receive(struct sandbox_init *init, struct fd_message *message,
+    enum sandbox_request_kind expected, struct error *err)
+{
+	struct sandbox_request request;
+	int rc;
+
+	message->data = &request;
+	message->len = sizeof(request);
+	rc = fd_message_receive(init->socket, message, err);
+	if (rc == 1 && request.kind != expected)
+		return error_set(err, ERROR_INTERNAL,
+		    "the sandbox got message %d instead of %d",
+		    (int)request.kind, (int)expected);
+	return rc;
+}
+
+static int
+receive_start(struct sandbox_init *init, struct error *err)
+{
+	struct fd_message message;
+	int rc = receive(init, &message, SANDBOX_START, err);
+
+	if (rc <= 0)
+		return rc;
+	if (message.fd_count != SANDBOX_FD_COUNT)
+		return error_set(err, ERROR_INTERNAL,
+		    "the sandbox got %zu descriptors to start with",
+		    message.fd_count);
+	memcpy(init->start, message.fds, sizeof(init->start));
+	if (run_spec_read(init->start[SANDBOX_FD_SPEC], &init->spec, err) < 0)
+		return -1;
+	return 1;
+}
+
+/* The detached mounts that the spec counts, attached as they come. */
+static int
+attach_sent_mounts(
+    struct sandbox_init *init, struct sandbox_root *root, struct error *err)
+{
+	struct fd_message message = {.fd_count = 0};
+	size_t next = 0;
+	int rc = 0;
+
+	for (size_t i = 0; i < init->spec.mount_count && rc == 0; i++) {
+		if (init->spec.mounts[i].kind != RUN_MOUNT_FD)
+			continue;
+		if (next == message.fd_count) {
+			fd_message_close(&message);
+			next = 0;
+			rc = receive(init, &message, SANDBOX_MOUNTS, err);
+			if (rc == 0)
+				rc = error_set(
+				    err, ERROR_CANCELLED, "the worker is gone");
+			if (rc < 0)
+				break;
+		}
+		rc = sandbox_root_attach(root, message.fds[next++],
+		    init->spec.mounts[i].target, err);
+	}
+	fd_message_close(&message);
+	return rc;
+}
+
+static int
+enter_root(struct sandbox_init *init, struct error *err)
+{
+	struct sandbox_root root = {.fd = -1, .proc = init->proc};
+	int rc = -1;
+
+	if (!init->spec.root_mounted)
+		return 0;
+	if (sandbox_root_open(&root, init->start[SANDBOX_FD_ROOT], err) < 0)
+		goto out;
+	if (sandbox_root_attach_known(&root, &init->spec, err) < 0)
+		goto out;
+	if (attach_sent_mounts(init, &root, err) < 0)
+		goto out;
+	rc = sandbox_root_enter(&root, err);
+out:
+	sandbox_root_clear(&root);
+	init->proc = -1;
+	return rc;
+}
+
+static void
+kill_all(const struct sandbox_init *init)
+{
+	if (init->options->tier != SANDBOX_NONE)
+		kill(-1, SIGKILL); /* all of the namespace but ourselves */
+	else
+		action_process_kill_tree(init->action);
+}
+
+/* Takes what has ended; true when the action's own process is among it. */
+static bool
+reap(struct sandbox_init *init)
+{
+	bool ended = false;
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == init->action) {
+			init->report.wait_status = status;
+			init->report.ended_ns = clock_monotonic_ns();
+			ended = true;
+		}
+	}
+	return ended;
+}
+
+/* 0, or -1 when the worker is gone. */
+static int
+take_order(struct sandbox_init *init)
+{
+	struct sandbox_request request;
+	struct fd_message message = {.data = &request, .len = sizeof(request)};
+	struct error err;
+
+	if (fd_message_receive(init->socket, &message, &err) != 1)
+		return -1;
+	fd_message_close(&message);
+	if (request.kind == SANDBOX_KILL) {
+		init->report.killed = 1;
+		kill_all(init);
+	}
+	return 0;
+}
+
+/* Until the action's own process has ended. -1: the worker is gone. */
+static int
+wait_for_action(struct sandbox_init *init)
+{
+	struct pollfd polls[2] = {
+	    {init->signals, POLLIN, 0}, {init->socket, POLLIN, 0}};
+	struct signalfd_siginfo info;
+
+	for (;;) {
+		if (poll(polls, 2, -1) == -1)
+			continue;
+		if (polls[1].revents != 0 && take_order(init) < 0)
+			return -1;
+		if (polls[0].revents == 0)
+			continue;
+		while (read(init->signals, &info, sizeof(info)) > 0)
+			;
+		if (reap(init))
+			return 0;
+	}
+}
+
+static void
+end_leftovers(struct sandbox_init *init)
+{
+	do {
+		kill_all(init);
+	} while (waitpid(-1, NULL, 0) > 0 || errno != ECHILD);
+}
+
+static int64_t
+microseconds(struct timeval time)
+{
+	return (int64_t)time.tv_sec * 1000000 + time.tv_usec;
+}
+
+static void
+measure(struct sandbox_init *init)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_CHILDREN, &usage);
+	init->report.user_us = microseconds(usage.ru_utime);
+	init->report.system_us = microseconds(usage.ru_stime);
+	init->report.max_rss_bytes = (int64_t)usage.ru_maxrss * 1024;
+}
+
+/* 1 when there is something to report, 0 when nobody is left to hear it. */
+static int
+run(struct sandbox_init *init)
+{
+	struct error *err = &init->report.error;
+	struct action_process process = {.spec = &init->spec,
+	    .filter = init->options->filter,
+	    .tier = init->options->tier};
+	int rc = receive_start(init, err);
+
+	if (rc == 0)
+		return 0;
+	if (rc < 0 || enter_root(init, err) < 0)
+		return 1;
+	process.stdout_fd = init->start[SANDBOX_FD_STDOUT];
+	process.stderr_fd = init->start[SANDBOX_FD_STDERR];
+	if (init->spec.argument_count == 0)
+		return 1;
+	init->report.started_ns = clock_monotonic_ns();
+	init->action = action_process_start(&process, err);
+	/* The reader must see the end when the action's own copies close. */
+	file_close(&init->start[SANDBOX_FD_STDOUT]);
+	file_close(&init->start[SANDBOX_FD_STDERR]);
+	if (init->action == -1)
+		return 1;
+	if (wait_for_action(init) < 0)
+		return 0;
+	end_leftovers(init);
+	measure(init);
+	return 1;
+}
+
+void
+sandbox_init_main(const struct sandbox_init_options *options)
+{
+	static struct sandbox_init init; /* large; one a process */
+	struct fd_message message = {
+	    .data = &init.report, .len = sizeof(init.report)};
+	struct error ignored;
+	char byte;
+
+	init.options = options;
+	init.proc = -1;
+	init.action = -1;
+	if (prepare(&init, &init.report.error) < 0) {
+		/* The report tells when somebody asks. */
+		init.socket = init.socket > 0 ? init.socket : options->socket;
+	} else if (run(&init) == 0) {
+		_exit(0);
+	}
+	if (fd_message_send(init.socket, &message, &ignored) < 0)
+		_exit(1);
+	/* The mounts must stand while the worker reads outputs through them.
+	 * Late orders are of no interest. */
+	while (recv(init.socket, &byte, 1, 0) > 0)
+		;
+	_exit(0);
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Makes the directories of an empty root. No state. */
+#include "worker/sandbox_layout.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/str.h"
+#include "cas/directory.h"
+#include "worker/namespaces.h"
+
+static void
+add_mount(struct sandbox_layout *layout, enum run_mount_kind kind,
+    const char *source, const char *target)
+{
+	layout->mounts[layout->mount_count++] =
+	    (struct run_mount){kind, source, target};
+}
+
+static int
+make_directory(int parent, const char *name, mode_t mode, struct error *err)
+{
+	if (mkdirat(parent, name, 0755) == -1)
+		return error_set_errno(err, errno, "make /%s", name);
+	if (mode != 0755 && fchmodat(parent, name, mode, 0) == -1)
+		return error_set_errno(err, errno, "set up /%s", name);
+	return 0;
+}
+
+static int
+show_host(struct sandbox_layout *layout, int root, struct error *err)
+{
+	size_t count = host_root_list(layout->host);
+
+	for (size_t i = 0; i < count; i++) {
+		const struct host_root_entry *entry = &layout->host[i];
+
+		if (entry->target[0] != '\0') {
+			if (symlinkat(entry->target, root, entry->name) == -1)
+				return error_set_errno(
+				    err, errno, "make /%s", entry->name);
+			continue;
+		}
+		if (make_directory(root, entry->name, 0755, err) < 0)
+			return -1;
+		add_mount(layout, RUN_MOUNT_HOST, entry->name, entry->name);
+	}
+	return 0;
+}
+
+/* Whether the path's first name is one that we made. */
+static bool
+is_taken(const struct sandbox_layout *layout, struct str name)
+{
+	if (str_equal(name, STR("tmp")))
+		return false;
+	for (size_t i = 0; i < layout->mount_count; i++)
+		if (str_equal(name, str_from(layout->mounts[i].target)))
+			return true;
+	return false;
+}
+
+/* Opens name below parent, made if absent, and closes parent. */
+static int
+descend(int parent, struct str name, bool give, struct error *err)
+{
+	char text[DIRECTORY_NAME_MAX + 1];
+	int fd = -1;
+
+	if (directory_check_name(name, err) < 0)
+		goto out;
+	memcpy(text, name.data, name.len);
+	text[name.len] = '\0';
+	if (mkdirat(parent, text, 0755) == -1 && errno != EEXIST) {
+		error_set_errno(err, errno, "make the input root");
+		goto out;
+	}
+	fd = openat(
+	    parent, text, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd == -1)
+		error_set(err, ERROR_INVALID_ARGUMENT,
+		    "the input root cannot be there: %s is no directory", text);
+	else if (give && fchown(fd, SANDBOX_UID, SANDBOX_GID) == -1) {
+		error_set_errno(err, errno, "give away the input root");
+		file_close(&fd);
+	}
+out:
+	file_close(&parent);
+	return fd;
+}
+
+static int
+make_input_root(
+    const struct sandbox_layout *layout, int root, struct error *err)
+{
+	struct str rest = str_from(layout->input_root);
+	int fd = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool first = true;
+
+	if (fd == -1)
+		return error_set_errno(err, errno, "open the root");
+	if (rest.len == 0 && layout->chown &&
+	    fchown(fd, SANDBOX_UID, SANDBOX_GID) == -1) {
+		error_set_errno(err, errno, "give away the root");
+		file_close(&fd);
+	}
+	while (rest.len > 0 && fd != -1) {
+		struct str name = str_cut(&rest, '/');
+
+		if (first && is_taken(layout, name)) {
+			file_close(&fd);
+			return error_set(err, ERROR_INVALID_ARGUMENT,
+			    "the input root cannot be below /%.*s, which the "
+			    "sandbox provides",
+			    STR_ARG(name));
+		}
+		first = false;
+		fd = descend(fd, name, layout->chown && rest.len == 0, err);
+	}
+	return fd;
+}
+
+int
+sandbox_layout_make(struct sandbox_layout *layout, int root, struct error *err)
+{
+	layout->mount_count = 0;
+	if (layout->fenced) {
+		if (make_directory(root, "dev", 0755, err) < 0 ||
+		    make_directory(root, "proc", 0555, err) < 0 ||
+		    make_directory(root, "tmp", 01777, err) < 0)
+			return -1;
+		add_mount(layout, RUN_MOUNT_DEV, "", "dev");
+		add_mount(layout, RUN_MOUNT_PROC, "", "proc");
+		if (layout->host_root && layout->input_root[0] != '\0' &&
+		    show_host(layout, root, err) < 0)
+			return -1;
+	}
+	return make_input_root(layout, root, err);
+}

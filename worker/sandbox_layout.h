@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The directories of an action's root that are none of its inputs, and the
+ * list of mounts that fill them. Part of worker/sandbox.c, which owns the
+ * result.
+ */
+#ifndef TOOLROOT_WORKER_SANDBOX_LAYOUT_H
+#define TOOLROOT_WORKER_SANDBOX_LAYOUT_H
+
+#include <stdbool.h>
+
+#include "worker/host_root.h"
+#include "worker/run_spec.h"
+
+struct error;
+
+#define SANDBOX_LAYOUT_MOUNTS_MAX (2 + HOST_ROOT_MAX)
+
+struct sandbox_layout {
+	bool fenced;    /* dev, proc, tmp and the host's are wanted */
+	bool host_root; /* ignored when the input root is "/" */
+	bool chown;     /* what is made must be given to the action's user */
+	const char *input_root; /* no leading slash; "" = the root */
+	struct host_root_entry host[HOST_ROOT_MAX];
+	struct run_mount mounts[SANDBOX_LAYOUT_MOUNTS_MAX];
+	size_t mount_count;
+};
+
+/* Fills layout's host and mounts, and returns a descriptor of the input root
+ * below root. INVALID_ARGUMENT for an input_root that is no plain path or
+ * collides with what every action finds. */
+int sandbox_layout_make(
+    struct sandbox_layout *layout, int root, struct error *err);
+
+#endif

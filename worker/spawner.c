@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The worker's side of the spawner: starts it and talks to it, a connection a
+ * slot. */
+#include "worker/spawner.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "worker/fd_message.h"
+#include "worker/sandbox.h"
+#include "worker/spawner_process.h"
+
+struct spawner {
+	struct spawner_options options;
+	char *scratch_path; /* owned copy */
+	enum sandbox_tier tier;
+	pid_t pid;
+	int *sockets; /* options.slots many */
+};
+
+static void
+child_main(struct spawner *spawner, int *theirs)
+{
+	struct spawner_process process = {.options = &spawner->options,
+	    .tier = spawner->tier,
+	    .sockets = theirs};
+
+	for (size_t i = 0; i < spawner->options.slots; i++)
+		file_close(&spawner->sockets[i]);
+	spawner_process_main(&process);
+}
+
+static int
+fork_process(struct spawner *spawner, int *theirs, struct error *err)
+{
+	pid_t parent = getpid();
+
+	spawner->pid = fork();
+	if (spawner->pid == -1)
+		return error_set_errno(err, errno, "fork the spawner");
+	if (spawner->pid > 0)
+		return 0;
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	if (getppid() != parent)
+		_exit(0);
+	child_main(spawner, theirs);
+	return 0;
+}
+
+static int
+connect_slots(struct spawner *spawner, int *theirs, struct error *err)
+{
+	for (size_t i = 0; i < spawner->options.slots; i++) {
+		int pair[2];
+
+		if (fd_message_pair(pair, err) < 0)
+			return -1;
+		spawner->sockets[i] = pair[0];
+		theirs[i] = pair[1];
+	}
+	return 0;
+}
+
+/* One sandbox without a program: all mounts, the pivot and the report. */
+static int
+try_sandbox(struct spawner *spawner, struct error *err)
+{
+	struct sandbox *sandbox = sandbox_new(spawner, 0, err);
+	int rc = -1;
+
+	if (sandbox != NULL)
+		rc = sandbox_try(sandbox, err);
+	sandbox_free(sandbox);
+	if (rc < 0)
+		error_prefix(err, "try a sandbox");
+	return rc;
+}
+
+static struct spawner *
+spawner_new(const struct spawner_options *options)
+{
+	struct spawner *spawner = xcalloc(1, sizeof(*spawner));
+
+	spawner->options = *options;
+	if (options->scratch_path != NULL)
+		spawner->scratch_path = xstrdup(options->scratch_path);
+	spawner->options.scratch_path = spawner->scratch_path;
+	spawner->pid = -1;
+	spawner->sockets = xcalloc(options->slots, sizeof(int));
+	memset(spawner->sockets, 0xff, options->slots * sizeof(int));
+	return spawner;
+}
+
+struct spawner *
+spawner_start(const struct spawner_options *options, struct error *err)
+{
+	struct spawner *spawner = spawner_new(options);
+	int *theirs = xcalloc(options->slots, sizeof(int));
+	int rc = -1;
+
+	memset(theirs, 0xff, options->slots * sizeof(int));
+	if (options->unfenced)
+		spawner->tier = SANDBOX_NONE;
+	else if (namespaces_enter(&spawner->tier, err) < 0)
+		goto out;
+	if (connect_slots(spawner, theirs, err) < 0)
+		goto out;
+	if (fork_process(spawner, theirs, err) < 0)
+		goto out;
+	for (size_t i = 0; i < options->slots; i++)
+		file_close(&theirs[i]);
+	if (spawner->tier == SANDBOX_USER_NAMESPACES &&
+	    namespaces_drop_capabilities(err) < 0)
+		goto out;
+	rc = try_sandbox(spawner, err);
+out:
+	for (size_t i = 0; i < options->slots; i++)
+		file_close(&theirs[i]);
+	free(theirs);
+	if (rc < 0) {
+		spawner_stop(spawner);
+		spawner = NULL;
+	}
+	return spawner;
+}
+
+void
+spawner_stop(struct spawner *spawner)
+{
+	if (spawner == NULL)
+		return;
+	for (size_t i = 0; i < spawner->options.slots; i++)
+		file_close(&spawner->sockets[i]);
+	if (spawner->pid > 0) {
+		kill(spawner->pid, SIGKILL);
+		while (waitpid(spawner->pid, NULL, 0) == -1 && errno == EINTR)
+			;
+	}
+	free(spawner->sockets);
+	free(spawner->scratch_path);
+	free(spawner);
+}
+
+enum sandbox_tier
+spawner_tier(const struct spawner *spawner)
+{
+	return spawner->tier;
+}
+
+const struct spawner_options *
+spawner_options(const struct spawner *spawner)
+{
+	return &spawner->options;
+}
+
+/* Sends the request with the message's descriptors and receives those of the
+ * reply into it. */
+static int
+ask(int socket, enum spawner_request_kind kind, struct fd_message *message,
+    struct error *err)
+{
+	struct spawner_request request = {kind};
+	struct spawner_reply reply;
+	int rc;
+
+	message->data = &request;
+	message->len = sizeof(request);
+	if (fd_message_send(socket, message, err) < 0)
+		return -1;
+	message->data = &reply;
+	message->len = sizeof(reply);
+	rc = fd_message_receive(socket, message, err);
+	if (rc < 0)
+		return -1;
+	if (rc == 0)
+		return error_set(
+		    err, ERROR_UNAVAILABLE, "the worker's spawner is gone");
+	if (reply.error.code != ERROR_OK) {
+		*err = reply.error;
+		fd_message_close(message);
+		return -1;
+	}
+	return 0;
+}
+
+int
+spawner_take(struct spawner *spawner, size_t slot, struct spawned *spawned,
+    struct error *err)
+{
+	struct fd_message message = {.fd_count = 0};
+
+	if (ask(spawner->sockets[slot], SPAWNER_TAKE, &message, err) < 0)
+		return -1;
+	if (message.fd_count != 3) {
+		fd_message_close(&message);
+		return error_set(
+		    err, ERROR_INTERNAL, "the spawner sent no sandbox");
+	}
+	spawned->root = message.fds[0];
+	spawned->socket = message.fds[1];
+	spawned->pidfd = message.fds[2];
+	return 0;
+}
+
+int
+spawner_clone_mounts(struct spawner *spawner, size_t slot,
+    struct fd_message *descriptors, struct error *err)
+{
+	size_t count = descriptors->fd_count;
+
+	if (ask(spawner->sockets[slot], SPAWNER_CLONE_MOUNTS, descriptors,
+		err) < 0)
+		return -1;
+	if (descriptors->fd_count == count)
+		return 0;
+	fd_message_close(descriptors);
+	return error_set(
+	    err, ERROR_INTERNAL, "the spawner sent too few mounts");
+}

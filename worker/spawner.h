@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The spawner: a small process with one thread that makes sandboxes, so that
+ * the worker, large and with many threads, never forks. Started first thing,
+ * before any thread and before gRPC; it keeps the privilege to make
+ * namespaces and mounts, which the worker then gives up. It keeps sandboxes
+ * ready ahead of demand, and dies with the worker; they die with it.
+ *
+ * Each slot has its own connection, used by one thread at a time, so slots
+ * never wait for one another here.
+ */
+#ifndef TOOLROOT_WORKER_SPAWNER_H
+#define TOOLROOT_WORKER_SPAWNER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "worker/namespaces.h"
+
+struct error;
+struct spawner;
+
+struct spawner_options {
+	size_t slots;
+	bool host_root; /* non-hermetic: see worker/host_root.h */
+	bool unfenced;  /* SANDBOX_NONE; needs scratch_path */
+	/* For SANDBOX_NONE: where actions' roots are made. */
+	const char *scratch_path;
+	/* What one action may write, inputs included: bytes and files. */
+	uint64_t scratch_bytes;
+	uint64_t scratch_files;
+};
+
+/* Needs a process with one thread, which from then on is in a mount namespace
+ * of its own (and a user namespace where it is not root) and holds no
+ * capability there if it is not root. Tries one sandbox, so that whatever the
+ * host forbids is said now. NULL on error. */
+struct spawner *spawner_start(
+    const struct spawner_options *options, struct error *err);
+/* Ends the process and all sandboxes. NULL is allowed. */
+void spawner_stop(struct spawner *spawner);
+enum sandbox_tier spawner_tier(const struct spawner *spawner);
+const struct spawner_options *spawner_options(const struct spawner *spawner);
+
+/* A sandbox that waits for its SANDBOX_START (worker/sandbox_init.h). The
+ * caller closes the descriptors. */
+struct spawned {
+	int root;   /* empty file system (a detached mount), or directory */
+	int socket; /* to the sandbox's first process */
+	int pidfd;  /* of it */
+};
+int spawner_take(struct spawner *spawner, size_t slot, struct spawned *spawned,
+    struct error *err);
+
+/* Replaces each descriptor of a file or directory by a detached, read-only
+ * mount of it; at most FD_MESSAGE_FDS_MAX. The given ones stay open. */
+struct fd_message;
+int spawner_clone_mounts(struct spawner *spawner, size_t slot,
+    struct fd_message *descriptors, struct error *err);
+
+#endif
