@@ -274,28 +274,46 @@ scheduler_next_deadline(struct scheduler *s)
 #define DEADLINE_OWNER(node, type) \
 	((type *)(void *)((char *)(node)-offsetof(type, deadline)))
 
-void
-scheduler_tick(struct scheduler *s, int64_t now_ms)
+static void
+scheduler_expire_session(
+    struct scheduler *s, struct worker_session *session, int64_t now_ms)
 {
-	pthread_mutex_lock(&s->lock);
-	/* Sessions first: what they held goes back to the queue once. */
-	while (deadline_of_heap(&s->session_deadlines) <= now_ms) {
-		struct worker_session *session = DEADLINE_OWNER(
-		    heap_top(&s->session_deadlines), struct worker_session);
+	const char *reason = "no heartbeat";
 
-		s->figures.sessions_lost++;
-		scheduler_add_event(s, EVENT_SESSION_LOST, NULL, session)
-		    ->reason = "no heartbeat";
-		scheduler_remove_session(s, session, "no heartbeat", now_ms);
-	}
-	while (deadline_of_heap(&s->queue_deadlines) <= now_ms)
-		scheduler_expire_queue(s,
-		    DEADLINE_OWNER(heap_top(&s->queue_deadlines), struct queue),
+	s->figures.sessions_lost++;
+	scheduler_add_event(s, EVENT_SESSION_LOST, NULL, session)->reason =
+	    reason;
+	scheduler_remove_session(s, session, reason, now_ms);
+}
+
+/* One thing that is due; what it causes may be due at once too. */
+static bool
+scheduler_expire_one(struct scheduler *s, int64_t now_ms)
+{
+	if (deadline_of_heap(&s->session_deadlines) <= now_ms)
+		scheduler_expire_session(s,
+		    DEADLINE_OWNER(
+			heap_top(&s->session_deadlines), struct worker_session),
 		    now_ms);
-	while (deadline_of_heap(&s->operation_deadlines) <= now_ms)
+	else if (deadline_of_heap(&s->operation_deadlines) <= now_ms)
 		scheduler_expire_operation(s,
 		    DEADLINE_OWNER(
 			heap_top(&s->operation_deadlines), struct operation),
 		    now_ms);
+	else if (deadline_of_heap(&s->queue_deadlines) <= now_ms)
+		scheduler_expire_queue(s,
+		    DEADLINE_OWNER(heap_top(&s->queue_deadlines), struct queue),
+		    now_ms);
+	else
+		return false;
+	return true;
+}
+
+void
+scheduler_tick(struct scheduler *s, int64_t now_ms)
+{
+	pthread_mutex_lock(&s->lock);
+	while (scheduler_expire_one(s, now_ms))
+		;
 	pthread_mutex_unlock(&s->lock);
 }
