@@ -8,8 +8,15 @@ from typing import Any
 from grpc import StatusCode
 
 from .context import Context
-from .harness import (Group, Skip, attempt, expect, expect_code,
-                      expect_equal, expect_status)
+from .harness import (
+    Group,
+    Skip,
+    attempt,
+    expect,
+    expect_code,
+    expect_equal,
+    expect_status,
+)
 
 group = Group("cas")
 SPLIT = "ContentAddressableStorage.SplitBlob"
@@ -33,8 +40,11 @@ def _pieces(context: Context) -> tuple[bytes, list[Any]]:
     return b"".join(pieces), context.put_all(pieces)
 
 
-@group.must("CAS-SPL-01", "The chunks of a blob are stored, and make it up "
-            "in their order", spec=SPLIT)
+@group.must(
+    "CAS-SPL-01",
+    "The chunks of a blob are stored, and make it up in their order",
+    spec=SPLIT,
+)
 def chunks_make_up_the_blob(context: Context) -> None:
     _need_split(context)
     data = context.fresh(SIZE)
@@ -44,8 +54,11 @@ def chunks_make_up_the_blob(context: Context) -> None:
     expect(joined == data, "the chunks do not make up the blob")
 
 
-@group.must("CAS-SPL-02", "Chunks have digests of the same function",
-            spec="SplitBlobResponse.chunk_digests")
+@group.must(
+    "CAS-SPL-02",
+    "Chunks have digests of the same function",
+    spec="SplitBlobResponse.chunk_digests",
+)
 def chunks_have_the_same_function(context: Context) -> None:
     _need_split(context)
     digest = context.put(context.fresh(SIZE))
@@ -56,12 +69,16 @@ def chunks_have_the_same_function(context: Context) -> None:
 @group.must("CAS-SPL-03", "A blob that is absent is NOT_FOUND", spec=SPLIT)
 def absent_blob_cannot_be_split(context: Context) -> None:
     _need_split(context)
-    expect_status(lambda: context.client.split_blob(context.absent()),
-                  StatusCode.NOT_FOUND, what="SplitBlob")
+    expect_status(
+        lambda: context.client.split_blob(context.absent()),
+        StatusCode.NOT_FOUND,
+        what="SplitBlob",
+    )
 
 
-@group.must("CAS-SPC-01", "Stored chunks are put together to the blob",
-            spec=SPLICE)
+@group.must(
+    "CAS-SPC-01", "Stored chunks are put together to the blob", spec=SPLICE
+)
 def chunks_are_spliced(context: Context) -> None:
     _need_splice(context)
     data, chunks = _pieces(context)
@@ -71,15 +88,22 @@ def chunks_are_spliced(context: Context) -> None:
     expect(context.get(digest) == data, "the blob read back differs")
 
 
-@group.must("CAS-SPC-02", "Chunks that make up another blob are "
-            "INVALID_ARGUMENT, and nothing is stored", spec=SPLICE)
+@group.must(
+    "CAS-SPC-02",
+    "Chunks that make up another blob are "
+    "INVALID_ARGUMENT, and nothing is stored",
+    spec=SPLICE,
+)
 def splice_is_verified(context: Context) -> None:
     _need_splice(context)
     data, chunks = _pieces(context)
     digest = context.digest(data)
     wrong = list(reversed(chunks))
-    expect_status(lambda: context.client.splice_blob(digest, wrong),
-                  StatusCode.INVALID_ARGUMENT, what="SpliceBlob")
+    expect_status(
+        lambda: context.client.splice_blob(digest, wrong),
+        StatusCode.INVALID_ARGUMENT,
+        what="SpliceBlob",
+    )
     expect(context.is_missing(digest), "the refused blob was stored")
 
 
@@ -90,32 +114,49 @@ def absent_chunk_is_not_found(context: Context) -> None:
     second = context.fresh(70_000)
     chunks = [context.put(first), context.digest(second)]
     digest = context.digest(first + second)
-    expect_status(lambda: context.client.splice_blob(digest, chunks),
-                  StatusCode.NOT_FOUND, what="SpliceBlob")
+    expect_status(
+        lambda: context.client.splice_blob(digest, chunks),
+        StatusCode.NOT_FOUND,
+        what="SpliceBlob",
+    )
 
 
-@group.must("CAS-SPC-04", "A blob that exists is accepted, or "
-            "ALREADY_EXISTS", spec=SPLICE)
+@group.must(
+    "CAS-SPC-04",
+    "A blob that exists is accepted, or ALREADY_EXISTS",
+    spec=SPLICE,
+)
 def existing_blob_is_accepted(context: Context) -> None:
     _need_splice(context)
     data, chunks = _pieces(context)
     digest = context.put(data)
     outcome = attempt(lambda: context.client.splice_blob(digest, chunks))
-    expect_code(outcome.code, [StatusCode.OK, StatusCode.ALREADY_EXISTS],
-                "SpliceBlob", outcome.message)
+    expect_code(
+        outcome.code,
+        [StatusCode.OK, StatusCode.ALREADY_EXISTS],
+        "SpliceBlob",
+        outcome.message,
+    )
 
 
-@group.practice("CAS-SPL-04", "What is not advertised is UNIMPLEMENTED",
-                spec=f"{SPLIT}, {SPLICE}")
+@group.practice(
+    "CAS-SPL-04",
+    "What is not advertised is UNIMPLEMENTED",
+    spec=f"{SPLIT}, {SPLICE}",
+)
 def unadvertised_calls_are_unimplemented(context: Context) -> None:
     digest = context.put(context.fresh())
     if not context.cache.split_blob_support:
-        expect_status(lambda: context.client.split_blob(digest),
-                      StatusCode.UNIMPLEMENTED, what="SplitBlob")
+        expect_status(
+            lambda: context.client.split_blob(digest),
+            StatusCode.UNIMPLEMENTED,
+            what="SplitBlob",
+        )
     if not context.cache.splice_blob_support:
         expect_status(
             lambda: context.client.splice_blob(digest, [digest]),
-            StatusCode.UNIMPLEMENTED, what="SpliceBlob")
-    if (context.cache.split_blob_support
-            and context.cache.splice_blob_support):
+            StatusCode.UNIMPLEMENTED,
+            what="SpliceBlob",
+        )
+    if context.cache.split_blob_support and context.cache.splice_blob_support:
         raise Skip("both are advertised")

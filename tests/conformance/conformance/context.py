@@ -52,8 +52,9 @@ class Context:
     @classmethod
     def connect(cls, settings: Settings) -> Context:
         """Open the channel and ask for the capabilities."""
-        channel = open_channel(settings.address, settings.tls_ca,
-                               settings.tls_client)
+        channel = open_channel(
+            settings.address, settings.tls_ca, settings.tls_client
+        )
         client = Client(channel, settings.instance, settings.deadline)
         context = cls(settings, client, client.capabilities())
         known = context.functions()
@@ -73,15 +74,20 @@ class Context:
 
     def functions(self) -> list[int]:
         """Announced digest functions that this suite can compute."""
-        return [each for each in self.cache.digest_functions
-                if each in HASHLIB_NAMES]
+        return [
+            each
+            for each in self.cache.digest_functions
+            if each in HASHLIB_NAMES
+        ]
 
     # What a rule needs of the server.
 
     def need_execution(self) -> None:
         """Skip unless the server executes."""
-        if not (self.capabilities.HasField("execution_capabilities")
-                and self.execution.exec_enabled):
+        if not (
+            self.capabilities.HasField("execution_capabilities")
+            and self.execution.exec_enabled
+        ):
             raise Skip("execution is not advertised")
 
     def need_updates(self) -> None:
@@ -135,11 +141,17 @@ class Context:
         """The name to read a blob by, in this instance."""
         return read_name(self.settings.instance, digest, compressor)
 
-    def write_name(self, digest: Any, compressor: str = "",
-                   upload: str = "", metadata: str = "") -> str:
+    def write_name(
+        self,
+        digest: Any,
+        compressor: str = "",
+        upload: str = "",
+        metadata: str = "",
+    ) -> str:
         """The name of an upload, in this instance."""
-        return write_name(self.settings.instance, digest, compressor,
-                          upload, metadata)
+        return write_name(
+            self.settings.instance, digest, compressor, upload, metadata
+        )
 
     def put(self, data: bytes) -> Any:
         """Store a blob (small ones by batch); returns its digest."""
@@ -151,8 +163,9 @@ class Context:
             return digest
         responses = self.client.batch_update([(digest, data)])
         if len(responses) != 1 or responses[0].status.code != 0:
-            raise Failure("BatchUpdateBlobs did not store a blob: "
-                          f"{responses!r}")
+            raise Failure(
+                f"BatchUpdateBlobs did not store a blob: {responses!r}"
+            )
         return digest
 
     def put_all(self, blobs: list[bytes]) -> list[Any]:
@@ -161,8 +174,9 @@ class Context:
         wanted = [pair for pair in pairs if pair[1]]
         for response in self.client.batch_update(wanted):
             if response.status.code != 0:
-                raise Failure("BatchUpdateBlobs did not store a blob: "
-                              f"{response!r}")
+                raise Failure(
+                    f"BatchUpdateBlobs did not store a blob: {response!r}"
+                )
         return [digest for digest, _ in pairs]
 
     def put_message(self, message: Any) -> Any:
@@ -182,13 +196,18 @@ class Context:
     def new_channel(self) -> grpc.Channel:
         """A channel with a connection of its own."""
         settings = self.settings
-        return open_channel(settings.address, settings.tls_ca,
-                            settings.tls_client, own_connection=True)
+        return open_channel(
+            settings.address,
+            settings.tls_ca,
+            settings.tls_client,
+            own_connection=True,
+        )
 
     def new_client(self) -> Client:
         """A client with a connection of its own."""
-        return Client(self.new_channel(), self.settings.instance,
-                      self.settings.deadline)
+        return Client(
+            self.new_channel(), self.settings.instance, self.settings.deadline
+        )
 
 
 def platform_of(settings: Settings) -> Any:

@@ -59,24 +59,30 @@ class Blobs:
     def add_tree(self, tree: Tree) -> Any:
         """Keep a tree's files and directories; returns its root digest."""
         directory = api.Directory()
-        for name, entry in sorted(tree.items(),
-                                  key=lambda item: item[0].encode()):
+        for name, entry in sorted(
+            tree.items(), key=lambda item: item[0].encode()
+        ):
             if isinstance(entry, dict):
-                directory.directories.add(name=name,
-                                          digest=self.add_tree(entry))
+                directory.directories.add(
+                    name=name, digest=self.add_tree(entry)
+                )
             elif isinstance(entry, Link):
                 directory.symlinks.add(name=name, target=entry.target)
             else:
                 file = entry if isinstance(entry, File) else File(entry)
-                directory.files.add(name=name, digest=self.add(file.data),
-                                    is_executable=file.executable)
+                directory.files.add(
+                    name=name,
+                    digest=self.add(file.data),
+                    is_executable=file.executable,
+                )
         return self.add_message(directory)
 
     def store(self, leave_out: Iterable[Any] = ()) -> None:
         """Upload what is kept, without the digests to leave out."""
         absent = {digest.hash for digest in leave_out}
-        self.context.put_all([data for key, data in self.data.items()
-                              if key not in absent])
+        self.context.put_all(
+            [data for key, data in self.data.items() if key not in absent]
+        )
 
 
 @dataclass
@@ -88,8 +94,7 @@ class Job:
     arguments: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     inputs: Tree = field(default_factory=dict)
-    environment: dict[str, str] = field(
-        default_factory=lambda: {"PATH": PATH})
+    environment: dict[str, str] = field(default_factory=lambda: {"PATH": PATH})
     command_fields: dict[str, Any] = field(default_factory=dict)
     timeout: float = 0
     do_not_cache: bool = False
@@ -97,11 +102,16 @@ class Job:
 
     def command(self) -> Any:
         """The Command message."""
-        arguments = self.arguments or [self.context.settings.shell, "-c",
-                                       self.script]
-        command = api.Command(arguments=arguments,
-                              output_paths=sorted(self.outputs),
-                              **self.command_fields)
+        arguments = self.arguments or [
+            self.context.settings.shell,
+            "-c",
+            self.script,
+        ]
+        command = api.Command(
+            arguments=arguments,
+            output_paths=sorted(self.outputs),
+            **self.command_fields,
+        )
         for name, value in sorted(self.environment.items()):
             command.environment_variables.add(name=name, value=value)
         command.platform.CopyFrom(self._platform())
@@ -114,9 +124,12 @@ class Job:
 
     def action(self, command: Any, root: Any) -> Any:
         """The Action message for stored parts."""
-        action = api.Action(command_digest=command, input_root_digest=root,
-                            do_not_cache=self.do_not_cache,
-                            salt=self.context.fresh(16))
+        action = api.Action(
+            command_digest=command,
+            input_root_digest=root,
+            do_not_cache=self.do_not_cache,
+            salt=self.context.fresh(16),
+        )
         if self.timeout:
             action.timeout.seconds = int(self.timeout)
             action.timeout.nanos = int(self.timeout % 1 * 1e9)
@@ -158,36 +171,36 @@ class Run:
         """Subjects of the MISSING violations, sorted."""
         found = []
         for detail in self.details:
-            if not detail.type_url.endswith("/google.rpc."
-                                            "PreconditionFailure"):
+            if not detail.type_url.endswith("/google.rpc.PreconditionFailure"):
                 continue
             failure = rpc.PreconditionFailure.FromString(detail.value)
-            found += [each.subject for each in failure.violations
-                      if each.type == "MISSING"]
+            found += [
+                each.subject
+                for each in failure.violations
+                if each.type == "MISSING"
+            ]
         return sorted(found)
 
     def expect_code(self, *wanted: StatusCode, what: str = "") -> None:
         """Fail unless the execution ended with one of the statuses."""
-        expect_code(self.code, wanted, what or "the execution",
-                    self.message)
+        expect_code(self.code, wanted, what or "the execution", self.message)
 
     def expect_success(self) -> Run:
         """Fail unless the command ran and left with 0."""
         self.expect_code(StatusCode.OK)
         if self.result.exit_code != 0:
-            raise Failure(f"exit code {self.result.exit_code}: "
-                          f"{self.stderr()!r}")
+            raise Failure(
+                f"exit code {self.result.exit_code}: {self.stderr()!r}"
+            )
         return self
 
     def stdout(self) -> bytes:
         """Standard output, wherever the server put it."""
-        return self._stream(self.result.stdout_raw,
-                            self.result.stdout_digest)
+        return self._stream(self.result.stdout_raw, self.result.stdout_digest)
 
     def stderr(self) -> bytes:
         """Standard error, wherever the server put it."""
-        return self._stream(self.result.stderr_raw,
-                            self.result.stderr_digest)
+        return self._stream(self.result.stderr_raw, self.result.stderr_digest)
 
     def _stream(self, raw: bytes, digest: Any) -> bytes:
         if raw or not digest.hash:
@@ -199,8 +212,10 @@ class Run:
         for each in self.result.output_files:
             if each.path == path:
                 return each
-        raise Failure(f"no output file {path!r} among "
-                      f"{[each.path for each in self.result.output_files]}")
+        raise Failure(
+            f"no output file {path!r} among "
+            f"{[each.path for each in self.result.output_files]}"
+        )
 
     def data(self, path: str) -> bytes:
         """The content of an output file, read from the CAS."""
@@ -221,16 +236,26 @@ class Run:
     def paths(self) -> list[str]:
         """All output paths, of whatever kind, sorted."""
         result = self.result
-        return sorted({each.path for kind in (
-            result.output_files, result.output_directories,
-            result.output_symlinks, result.output_file_symlinks,
-            result.output_directory_symlinks) for each in kind})
+        return sorted(
+            {
+                each.path
+                for kind in (
+                    result.output_files,
+                    result.output_directories,
+                    result.output_symlinks,
+                    result.output_file_symlinks,
+                    result.output_directory_symlinks,
+                )
+                for each in kind
+            }
+        )
 
 
 def execute(context: Context, action: Any, **fields: Any) -> Run:
     """Call Execute and wait for its end."""
     call = context.client.open_execute(
-        action, context.settings.execute_deadline, **fields)
+        action, context.settings.execute_deadline, **fields
+    )
     return collect(context, call)
 
 
@@ -256,8 +281,9 @@ def collect(context: Context, call: Any) -> Run:
             details = list(response.status.details)
     elif stream_code == StatusCode.OK:
         raise Failure("the stream ended without a finished operation")
-    return Run(context, operations, stream_code, code, message, details,
-               response)
+    return Run(
+        context, operations, stream_code, code, message, details, response
+    )
 
 
 def _status_details(error: Any) -> list[Any]:
@@ -275,13 +301,17 @@ def subject(digest: Any) -> str:
 def expect_missing(run: Run, digests: Iterable[Any]) -> None:
     """Fail unless the run names exactly these blobs as missing."""
     run.expect_code(StatusCode.FAILED_PRECONDITION)
-    expect_equal(run.missing(), sorted(subject(each) for each in digests),
-                 "subjects of MISSING violations")
+    expect_equal(
+        run.missing(),
+        sorted(subject(each) for each in digests),
+        "subjects of MISSING violations",
+    )
 
 
 def start(context: Context, script: str, **fields: Any) -> tuple[Any, str]:
     """Start an action; the open call and the operation's name."""
     call = context.client.open_execute(
         Job(context, script, **fields).store(),
-        context.settings.execute_deadline)
+        context.settings.execute_deadline,
+    )
     return call, next(call).name

@@ -22,102 +22,139 @@ def _stamped(context: Context, **fields: Any) -> Any:
     return Job(context, STAMP, outputs=["out"], **fields).store()
 
 
-@group.should("EXE-CCH-01", "A success is cached: the next Execute is served "
-              "from the cache, and GetActionResult finds it", spec="Action")
+@group.should(
+    "EXE-CCH-01",
+    "A success is cached: the next Execute is served "
+    "from the cache, and GetActionResult finds it",
+    spec="Action",
+)
 def success_is_cached(context: Context) -> None:
     action = _stamped(context)
     first = execute(context, action).expect_success()
-    expect(not first.response.cached_result,
-           "a first execution is said to be cached")
+    expect(
+        not first.response.cached_result,
+        "a first execution is said to be cached",
+    )
     second = execute(context, action).expect_success()
     expect(second.response.cached_result, "cached_result is false")
     expect_equal(second.data("out"), first.data("out"), "the output")
     found = context.client.get_result(action)
-    expect_equal(found.output_files[0].digest, first.file("out").digest,
-                 "the cached output")
+    expect_equal(
+        found.output_files[0].digest,
+        first.file("out").digest,
+        "the cached output",
+    )
 
 
-@group.must("EXE-CCH-02", "With do_not_cache, nothing is put into the cache "
-            "and each Execute runs", spec="Action.do_not_cache")
+@group.must(
+    "EXE-CCH-02",
+    "With do_not_cache, nothing is put into the cache and each Execute runs",
+    spec="Action.do_not_cache",
+)
 def uncacheable_is_not_cached(context: Context) -> None:
     action = _stamped(context, do_not_cache=True)
     first = execute(context, action).expect_success()
-    expect_status(lambda: context.client.get_result(action),
-                  StatusCode.NOT_FOUND, what="GetActionResult")
+    expect_status(
+        lambda: context.client.get_result(action),
+        StatusCode.NOT_FOUND,
+        what="GetActionResult",
+    )
     second = execute(context, action).expect_success()
     expect(not second.response.cached_result, "cached_result is true")
     expect(first.data("out") != second.data("out"), "the outputs are equal")
 
 
-@group.must("EXE-CCH-03", "With do_not_cache, two executions in flight are "
-            "not merged", spec="Action.do_not_cache")
+@group.must(
+    "EXE-CCH-03",
+    "With do_not_cache, two executions in flight are not merged",
+    spec="Action.do_not_cache",
+)
 def uncacheable_is_not_merged(context: Context) -> None:
     context.need_execution()
-    action = Job(context, f"{STAMP}; sleep 0.5", outputs=["out"],
-                 do_not_cache=True).store()
-    calls = [context.client.open_execute(
-        action, context.settings.execute_deadline) for _ in range(2)]
-    outputs = [collect(context, call).expect_success().data("out")
-               for call in calls]
+    action = Job(
+        context, f"{STAMP}; sleep 0.5", outputs=["out"], do_not_cache=True
+    ).store()
+    calls = [
+        context.client.open_execute(action, context.settings.execute_deadline)
+        for _ in range(2)
+    ]
+    outputs = [
+        collect(context, call).expect_success().data("out") for call in calls
+    ]
     expect(outputs[0] != outputs[1], "the outputs are equal")
 
 
-@group.must("EXE-CCH-04", "With skip_cache_lookup, the action runs again",
-            spec="ExecuteRequest.skip_cache_lookup")
+@group.must(
+    "EXE-CCH-04",
+    "With skip_cache_lookup, the action runs again",
+    spec="ExecuteRequest.skip_cache_lookup",
+)
 def skipping_runs_again(context: Context) -> None:
     action = _stamped(context)
     first = execute(context, action).expect_success()
-    second = execute(context, action,
-                     skip_cache_lookup=True).expect_success()
+    second = execute(context, action, skip_cache_lookup=True).expect_success()
     expect(not second.response.cached_result, "cached_result is true")
     expect(first.data("out") != second.data("out"), "the outputs are equal")
 
 
-@group.should("EXE-CCH-05", "What runs with skip_cache_lookup replaces the "
-              "cached result", spec="ExecuteRequest.skip_cache_lookup")
+@group.should(
+    "EXE-CCH-05",
+    "What runs with skip_cache_lookup replaces the cached result",
+    spec="ExecuteRequest.skip_cache_lookup",
+)
 def skipping_replaces_the_result(context: Context) -> None:
     action = _stamped(context)
     execute(context, action).expect_success()
-    second = execute(context, action,
-                     skip_cache_lookup=True).expect_success()
+    second = execute(context, action, skip_cache_lookup=True).expect_success()
     found = attempt(lambda: context.client.get_result(action))
     expect(found.ok, f"GetActionResult is {found.code.name}")
-    expect_equal(found.value.output_files[0].digest,
-                 second.file("out").digest, "the cached output")
+    expect_equal(
+        found.value.output_files[0].digest,
+        second.file("out").digest,
+        "the cached output",
+    )
 
 
-@group.practice("EXE-CCH-06", "A command that failed is not cached",
-                spec="Action")
+@group.practice(
+    "EXE-CCH-06", "A command that failed is not cached", spec="Action"
+)
 def failure_is_not_cached(context: Context) -> None:
     context.need_execution()
     action = Job(context, "exit 3").store()
     run = execute(context, action)
     run.expect_code(StatusCode.OK)
-    expect_status(lambda: context.client.get_result(action),
-                  StatusCode.NOT_FOUND, what="GetActionResult")
+    expect_status(
+        lambda: context.client.get_result(action),
+        StatusCode.NOT_FOUND,
+        what="GetActionResult",
+    )
     again = execute(context, action)
     expect(not again.response.cached_result, "cached_result is true")
 
 
-@group.must("EXE-CCH-07", "Actions that differ only in their salt do not "
-            "share results", spec="Action.salt")
+@group.must(
+    "EXE-CCH-07",
+    "Actions that differ only in their salt do not share results",
+    spec="Action.salt",
+)
 def salt_separates_results(context: Context) -> None:
     context.need_execution()
     job = Job(context, STAMP, outputs=["out"])
     blobs = Blobs(context)
     root = blobs.add_tree({})
     command = blobs.add_message(job.command())
-    actions = [blobs.add_message(job.action(command, root))
-               for _ in range(2)]
+    actions = [blobs.add_message(job.action(command, root)) for _ in range(2)]
     blobs.store()
     runs = [execute(context, each).expect_success() for each in actions]
     expect(not runs[1].response.cached_result, "cached_result is true")
-    expect(runs[0].data("out") != runs[1].data("out"),
-           "the outputs are equal")
+    expect(runs[0].data("out") != runs[1].data("out"), "the outputs are equal")
 
 
-@group.must("EXE-CCH-08", "Actions that differ only in their timeout do not "
-            "share results", spec="Action.timeout")
+@group.must(
+    "EXE-CCH-08",
+    "Actions that differ only in their timeout do not share results",
+    spec="Action.timeout",
+)
 def timeout_separates_results(context: Context) -> None:
     context.need_execution()
     job = Job(context, STAMP, outputs=["out"])
@@ -136,8 +173,11 @@ def timeout_separates_results(context: Context) -> None:
     expect(outputs[0] != outputs[1], "the outputs are equal")
 
 
-@group.practice("EXE-CCH-09", "A result put there by a client is served "
-                "without running the action", spec="Action")
+@group.practice(
+    "EXE-CCH-09",
+    "A result put there by a client is served without running the action",
+    spec="Action",
+)
 def uploaded_result_is_served(context: Context) -> None:
     context.need_updates()
     action = _stamped(context)
@@ -151,9 +191,11 @@ def uploaded_result_is_served(context: Context) -> None:
     expect_equal(again.data("out"), data, "the output")
 
 
-@group.should("EXE-CCH-10", "A cached result that names an absent blob is "
-              "not served; the action runs", spec="ActionCache."
-              "GetActionResult, on referenced blobs")
+@group.should(
+    "EXE-CCH-10",
+    "A cached result that names an absent blob is not served; the action runs",
+    spec="ActionCache.GetActionResult, on referenced blobs",
+)
 def incomplete_result_is_not_served(context: Context) -> None:
     context.need_updates()
     action = _stamped(context)

@@ -14,11 +14,15 @@ from .harness import Group, expect, expect_equal
 
 group = Group("execution")
 ARGUMENTS = "Command.arguments"
-SCRIPT = b"#!/bin/sh\necho script \"$@\"\n"
+SCRIPT = b'#!/bin/sh\necho script "$@"\n'
 
 
-@group.must("EXE-CMD-01", "The exit code is the command's, and another than "
-            "0 is no error of the execution", spec="ActionResult.exit_code")
+@group.must(
+    "EXE-CMD-01",
+    "The exit code is the command's, and another than "
+    "0 is no error of the execution",
+    spec="ActionResult.exit_code",
+)
 def exit_code_is_returned(context: Context) -> None:
     context.need_execution()
     for code in (0, 1, 77, 255):
@@ -27,8 +31,11 @@ def exit_code_is_returned(context: Context) -> None:
         expect_equal(run.result.exit_code, code, "exit_code")
 
 
-@group.practice("EXE-CMD-02", "A command ended by a signal has an exit code "
-                "other than 0", spec="ActionResult.exit_code")
+@group.practice(
+    "EXE-CMD-02",
+    "A command ended by a signal has an exit code other than 0",
+    spec="ActionResult.exit_code",
+)
 def signals_are_failures(context: Context) -> None:
     context.need_execution()
     run = Job(context, "kill -9 $$").run()
@@ -36,81 +43,152 @@ def signals_are_failures(context: Context) -> None:
     expect(run.result.exit_code != 0, "exit_code is 0")
 
 
-@group.practice("EXE-CMD-03", "A command that does not exist is an error, "
-                "or has an exit code other than 0", spec=ARGUMENTS)
+@group.practice(
+    "EXE-CMD-03",
+    "A command that does not exist is an error, "
+    "or has an exit code other than 0",
+    spec=ARGUMENTS,
+)
 def absent_command_fails(context: Context) -> None:
     context.need_execution()
     run = Job(context, arguments=["./no/such/command"]).run()
-    expect(run.code != StatusCode.DEADLINE_EXCEEDED,
-           "the execution hangs")
-    expect(run.code != StatusCode.OK or run.result.exit_code != 0,
-           "the command succeeded")
+    expect(run.code != StatusCode.DEADLINE_EXCEEDED, "the execution hangs")
+    expect(
+        run.code != StatusCode.OK or run.result.exit_code != 0,
+        "the command succeeded",
+    )
 
 
-@group.must("EXE-CMD-04", "Arguments reach the command byte for byte",
-            spec=ARGUMENTS)
+@group.must(
+    "EXE-CMD-04", "Arguments reach the command byte for byte", spec=ARGUMENTS
+)
 def arguments_are_exact(context: Context) -> None:
     context.need_execution()
-    given = ["", " two  blanks ", "line\nbreak", "$HOME `x` \"q\" 'q'", "*",
-             "caf\u00e9 \u2713", "-n"]
+    given = [
+        "",
+        " two  blanks ",
+        "line\nbreak",
+        "$HOME `x` \"q\" 'q'",
+        "*",
+        "caf\u00e9 \u2713",
+        "-n",
+    ]
     shell = context.settings.shell
-    run = Job(context, arguments=[
-        shell, "-c", "for a in \"$@\"; do printf '<%s>' \"$a\"; done",
-        "name", *given]).run().expect_success()
+    run = (
+        Job(
+            context,
+            arguments=[
+                shell,
+                "-c",
+                'for a in "$@"; do printf \'<%s>\' "$a"; done',
+                "name",
+                *given,
+            ],
+        )
+        .run()
+        .expect_success()
+    )
     wanted = "".join(f"<{each}>" for each in given).encode()
     expect_equal(run.stdout(), wanted, "standard output")
 
 
-@group.must("EXE-CMD-05", "A command with a slash is relative to the working "
-            "directory", spec=ARGUMENTS)
+@group.must(
+    "EXE-CMD-05",
+    "A command with a slash is relative to the working directory",
+    spec=ARGUMENTS,
+)
 def relative_command_is_found(context: Context) -> None:
     context.need_execution()
     inputs = {"work": {"bin": {"tool": File(SCRIPT, True)}}}
-    run = Job(context, arguments=["bin/tool", "a"], inputs=inputs,
-              command_fields={"working_directory": "work"}).run()
-    expect_equal(run.expect_success().stdout(), b"script a\n",
-                 "standard output")
+    run = Job(
+        context,
+        arguments=["bin/tool", "a"],
+        inputs=inputs,
+        command_fields={"working_directory": "work"},
+    ).run()
+    expect_equal(
+        run.expect_success().stdout(), b"script a\n", "standard output"
+    )
 
 
-@group.should("EXE-CMD-06", "A command without a slash is looked up in the "
-              "PATH of its own environment", spec=ARGUMENTS)
+@group.should(
+    "EXE-CMD-06",
+    "A command without a slash is looked up in the "
+    "PATH of its own environment",
+    spec=ARGUMENTS,
+)
 def path_is_respected(context: Context) -> None:
     context.need_execution()
     shell = context.settings.shell
     name = shell.rsplit("/", 1)[-1]
     directory = shell.rsplit("/", 1)[0] or "/"
-    run = Job(context, arguments=[name, "-c", "echo found"],
-              environment={"PATH": directory}).run()
-    expect_equal(run.expect_success().stdout(), b"found\n",
-                 "standard output")
+    run = Job(
+        context,
+        arguments=[name, "-c", "echo found"],
+        environment={"PATH": directory},
+    ).run()
+    expect_equal(run.expect_success().stdout(), b"found\n", "standard output")
 
 
-@group.must("EXE-ENV-01", "Variables reach the command as they are",
-            spec="Command.environment_variables")
+@group.must(
+    "EXE-ENV-01",
+    "Variables reach the command as they are",
+    spec="Command.environment_variables",
+)
 def environment_is_exact(context: Context) -> None:
     context.need_execution()
-    given = {"PATH": PATH, "A": "1", "B": " blanks \n and = signs",
-             "EMPTY": "", "CAF\u00c9": "\u2713"}
-    run = Job(context, "printf '<%s><%s><%s>' \"$A\" \"$B\" "
-              "\"${EMPTY-unset}\"", environment=given).run()
-    expect_equal(run.expect_success().stdout(),
-                 b"<1>< blanks \n and = signs><>", "standard output")
+    given = {
+        "PATH": PATH,
+        "A": "1",
+        "B": " blanks \n and = signs",
+        "EMPTY": "",
+        "CAF\u00c9": "\u2713",
+    }
+    run = Job(
+        context,
+        'printf \'<%s><%s><%s>\' "$A" "$B" "${EMPTY-unset}"',
+        environment=given,
+    ).run()
+    expect_equal(
+        run.expect_success().stdout(),
+        b"<1>< blanks \n and = signs><>",
+        "standard output",
+    )
 
 
-@group.practice("EXE-ENV-02", "No variable of the worker itself leaks into "
-                "the action", spec="Command.environment_variables")
+@group.practice(
+    "EXE-ENV-02",
+    "No variable of the worker itself leaks into the action",
+    spec="Command.environment_variables",
+)
 def environment_does_not_leak(context: Context) -> None:
     context.need_execution()
     first = Job(context, "env | sort").run().expect_success().stdout()
     names = {line.split(b"=")[0] for line in first.splitlines()}
-    known = {b"PATH", b"PWD", b"OLDPWD", b"SHLVL", b"_", b"HOME", b"TMPDIR",
-             b"TEMP", b"TMP", b"USER", b"LANG", b"LC_ALL", b"TZ", b"LOGNAME"}
+    known = {
+        b"PATH",
+        b"PWD",
+        b"OLDPWD",
+        b"SHLVL",
+        b"_",
+        b"HOME",
+        b"TMPDIR",
+        b"TEMP",
+        b"TMP",
+        b"USER",
+        b"LANG",
+        b"LC_ALL",
+        b"TZ",
+        b"LOGNAME",
+    }
     expect(names <= known, f"also set: {sorted(names - known)}")
 
 
-@group.must("EXE-OUT-01", "Standard output and standard error are returned "
-            "apart and whole", spec="ActionResult.stdout_raw, stdout_digest, "
-            "stderr_raw, stderr_digest")
+@group.must(
+    "EXE-OUT-01",
+    "Standard output and standard error are returned apart and whole",
+    spec="ActionResult.stdout_raw, stdout_digest, stderr_raw, stderr_digest",
+)
 def streams_are_returned(context: Context) -> None:
     context.need_execution()
     run = Job(context, "echo out; echo err >&2").run().expect_success()
@@ -121,55 +199,84 @@ def streams_are_returned(context: Context) -> None:
     expect_equal(run.stderr(), b"err\n", "standard error of a failure")
 
 
-@group.must("EXE-OUT-02", "A large standard output is whole, and the answer "
-            "stays receivable", spec="ActionResult.stdout_digest")
+@group.must(
+    "EXE-OUT-02",
+    "A large standard output is whole, and the answer stays receivable",
+    spec="ActionResult.stdout_digest",
+)
 def large_stream_is_returned(context: Context) -> None:
     context.need_execution()
     size = 6_000_000
     run = Job(context, f"head -c {size} /dev/zero | tr '\\0' x").run(
-        inline_stdout=True)
-    expect(run.expect_success().stdout() == b"x" * size,
-           "standard output differs")
+        inline_stdout=True
+    )
+    expect(
+        run.expect_success().stdout() == b"x" * size, "standard output differs"
+    )
 
 
-@group.should("EXE-OUT-03", "Nothing is inlined that was not asked for",
-              spec="ActionResult.stdout_raw, stderr_raw, OutputFile.contents")
+@group.should(
+    "EXE-OUT-03",
+    "Nothing is inlined that was not asked for",
+    spec="ActionResult.stdout_raw, stderr_raw, OutputFile.contents",
+)
 def nothing_is_inlined_unasked(context: Context) -> None:
     context.need_execution()
-    run = Job(context, "echo out; echo err >&2; echo file > out",
-              outputs=["out"]).run().expect_success()
+    run = (
+        Job(
+            context, "echo out; echo err >&2; echo file > out", outputs=["out"]
+        )
+        .run()
+        .expect_success()
+    )
     expect_equal(run.result.stdout_raw, b"", "stdout_raw")
     expect_equal(run.result.stderr_raw, b"", "stderr_raw")
     expect_equal(run.file("out").contents, b"", "contents")
 
 
-@group.must("EXE-OUT-04", "What is inlined on request is the data",
-            spec="ExecuteRequest.inline_stdout, inline_stderr, "
-            "inline_output_files")
+@group.must(
+    "EXE-OUT-04",
+    "What is inlined on request is the data",
+    spec="ExecuteRequest.inline_stdout, inline_stderr, inline_output_files",
+)
 def inlined_data_is_right(context: Context) -> None:
     context.need_execution()
-    run = Job(context, "echo out; echo err >&2; echo file > out",
-              outputs=["out"]).run(
-        inline_stdout=True, inline_stderr=True,
-        inline_output_files=["out"]).expect_success()
+    run = (
+        Job(
+            context, "echo out; echo err >&2; echo file > out", outputs=["out"]
+        )
+        .run(
+            inline_stdout=True, inline_stderr=True, inline_output_files=["out"]
+        )
+        .expect_success()
+    )
     expect_equal(run.stdout(), b"out\n", "standard output")
     expect_equal(run.stderr(), b"err\n", "standard error")
     expect(run.file("out").contents in (b"", b"file\n"), "contents differ")
     expect_equal(run.data("out"), b"file\n", "the output file")
 
 
-@group.practice("EXE-MET-01", "The result names its worker, and its "
-                "timestamps are in order",
-                spec="ActionResult.execution_metadata")
+@group.practice(
+    "EXE-MET-01",
+    "The result names its worker, and its timestamps are in order",
+    spec="ActionResult.execution_metadata",
+)
 def metadata_is_in_order(context: Context) -> None:
     context.need_execution()
     run = Job(context, "true").run().expect_success()
     metadata = run.result.execution_metadata
     expect(metadata.worker != "", "worker is empty")
-    names = ("queued", "worker_start", "input_fetch_start",
-             "input_fetch_completed", "execution_start",
-             "execution_completed", "output_upload_start",
-             "output_upload_completed", "worker_completed")
+    names = (
+        "queued",
+        "worker_start",
+        "input_fetch_start",
+        "input_fetch_completed",
+        "execution_start",
+        "execution_completed",
+        "output_upload_start",
+        "output_upload_completed",
+        "worker_completed",
+    )
     last, before = (0, 0), ""
     for name in names:
         field = f"{name}_timestamp"
@@ -180,27 +287,39 @@ def metadata_is_in_order(context: Context) -> None:
         last, before = value, field
 
 
-@group.must("EXE-DIG-01", "An action runs under each announced digest "
-            "function, and all digests of its result are of that function",
-            spec="ExecutionCapabilities.digest_functions")
+@group.must(
+    "EXE-DIG-01",
+    "An action runs under each announced digest "
+    "function, and all digests of its result are of that function",
+    spec="ExecutionCapabilities.digest_functions",
+)
 def every_function_executes(context: Context) -> None:
     context.need_execution()
-    announced = (list(context.execution.digest_functions)
-                 or [context.execution.digest_function])
+    announced = list(context.execution.digest_functions) or [
+        context.execution.digest_function
+    ]
     for function in context.functions():
         if function not in announced:
             continue
-        job = Job(replace(context, function=function),
-                  "cat in > out; mkdir dir; echo x > dir/x; echo text",
-                  inputs={"in": b"input"}, outputs=["dir", "out"])
+        job = Job(
+            replace(context, function=function),
+            "cat in > out; mkdir dir; echo x > dir/x; echo text",
+            inputs={"in": b"input"},
+            outputs=["dir", "out"],
+        )
         length = len(job.context.digest(b"").hash)
         for named in (0, function):
             run = job.run(digest_function=named).expect_success()
             expect_equal(run.data("out"), b"input", "the output file")
             result = run.result
-            hashes = [run.file("out").digest.hash,
-                      run.directory("dir").tree_digest.hash,
-                      result.stdout_digest.hash, result.stderr_digest.hash]
+            hashes = [
+                run.file("out").digest.hash,
+                run.directory("dir").tree_digest.hash,
+                result.stdout_digest.hash,
+                result.stderr_digest.hash,
+            ]
             for value in hashes:
-                expect(len(value) in (0, length),
-                       f"hash {value!r} under digest function {function}")
+                expect(
+                    len(value) in (0, length),
+                    f"hash {value!r} under digest function {function}",
+                )

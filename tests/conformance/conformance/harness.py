@@ -15,8 +15,8 @@ import grpc
 if TYPE_CHECKING:
     from .context import Context
 
-MUST = "MUST"          # the specification demands it, or states it as a fact
-SHOULD = "SHOULD"      # the specification recommends it
+MUST = "MUST"  # the specification demands it, or states it as a fact
+SHOULD = "SHOULD"  # the specification recommends it
 PRACTICE = "PRACTICE"  # the specification is silent, clients rely on it
 LEVELS = (MUST, SHOULD, PRACTICE)
 
@@ -52,32 +52,38 @@ class Group:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def _register(self, level: str, name: str, sentence: str,
-                  spec: str) -> Callable[[Test], Test]:
+    def _register(
+        self, level: str, name: str, sentence: str, spec: str
+    ) -> Callable[[Test], Test]:
         def decorate(test: Test) -> Test:
             if any(known.name == name for known in RULES):
                 raise ValueError(f"two rules are named {name}")
             RULES.append(Rule(name, self.name, level, sentence, spec, test))
             return test
+
         return decorate
 
-    def must(self, name: str, sentence: str, *,
-             spec: str) -> Callable[[Test], Test]:
+    def must(
+        self, name: str, sentence: str, *, spec: str
+    ) -> Callable[[Test], Test]:
         """Register a test of a MUST."""
         return self._register(MUST, name, sentence, spec)
 
-    def should(self, name: str, sentence: str, *,
-               spec: str) -> Callable[[Test], Test]:
+    def should(
+        self, name: str, sentence: str, *, spec: str
+    ) -> Callable[[Test], Test]:
         """Register a test of a SHOULD."""
         return self._register(SHOULD, name, sentence, spec)
 
-    def practice(self, name: str, sentence: str, *,
-                 spec: str) -> Callable[[Test], Test]:
+    def practice(
+        self, name: str, sentence: str, *, spec: str
+    ) -> Callable[[Test], Test]:
         """Register a test of what clients rely on beyond the text."""
         return self._register(PRACTICE, name, sentence, spec)
 
 
 # --- checks -----------------------------------------------------------------
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -90,7 +96,7 @@ class Outcome:
     @property
     def ok(self) -> bool:
         """Whether the call succeeded."""
-        return self.code == grpc.StatusCode.OK
+        return bool(self.code == grpc.StatusCode.OK)
 
 
 def attempt(call: Callable[[], Any]) -> Outcome:
@@ -110,12 +116,17 @@ def expect(condition: bool, complaint: str) -> None:
 def expect_equal(actual: Any, wanted: Any, what: str) -> None:
     """Fail unless both are equal; long values are cut in the message."""
     if actual != wanted:
-        raise Failure(f"{what}: got {_short(actual)}, "
-                      f"expected {_short(wanted)}")
+        raise Failure(
+            f"{what}: got {_short(actual)}, expected {_short(wanted)}"
+        )
 
 
-def expect_code(code: grpc.StatusCode, wanted: Collection[grpc.StatusCode],
-                what: str, message: str = "") -> None:
+def expect_code(
+    code: grpc.StatusCode,
+    wanted: Collection[grpc.StatusCode],
+    what: str,
+    message: str = "",
+) -> None:
     """Fail unless the status is one of those wanted."""
     if code not in wanted:
         names = " or ".join(sorted(each.name for each in wanted))
@@ -123,8 +134,9 @@ def expect_code(code: grpc.StatusCode, wanted: Collection[grpc.StatusCode],
         raise Failure(f"{what}: got {code.name}{text}, expected {names}")
 
 
-def expect_status(call: Callable[[], Any], *wanted: grpc.StatusCode,
-                  what: str = "the call") -> Outcome:
+def expect_status(
+    call: Callable[[], Any], *wanted: grpc.StatusCode, what: str = "the call"
+) -> Outcome:
     """Make a call and fail unless it ends with one of the statuses."""
     outcome = attempt(call)
     expect_code(outcome.code, wanted, what, outcome.message)
@@ -136,9 +148,14 @@ def expect_error(call: Callable[[], Any], what: str = "the call") -> Outcome:
     outcome = attempt(call)
     if outcome.ok:
         raise Failure(f"{what}: succeeded, expected an error")
-    expect(outcome.code not in (grpc.StatusCode.DEADLINE_EXCEEDED,
-                                grpc.StatusCode.UNAVAILABLE),
-           f"{what}: got {outcome.code.name}, expected a refusal")
+    expect(
+        outcome.code
+        not in (
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            grpc.StatusCode.UNAVAILABLE,
+        ),
+        f"{what}: got {outcome.code.name}, expected a refusal",
+    )
     return outcome
 
 
@@ -150,21 +167,27 @@ def _short(value: Any) -> str:
 
 # --- running ----------------------------------------------------------------
 
-def select(only: Collection[str], pattern: str,
-           exclude: Collection[str]) -> list[Rule]:
+
+def select(
+    only: Collection[str], pattern: str, exclude: Collection[str]
+) -> list[Rule]:
     """The registered rules of some groups whose name matches a pattern."""
     wanted = re.compile(pattern)
-    return [rule for rule in RULES
-            if (not only or rule.group in only)
-            and rule.group not in exclude
-            and (wanted.search(rule.name) or wanted.search(rule.sentence))]
+    return [
+        rule
+        for rule in RULES
+        if (not only or rule.group in only)
+        and rule.group not in exclude
+        and (wanted.search(rule.name) or wanted.search(rule.sentence))
+    ]
 
 
 class Runner:
     """Runs rules one after the other and prints TAP version 13."""
 
-    def __init__(self, out: TextIO, fatal_levels: Collection[str],
-                 time_limit: float) -> None:
+    def __init__(
+        self, out: TextIO, fatal_levels: Collection[str], time_limit: float
+    ) -> None:
         self._out = out
         self._fatal = fatal_levels
         self._limit = time_limit
@@ -185,9 +208,11 @@ class Runner:
             self._run_one(number, rule, context)
         passed = len(chosen) - self.failed - self.tolerated - self.skipped
         spent = time.monotonic() - start
-        self._print(f"# {passed} passed, {self.failed} failed, "
-                    f"{self.tolerated} tolerated, {self.skipped} skipped "
-                    f"in {spent:.1f} s")
+        self._print(
+            f"# {passed} passed, {self.failed} failed, "
+            f"{self.tolerated} tolerated, {self.skipped} skipped "
+            f"in {spent:.1f} s"
+        )
         return self.failed == 0
 
     def _run_one(self, number: int, rule: Rule, context: Context) -> None:
@@ -200,8 +225,11 @@ class Runner:
         except Failure as complaint:
             self._broken(title, rule, str(complaint))
         except grpc.RpcError as error:
-            self._broken(title, rule, "unexpected status "
-                         f"{error.code().name}: {error.details()}")
+            self._broken(
+                title,
+                rule,
+                f"unexpected status {error.code().name}: {error.details()}",
+            )
         except Exception:  # a bug of the test is reported, not hidden
             self._broken(title, rule, traceback.format_exc())
         else:

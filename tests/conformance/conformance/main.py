@@ -19,10 +19,22 @@ HERE = Path(__file__).resolve().parent
 PROJECT_PROTOS = HERE.parent.parent.parent / "protos"
 EXECUTION_GROUPS = ("execution", "operations")
 CONFORMANCE = (
-    "capabilities", "cas", "tree", "chunks", "read", "write", "compressed",
-    "action_cache", "execution_requests", "execution_stream",
-    "execution_commands", "execution_inputs", "execution_outputs",
-    "execution_cache", "operations", "services",
+    "capabilities",
+    "cas",
+    "tree",
+    "chunks",
+    "read",
+    "write",
+    "compressed",
+    "action_cache",
+    "execution_requests",
+    "execution_stream",
+    "execution_commands",
+    "execution_inputs",
+    "execution_outputs",
+    "execution_cache",
+    "operations",
+    "services",
 )
 HOSTILE = ("digests", "names", "frames", "trees", "load")
 DEFAULT_PORTS = {"grpc": 8980, "grpcs": 443}
@@ -34,48 +46,117 @@ class UsageError(Exception):
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="run", description="Try a Remote Execution API server against "
-        "the rules of the API, and print TAP.")
-    parser.add_argument("server", nargs="?",
-                        help="grpc://HOST:PORT or grpcs://HOST:PORT")
-    parser.add_argument("--instance", default="", metavar="NAME",
-                        help="instance name; may contain slashes")
-    parser.add_argument("--list", action="store_true",
-                        help="list the rules instead of trying them")
-    parser.add_argument("--filter", default="", metavar="REGEX",
-                        help="only rules whose name or sentence matches")
-    parser.add_argument("--only", action="append", default=[],
-                        metavar="GROUP", help="only this group; may repeat")
-    parser.add_argument("--no-execution", action="store_true",
-                        help="leave out execution and operations")
-    parser.add_argument("--hostile", action="store_true",
-                        help="also the group of bad input")
-    parser.add_argument("--level", choices=[each.lower() for each in LEVELS],
-                        default="practice", help="the weakest level whose "
-                        "failures count (default: practice, so all do)")
-    parser.add_argument("--platform", action="append", default=[],
-                        metavar="KEY=VALUE",
-                        help="platform property of every action")
-    parser.add_argument("--shell", default="/bin/sh", metavar="PATH",
-                        help="a POSIX shell in the action's root")
-    parser.add_argument("--protos", action="append", default=[],
-                        metavar="DIR", help="folder with the API's .proto "
-                        "files; may repeat (default: the project's)")
-    parser.add_argument("--deadline", type=float, default=10.0,
-                        metavar="SECONDS", help="of each call")
-    parser.add_argument("--execute-deadline", type=float, default=20.0,
-                        metavar="SECONDS", help="of each execution")
-    parser.add_argument("--time-limit", type=float, default=300.0,
-                        metavar="SECONDS", help="of the whole run")
+        prog="run",
+        description="Try a Remote Execution API server against "
+        "the rules of the API, and print TAP.",
+    )
+    parser.add_argument(
+        "server", nargs="?", help="grpc://HOST:PORT or grpcs://HOST:PORT"
+    )
+    parser.add_argument(
+        "--instance",
+        default="",
+        metavar="NAME",
+        help="instance name; may contain slashes",
+    )
+    parser.add_argument(
+        "--list",
+        action="store_true",
+        help="list the rules instead of trying them",
+    )
+    parser.add_argument(
+        "--filter",
+        default="",
+        metavar="REGEX",
+        help="only rules whose name or sentence matches",
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="GROUP",
+        help="only this group; may repeat",
+    )
+    parser.add_argument(
+        "--no-execution",
+        action="store_true",
+        help="leave out execution and operations",
+    )
+    parser.add_argument(
+        "--hostile", action="store_true", help="also the group of bad input"
+    )
+    parser.add_argument(
+        "--level",
+        choices=[each.lower() for each in LEVELS],
+        default="practice",
+        help="the weakest level whose "
+        "failures count (default: practice, so all do)",
+    )
+    parser.add_argument(
+        "--platform",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="platform property of every action",
+    )
+    parser.add_argument(
+        "--shell",
+        default="/bin/sh",
+        metavar="PATH",
+        help="a POSIX shell in the action's root",
+    )
+    parser.add_argument(
+        "--protos",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder with the API's .proto "
+        "files; may repeat (default: the project's)",
+    )
+    parser.add_argument(
+        "--deadline",
+        type=float,
+        default=10.0,
+        metavar="SECONDS",
+        help="of each call",
+    )
+    parser.add_argument(
+        "--execute-deadline",
+        type=float,
+        default=20.0,
+        metavar="SECONDS",
+        help="of each execution",
+    )
+    parser.add_argument(
+        "--time-limit",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="of the whole run",
+    )
     parser.add_argument("--tls-ca", type=Path, metavar="FILE")
     parser.add_argument("--tls-cert", type=Path, metavar="FILE")
     parser.add_argument("--tls-key", type=Path, metavar="FILE")
-    parser.add_argument("--server-pid", type=int, default=0, metavar="PID",
-                        help="a local server, to watch its memory")
-    parser.add_argument("--memory-limit", default="512M", metavar="SIZE",
-                        help="growth allowed to the server's peak RSS")
-    parser.add_argument("--connections", type=int, default=1000,
-                        metavar="N", help="idle connections to hold open")
+    parser.add_argument(
+        "--server-pid",
+        type=int,
+        default=0,
+        metavar="PID",
+        help="a local server, to watch its memory",
+    )
+    parser.add_argument(
+        "--memory-limit",
+        default="512M",
+        metavar="SIZE",
+        help="growth allowed to the server's peak RSS",
+    )
+    parser.add_argument(
+        "--connections",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="idle connections to hold open",
+    )
     return parser
 
 
@@ -94,8 +175,10 @@ def _platform(pairs: list[str]) -> tuple[tuple[str, str], ...]:
     for pair in pairs:
         if "=" not in pair:
             raise UsageError(f"--platform {pair}: not KEY=VALUE")
-    return tuple((name, value) for name, _, value in
-                 (pair.partition("=") for pair in pairs))
+    return tuple(
+        (name, value)
+        for name, _, value in (pair.partition("=") for pair in pairs)
+    )
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -113,16 +196,23 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     if arguments.tls_cert or arguments.tls_key:
         if not (arguments.tls_cert and arguments.tls_key):
             raise UsageError("--tls-cert and --tls-key go together")
-        client = (arguments.tls_cert.read_bytes(),
-                  arguments.tls_key.read_bytes())
+        client = (
+            arguments.tls_cert.read_bytes(),
+            arguments.tls_key.read_bytes(),
+        )
     return Settings(
         address=f"{host}:{parts.port or DEFAULT_PORTS[parts.scheme]}",
-        instance=arguments.instance, deadline=arguments.deadline,
+        instance=arguments.instance,
+        deadline=arguments.deadline,
         execute_deadline=arguments.execute_deadline,
-        platform=_platform(arguments.platform), shell=arguments.shell,
-        tls_ca=ca, tls_client=client, server_pid=arguments.server_pid,
+        platform=_platform(arguments.platform),
+        shell=arguments.shell,
+        tls_ca=ca,
+        tls_client=client,
+        server_pid=arguments.server_pid,
         memory_limit=_size(arguments.memory_limit),
-        connections=arguments.connections)
+        connections=arguments.connections,
+    )
 
 
 def _choose(arguments: argparse.Namespace) -> list[Rule]:
@@ -133,8 +223,9 @@ def _choose(arguments: argparse.Namespace) -> list[Rule]:
     groups = {rule.group for rule in RULES}
     for name in arguments.only:
         if name not in groups:
-            raise UsageError(f"--only {name}: the groups are "
-                             + ", ".join(sorted(groups)))
+            raise UsageError(
+                f"--only {name}: the groups are " + ", ".join(sorted(groups))
+            )
     exclude = list(EXECUTION_GROUPS) if arguments.no_execution else []
     if not arguments.hostile and "hostile" not in arguments.only:
         exclude.append("hostile")
@@ -145,8 +236,10 @@ def _run(arguments: argparse.Namespace) -> int:
     rules = _choose(arguments)
     if arguments.list:
         for rule in rules:
-            print(f"{rule.name}  {rule.level:8}  {rule.group:12}  "
-                  f"{rule.sentence} [{rule.spec}]")
+            print(
+                f"{rule.name}  {rule.level:8}  {rule.group:12}  "
+                f"{rule.sentence} [{rule.spec}]"
+            )
         return 0
     settings = _settings(arguments)
     folders = [Path(name) for name in arguments.protos] or [PROJECT_PROTOS]
@@ -154,11 +247,14 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         context = Context.connect(settings)
     except grpc.RpcError as error:
-        print(f"Bail out! {settings.address}: GetCapabilities answered "
-              f"{error.code().name}: {error.details()}")
+        print(
+            f"Bail out! {settings.address}: GetCapabilities answered "
+            f"{error.code().name}: {error.details()}"
+        )
         return 1
-    fatal = LEVELS[:[each.lower() for each in LEVELS].index(
-        arguments.level) + 1]
+    fatal = LEVELS[
+        : [each.lower() for each in LEVELS].index(arguments.level) + 1
+    ]
     runner = Runner(sys.stdout, fatal, arguments.time_limit)
     return 0 if runner.run(rules, context) else 1
 

@@ -43,13 +43,21 @@ def load(folders: Sequence[Path]) -> None:
         output = Path(scratch) / "descriptors.pb"
         includes = [*folders, OWN_PROTOS]
         includes += [Path(name) for name in SYSTEM_INCLUDES]
-        command = ["protoc", "--include_imports",
-                   f"--descriptor_set_out={output}"]
+        command = [
+            "protoc",
+            "--include_imports",
+            f"--descriptor_set_out={output}",
+        ]
         command += [f"-I{folder}" for folder in includes if folder.is_dir()]
         command += [*API_FILES, *OWN_FILES]
         try:
-            done = subprocess.run(command, capture_output=True, text=True,
-                                  timeout=60, check=False)
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
         except FileNotFoundError as error:
             raise ProtoError("protoc is not installed") from error
         if done.returncode != 0:
@@ -68,7 +76,8 @@ def message_class(full_name: str) -> Any:
             found = message_factory.GetMessageClass(descriptor)
         else:
             found = message_factory.MessageFactory(_pool).GetPrototype(
-                descriptor)
+                descriptor
+            )
         _classes[full_name] = found
     return _classes[full_name]
 

@@ -17,12 +17,18 @@ def read_name(instance: str, digest: Any, compressor: str = "") -> str:
     """The name under which a blob is read."""
     if compressor:
         return _prefixed(
-            instance, f"compressed-blobs/{compressor}/{text(digest)}")
+            instance, f"compressed-blobs/{compressor}/{text(digest)}"
+        )
     return _prefixed(instance, f"blobs/{text(digest)}")
 
 
-def write_name(instance: str, digest: Any, compressor: str = "",
-               upload: str = "", metadata: str = "") -> str:
+def write_name(
+    instance: str,
+    digest: Any,
+    compressor: str = "",
+    upload: str = "",
+    metadata: str = "",
+) -> str:
     """The name of one upload; `upload` is its UUID, fresh when empty."""
     blob = read_name("", digest, compressor)
     name = f"uploads/{upload or uuid.uuid4()}/{blob}"

@@ -11,8 +11,15 @@ from grpc import StatusCode
 
 from .context import Context
 from .execute import Job, collect, start
-from .harness import (Group, Skip, attempt, expect, expect_code,
-                      expect_equal, expect_status)
+from .harness import (
+    Group,
+    Skip,
+    attempt,
+    expect,
+    expect_code,
+    expect_equal,
+    expect_status,
+)
 from .messages import api
 
 group = Group("operations")
@@ -29,25 +36,38 @@ def _need(context: Context, call: Callable[[], Any], what: str) -> None:
 
 
 def _need_get(context: Context) -> None:
-    _need(context, lambda: context.client.get_operation(UNKNOWN),
-          "GetOperation")
+    _need(
+        context, lambda: context.client.get_operation(UNKNOWN), "GetOperation"
+    )
 
 
 def _need_cancel(context: Context) -> None:
-    _need(context, lambda: context.client.cancel_operation(UNKNOWN),
-          "CancelOperation")
+    _need(
+        context,
+        lambda: context.client.cancel_operation(UNKNOWN),
+        "CancelOperation",
+    )
 
 
-@group.must("LRO-GET-01", "An unknown operation is NOT_FOUND",
-            spec=SERVICE + "GetOperation")
+@group.must(
+    "LRO-GET-01",
+    "An unknown operation is NOT_FOUND",
+    spec=SERVICE + "GetOperation",
+)
 def unknown_operation_is_not_found(context: Context) -> None:
     _need_get(context)
-    expect_status(lambda: context.client.get_operation(UNKNOWN),
-                  StatusCode.NOT_FOUND, what="GetOperation")
+    expect_status(
+        lambda: context.client.get_operation(UNKNOWN),
+        StatusCode.NOT_FOUND,
+        what="GetOperation",
+    )
 
 
-@group.must("LRO-GET-02", "A running operation is returned, not done, with "
-            "its metadata", spec=SERVICE + "GetOperation")
+@group.must(
+    "LRO-GET-02",
+    "A running operation is returned, not done, with its metadata",
+    spec=SERVICE + "GetOperation",
+)
 def running_operation_is_returned(context: Context) -> None:
     _need_get(context)
     call, name = start(context, "sleep 4")
@@ -61,15 +81,23 @@ def running_operation_is_returned(context: Context) -> None:
     expect(metadata.stage in (1, 2, 3), f"the stage is {metadata.stage}")
 
 
-@group.must("LRO-GET-03", "A finished operation is returned with its "
-            "response, or NOT_FOUND", spec=SERVICE + "GetOperation")
+@group.must(
+    "LRO-GET-03",
+    "A finished operation is returned with its response, or NOT_FOUND",
+    spec=SERVICE + "GetOperation",
+)
 def finished_operation_is_returned(context: Context) -> None:
     _need_get(context)
     run = Job(context, "echo done").run().expect_success()
-    outcome = attempt(lambda: context.client.get_operation(
-        run.operations[-1].name))
-    expect_code(outcome.code, [StatusCode.OK, StatusCode.NOT_FOUND],
-                "GetOperation", outcome.message)
+    outcome = attempt(
+        lambda: context.client.get_operation(run.operations[-1].name)
+    )
+    expect_code(
+        outcome.code,
+        [StatusCode.OK, StatusCode.NOT_FOUND],
+        "GetOperation",
+        outcome.message,
+    )
     if outcome.ok:
         expect(outcome.value.done, "the operation is not done")
         response = api.ExecuteResponse()
@@ -77,17 +105,20 @@ def finished_operation_is_returned(context: Context) -> None:
         expect_equal(response.result, run.result, "the result")
 
 
-@group.must("LRO-LST-01", "A running operation is in the list, which ends",
-            spec=SERVICE + "ListOperations")
+@group.must(
+    "LRO-LST-01",
+    "A running operation is in the list, which ends",
+    spec=SERVICE + "ListOperations",
+)
 def running_operation_is_listed(context: Context) -> None:
-    _need(context, lambda: context.client.list_operations(""),
-          "ListOperations")
+    _need(
+        context, lambda: context.client.list_operations(""), "ListOperations"
+    )
     call, name = start(context, "sleep 4")
     names = []
     token = ""
     for _ in range(MAX_PAGES):
-        page = context.client.list_operations(context.settings.instance,
-                                              token)
+        page = context.client.list_operations(context.settings.instance, token)
         names += [each.name for each in page.operations]
         token = page.next_page_token
         if not token:
@@ -97,23 +128,30 @@ def running_operation_is_listed(context: Context) -> None:
     expect(name in names, f"{name} is not among {len(names)} operations")
 
 
-@group.must("LRO-LST-02", "No page of the list is larger than asked for",
-            spec="ListOperationsRequest.page_size")
+@group.must(
+    "LRO-LST-02",
+    "No page of the list is larger than asked for",
+    spec="ListOperationsRequest.page_size",
+)
 def list_pages_are_bounded(context: Context) -> None:
-    _need(context, lambda: context.client.list_operations(""),
-          "ListOperations")
+    _need(
+        context, lambda: context.client.list_operations(""), "ListOperations"
+    )
     calls = [start(context, "sleep 4")[0] for _ in range(3)]
-    page = context.client.list_operations(context.settings.instance,
-                                          page_size=1)
+    page = context.client.list_operations(
+        context.settings.instance, page_size=1
+    )
     for call in calls:
         call.cancel()
     expect_equal(len(page.operations), 1, "operations on the page")
     expect(page.next_page_token != "", "the list ends after one operation")
 
 
-@group.must("LRO-CAN-01", "A cancelled execution ends with CANCELLED in its "
-            "response", spec=SERVICE + "CancelOperation; Execution.Execute, "
-            "CANCELLED")
+@group.must(
+    "LRO-CAN-01",
+    "A cancelled execution ends with CANCELLED in its response",
+    spec=SERVICE + "CancelOperation; Execution.Execute, CANCELLED",
+)
 def cancelled_operation_ends(context: Context) -> None:
     _need_cancel(context)
     call, name = start(context, "sleep 25")
@@ -124,43 +162,66 @@ def cancelled_operation_ends(context: Context) -> None:
     run.expect_code(StatusCode.CANCELLED)
     expect(took < SETTLE_SECONDS, f"the end came after {took:.1f} s")
     if run.operations:
-        expect(run.operations[-1].WhichOneof("result") != "error",
-               "the operation's error field is set")
+        expect(
+            run.operations[-1].WhichOneof("result") != "error",
+            "the operation's error field is set",
+        )
 
 
-@group.must("LRO-CAN-02", "What was cancelled is not cached",
-            spec="ExecuteResponse.status")
+@group.must(
+    "LRO-CAN-02",
+    "What was cancelled is not cached",
+    spec="ExecuteResponse.status",
+)
 def cancelled_operation_is_not_cached(context: Context) -> None:
     _need_cancel(context)
     action = Job(context, "sleep 25").store()
-    call = context.client.open_execute(action,
-                                       context.settings.execute_deadline)
+    call = context.client.open_execute(
+        action, context.settings.execute_deadline
+    )
     context.client.cancel_operation(next(call).name)
     collect(context, call)
-    expect_status(lambda: context.client.get_result(action),
-                  StatusCode.NOT_FOUND, what="GetActionResult")
+    expect_status(
+        lambda: context.client.get_result(action),
+        StatusCode.NOT_FOUND,
+        what="GetActionResult",
+    )
 
 
-@group.practice("LRO-CAN-03", "Cancelling an unknown operation is NOT_FOUND",
-                spec=SERVICE + "CancelOperation")
+@group.practice(
+    "LRO-CAN-03",
+    "Cancelling an unknown operation is NOT_FOUND",
+    spec=SERVICE + "CancelOperation",
+)
 def cancel_of_unknown_is_not_found(context: Context) -> None:
     _need_cancel(context)
-    expect_status(lambda: context.client.cancel_operation(UNKNOWN),
-                  StatusCode.NOT_FOUND, what="CancelOperation")
+    expect_status(
+        lambda: context.client.cancel_operation(UNKNOWN),
+        StatusCode.NOT_FOUND,
+        what="CancelOperation",
+    )
 
 
-@group.practice("LRO-CAN-04", "Cancelling a finished operation changes "
-                "nothing", spec=SERVICE + "CancelOperation")
+@group.practice(
+    "LRO-CAN-04",
+    "Cancelling a finished operation changes nothing",
+    spec=SERVICE + "CancelOperation",
+)
 def cancel_of_finished_is_harmless(context: Context) -> None:
     _need_cancel(context)
     action = Job(context, "echo done").store()
-    call = context.client.open_execute(action,
-                                       context.settings.execute_deadline)
+    call = context.client.open_execute(
+        action, context.settings.execute_deadline
+    )
     run = collect(context, call).expect_success()
-    outcome = attempt(lambda: context.client.cancel_operation(
-        run.operations[-1].name))
-    expect_code(outcome.code, [StatusCode.OK, StatusCode.NOT_FOUND,
-                               StatusCode.FAILED_PRECONDITION],
-                "CancelOperation", outcome.message)
+    outcome = attempt(
+        lambda: context.client.cancel_operation(run.operations[-1].name)
+    )
+    expect_code(
+        outcome.code,
+        [StatusCode.OK, StatusCode.NOT_FOUND, StatusCode.FAILED_PRECONDITION],
+        "CancelOperation",
+        outcome.message,
+    )
     found = attempt(lambda: context.client.get_result(action))
     expect(found.ok, f"the cached result is {found.code.name}")

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from grpc import StatusCode
@@ -15,8 +16,17 @@ from grpc import StatusCode
 from .client import write_requests
 from .context import Context
 from .digests import digest_of, with_size
-from .harness import (Group, Outcome, Skip, attempt, expect, expect_code,
-                      expect_equal, expect_error, expect_status)
+from .harness import (
+    Group,
+    Outcome,
+    Skip,
+    attempt,
+    expect,
+    expect_code,
+    expect_equal,
+    expect_error,
+    expect_status,
+)
 from .messages import bytestream
 from .read import NAME_HEADER
 
@@ -31,11 +41,11 @@ NAME = "WriteRequest.resource_name"
 SETTLE_TRIES = 20
 
 
-def request(name: str, offset: int, data: bytes,
-            finish: bool = False) -> Any:
+def request(name: str, offset: int, data: bytes, finish: bool = False) -> Any:
     """One WriteRequest."""
-    return bytestream.WriteRequest(resource_name=name, write_offset=offset,
-                                   data=data, finish_write=finish)
+    return bytestream.WriteRequest(
+        resource_name=name, write_offset=offset, data=data, finish_write=finish
+    )
 
 
 def settled_status(context: Context, name: str, at_least: int) -> Outcome:
@@ -44,72 +54,91 @@ def settled_status(context: Context, name: str, at_least: int) -> Outcome:
     outcome = attempt(lambda: context.client.write_status(name))
     for _ in range(SETTLE_TRIES):
         if outcome.code == StatusCode.UNIMPLEMENTED or (
-                outcome.ok and outcome.value.committed_size >= at_least):
+            outcome.ok and outcome.value.committed_size >= at_least
+        ):
             break
         time.sleep(0.05)
         outcome = attempt(lambda: context.client.write_status(name))
     return outcome
 
 
-@group.must("BSW-PUT-01", "A finished upload commits the whole blob",
-            spec="WriteResponse.committed_size")
+@group.must(
+    "BSW-PUT-01",
+    "A finished upload commits the whole blob",
+    spec="WriteResponse.committed_size",
+)
 def finished_upload_is_committed(context: Context) -> None:
     for size in (1, 1000, 300_000):
         data = context.fresh(size)
         digest = context.digest(data)
-        committed = context.client.write_all(context.write_name(digest),
-                                             data)
+        committed = context.client.write_all(context.write_name(digest), data)
         expect_equal(committed, size, "committed_size")
         expect_equal(context.get(digest), data, "the blob read back")
 
 
-@group.must("BSW-PUT-02", "A blob may come in many messages, with the name "
-            "in the first only", spec=NAME)
+@group.must(
+    "BSW-PUT-02",
+    "A blob may come in many messages, with the name in the first only",
+    spec=NAME,
+)
 def name_is_needed_once(context: Context) -> None:
     data = context.fresh(9 << 20)
     digest = context.digest(data)
-    committed = context.client.write_all(context.write_name(digest), data,
-                                         piece=64 << 10)
+    committed = context.client.write_all(
+        context.write_name(digest), data, piece=64 << 10
+    )
     expect_equal(committed, len(data), "committed_size")
     expect(context.get(digest) == data, "the blob read back differs")
 
 
-@group.must("BSW-PUT-03", "The empty blob can be uploaded",
-            spec="ContentAddressableStorage, on empty blobs")
+@group.must(
+    "BSW-PUT-03",
+    "The empty blob can be uploaded",
+    spec="ContentAddressableStorage, on empty blobs",
+)
 def empty_blob_can_be_written(context: Context) -> None:
     name = context.write_name(context.digest(b""))
     expect_equal(context.client.write_all(name, b""), 0, "committed_size")
 
 
-@group.must("BSW-PUT-04", "Messages without data are allowed anywhere",
-            spec="WriteRequest.data")
+@group.must(
+    "BSW-PUT-04",
+    "Messages without data are allowed anywhere",
+    spec="WriteRequest.data",
+)
 def messages_may_be_empty(context: Context) -> None:
     data = context.fresh(100)
     digest = context.digest(data)
     name = context.write_name(digest)
-    committed = context.client.write([
-        request(name, 0, b""), request("", 0, data[:50]),
-        request("", 50, b""), request("", 50, data[50:]),
-        request("", 100, b"", finish=True)])
+    committed = context.client.write(
+        [
+            request(name, 0, b""),
+            request("", 0, data[:50]),
+            request("", 50, b""),
+            request("", 50, data[50:]),
+            request("", 100, b"", finish=True),
+        ]
+    )
     expect_equal(committed, 100, "committed_size")
     expect_equal(context.get(digest), data, "the blob read back")
 
 
-@group.must("BSW-PUT-05", "Each announced digest function is inferred from "
-            "the length of the hash", spec=NAMES)
+@group.must(
+    "BSW-PUT-05",
+    "Each announced digest function is inferred from the length of the hash",
+    spec=NAMES,
+)
 def function_is_inferred(context: Context) -> None:
     for function in context.functions():
         data = context.fresh()
         digest = digest_of(data, function)
-        committed = context.client.write_all(context.write_name(digest),
-                                             data)
+        committed = context.client.write_all(context.write_name(digest), data)
         what = f"digest function {function}"
         expect_equal(committed, len(data), f"{what}, committed_size")
         expect_equal(context.get(digest), data, f"{what}, read back")
 
 
-@group.must("BSW-PUT-06", "One UUID may be used for several blobs",
-            spec=NAMES)
+@group.must("BSW-PUT-06", "One UUID may be used for several blobs", spec=NAMES)
 def uuid_can_be_reused(context: Context) -> None:
     upload = str(uuid.uuid4())
     for _ in range(3):
@@ -120,29 +149,41 @@ def uuid_can_be_reused(context: Context) -> None:
         expect_equal(context.get(digest), data, "the blob read back")
 
 
-@group.must("BSW-PUT-07", "One blob may be uploaded by many at once",
-            spec="ContentAddressableStorage, on concurrent uploads")
+@group.must(
+    "BSW-PUT-07",
+    "One blob may be uploaded by many at once",
+    spec="ContentAddressableStorage, on concurrent uploads",
+)
 def concurrent_uploads_succeed(context: Context) -> None:
     data = context.fresh(1 << 20)
     digest = context.digest(data)
     names = [context.write_name(digest) for _ in range(8)]
     with ThreadPoolExecutor(len(names)) as pool:
-        committed = list(pool.map(
-            lambda name: context.client.write_all(name, data, 64 << 10),
-            names))
+        committed = list(
+            pool.map(
+                lambda name: context.client.write_all(name, data, 64 << 10),
+                names,
+            )
+        )
     expect_equal(committed, [len(data)] * len(names), "committed_size")
     expect(context.get(digest) == data, "the blob read back differs")
 
 
-@group.must("BSW-NAM-01", "Segments after the size are allowed and may be "
-            "ignored", spec=NAMES + ", optional_metadata")
+@group.must(
+    "BSW-NAM-01",
+    "Segments after the size are allowed and may be ignored",
+    spec=NAMES + ", optional_metadata",
+)
 def metadata_segments_are_accepted(context: Context) -> None:
     for metadata in ("file.txt", "a/b/c.txt"):
         data = context.fresh()
         digest = context.digest(data)
         name = context.write_name(digest, metadata=metadata)
-        expect_equal(context.client.write_all(name, data), len(data),
-                     f"committed_size with {metadata}")
+        expect_equal(
+            context.client.write_all(name, data),
+            len(data),
+            f"committed_size with {metadata}",
+        )
         expect_equal(context.get(digest), data, "the blob read back")
 
 
@@ -151,181 +192,262 @@ def name_may_be_repeated(context: Context) -> None:
     data = context.fresh(100)
     digest = context.digest(data)
     name = context.write_name(digest)
-    committed = context.client.write([
-        request(name, 0, data[:50]), request(name, 50, data[50:], True)])
+    committed = context.client.write(
+        [request(name, 0, data[:50]), request(name, 50, data[50:], True)]
+    )
     expect_equal(committed, 100, "committed_size")
     expect_equal(context.get(digest), data, "the blob read back")
 
 
-@group.must("BSW-NAM-03", "A later message with another name is refused",
-            spec=NAME)
+@group.must(
+    "BSW-NAM-03", "A later message with another name is refused", spec=NAME
+)
 def name_may_not_change(context: Context) -> None:
     data = context.fresh(100)
     digest = context.digest(data)
     first, second = context.write_name(digest), context.write_name(digest)
-    expect_status(lambda: context.client.write([
-        request(first, 0, data[:50]), request(second, 50, data[50:], True)]),
-        StatusCode.INVALID_ARGUMENT, what="Write")
+    expect_status(
+        lambda: context.client.write(
+            [
+                request(first, 0, data[:50]),
+                request(second, 50, data[50:], True),
+            ]
+        ),
+        StatusCode.INVALID_ARGUMENT,
+        what="Write",
+    )
     expect(context.is_missing(digest), "the refused blob was stored")
 
 
-@group.must("BSW-NAM-04", "A first message without a name is refused",
-            spec=NAME)
+@group.must(
+    "BSW-NAM-04", "A first message without a name is refused", spec=NAME
+)
 def first_name_is_needed(context: Context) -> None:
     expect_status(
         lambda: context.client.write([request("", 0, b"data", True)]),
-        StatusCode.INVALID_ARGUMENT, what="Write")
+        StatusCode.INVALID_ARGUMENT,
+        what="Write",
+    )
 
 
-@group.must("BSW-NAM-05", "The name may also be given in a header",
-            spec="ContentAddressableStorage, on the resource-name header")
+@group.must(
+    "BSW-NAM-05",
+    "The name may also be given in a header",
+    spec="ContentAddressableStorage, on the resource-name header",
+)
 def name_header_is_accepted(context: Context) -> None:
     data = context.fresh()
     name = context.write_name(context.digest(data))
-    committed = context.client.write_all(name, data,
-                                         metadata=[(NAME_HEADER, name)])
+    committed = context.client.write_all(
+        name, data, metadata=[(NAME_HEADER, name)]
+    )
     expect_equal(committed, len(data), "committed_size")
 
 
-@group.practice("BSW-NAM-06", "A name that cannot be parsed is "
-                "INVALID_ARGUMENT", spec=NAMES)
+@group.practice(
+    "BSW-NAM-06",
+    "A name that cannot be parsed is INVALID_ARGUMENT",
+    spec=NAMES,
+)
 def malformed_name_is_refused(context: Context) -> None:
     data = context.fresh()
     good = context.write_name(context.digest(data))
     read = context.read_name(context.digest(data))
     stem = good.rsplit("/", 1)[0]
-    for name in ("/", "no/such/form", read, stem, stem + "/x", stem + "/-1",
-                 good.replace("uploads/", "upload/")):
+    for name in (
+        "/",
+        "no/such/form",
+        read,
+        stem,
+        stem + "/x",
+        stem + "/-1",
+        good.replace("uploads/", "upload/"),
+    ):
         expect_status(
-            lambda name=name: context.client.write_all(name, data),
-            StatusCode.INVALID_ARGUMENT, what=f"name {name!r}")
+            partial(context.client.write_all, name, data),
+            StatusCode.INVALID_ARGUMENT,
+            what=f"name {name!r}",
+        )
 
 
-@group.must("BSW-SUM-01", "Data with another hash is INVALID_ARGUMENT and "
-            "is not stored", spec=MISMATCH)
+@group.must(
+    "BSW-SUM-01",
+    "Data with another hash is INVALID_ARGUMENT and is not stored",
+    spec=MISMATCH,
+)
 def wrong_hash_is_refused(context: Context) -> None:
     for size in (100, 1 << 20):
         digest = context.absent(size)
         data = context.fresh(size)
         name = context.write_name(digest)
         expect_status(
-            lambda name=name, data=data: context.client.write_all(
-                name, data, 64 << 10),
-            StatusCode.INVALID_ARGUMENT, what=f"{size} bytes")
+            partial(context.client.write_all, name, data, 64 << 10),
+            StatusCode.INVALID_ARGUMENT,
+            what=f"{size} bytes",
+        )
         expect(context.is_missing(digest), "the refused blob was stored")
-        expect(context.is_missing(context.digest(data)),
-               "the data were stored under their own digest, unasked")
+        expect(
+            context.is_missing(context.digest(data)),
+            "the data were stored under their own digest, unasked",
+        )
 
 
-@group.must("BSW-SUM-02", "A finish before the announced size is "
-            "INVALID_ARGUMENT", spec=MISMATCH)
+@group.must(
+    "BSW-SUM-02",
+    "A finish before the announced size is INVALID_ARGUMENT",
+    spec=MISMATCH,
+)
 def short_data_is_refused(context: Context) -> None:
     data = context.fresh(100)
     digest = context.digest(data)
     for part in (b"", data[:99]):
         name = context.write_name(digest)
         expect_status(
-            lambda name=name, part=part: context.client.write_all(name,
-                                                                  part),
-            StatusCode.INVALID_ARGUMENT, what=f"{len(part)} of 100 bytes")
+            partial(context.client.write_all, name, part),
+            StatusCode.INVALID_ARGUMENT,
+            what=f"{len(part)} of 100 bytes",
+        )
     expect(context.is_missing(digest), "the refused blob was stored")
 
 
-@group.must("BSW-SUM-03", "More data than announced is INVALID_ARGUMENT",
-            spec=MISMATCH)
+@group.must(
+    "BSW-SUM-03", "More data than announced is INVALID_ARGUMENT", spec=MISMATCH
+)
 def long_data_is_refused(context: Context) -> None:
     data = context.fresh(100)
     digest = context.digest(data)
     name = context.write_name(digest)
     expect_status(
         lambda: context.client.write_all(name, data + b"x", piece=100),
-        StatusCode.INVALID_ARGUMENT, what="101 bytes in two messages")
+        StatusCode.INVALID_ARGUMENT,
+        what="101 bytes in two messages",
+    )
     name = context.write_name(digest)
-    expect_status(lambda: context.client.write_all(name, data + b"x"),
-                  StatusCode.INVALID_ARGUMENT, what="101 bytes in one")
+    expect_status(
+        lambda: context.client.write_all(name, data + b"x"),
+        StatusCode.INVALID_ARGUMENT,
+        what="101 bytes in one",
+    )
     expect(context.is_missing(digest), "the refused blob was stored")
 
 
-@group.must("BSW-SUM-04", "The right hash with another size is "
-            "INVALID_ARGUMENT", spec="Digest, on the size as a part of it")
+@group.must(
+    "BSW-SUM-04",
+    "The right hash with another size is INVALID_ARGUMENT",
+    spec="Digest, on the size as a part of it",
+)
 def wrong_size_is_refused(context: Context) -> None:
     data = context.fresh(100)
     for size in (99, 101):
         digest = with_size(context.digest(data), size)
         name = context.write_name(digest)
-        expect_status(lambda name=name: context.client.write_all(name, data),
-                      StatusCode.INVALID_ARGUMENT, what=f"size {size}")
+        expect_status(
+            partial(context.client.write_all, name, data),
+            StatusCode.INVALID_ARGUMENT,
+            what=f"size {size}",
+        )
     expect(context.is_missing(context.digest(data)), "the data were stored")
 
 
-@group.must("BSW-OFF-01", "A later offset other than the sum so far is an "
-            "error", spec=OFFSET)
+@group.must(
+    "BSW-OFF-01",
+    "A later offset other than the sum so far is an error",
+    spec=OFFSET,
+)
 def wrong_later_offset_is_refused(context: Context) -> None:
     for offset in (0, 49, 51):
         data = context.fresh(100)
         name = context.write_name(context.digest(data))
         expect_error(
-            lambda name=name, data=data, offset=offset:
-            context.client.write([request(name, 0, data[:50]),
-                                  request("", offset, data[50:], True)]),
-            f"offset {offset} after 50 bytes")
-        expect(context.is_missing(context.digest(data)),
-               "the refused blob was stored")
+            partial(
+                context.client.write,
+                [
+                    request(name, 0, data[:50]),
+                    request("", offset, data[50:], True),
+                ],
+            ),
+            f"offset {offset} after 50 bytes",
+        )
+        expect(
+            context.is_missing(context.digest(data)),
+            "the refused blob was stored",
+        )
 
 
-@group.must("BSW-OFF-02", "A first offset other than the committed size is "
-            "an error", spec=OFFSET)
+@group.must(
+    "BSW-OFF-02",
+    "A first offset other than the committed size is an error",
+    spec=OFFSET,
+)
 def wrong_first_offset_is_refused(context: Context) -> None:
     for offset in (50, -1):
         data = context.fresh(100)
         name = context.write_name(context.digest(data))
         expect_error(
-            lambda name=name, data=data, offset=offset:
-            context.client.write([request(name, offset, data[50:], True)]),
-            f"first offset {offset} of a fresh upload")
-        expect(context.is_missing(context.digest(data)),
-               "the refused blob was stored")
+            partial(
+                context.client.write, [request(name, offset, data[50:], True)]
+            ),
+            f"first offset {offset} of a fresh upload",
+        )
+        expect(
+            context.is_missing(context.digest(data)),
+            "the refused blob was stored",
+        )
 
 
-@group.must("BSW-FIN-01", "Nothing is visible before finish_write",
-            spec=WRITE)
+@group.must("BSW-FIN-01", "Nothing is visible before finish_write", spec=WRITE)
 def unfinished_upload_is_invisible(context: Context) -> None:
     data = context.fresh(100)
     digest = context.digest(data)
     name = context.write_name(digest)
-    outcome = attempt(lambda: context.client.write([
-        request(name, 0, data[:60])]))
+    outcome = attempt(
+        lambda: context.client.write([request(name, 0, data[:60])])
+    )
     if outcome.ok:
-        expect(outcome.value <= 60,
-               f"committed_size {outcome.value} of 60 bytes sent")
+        expect(
+            outcome.value <= 60,
+            f"committed_size {outcome.value} of 60 bytes sent",
+        )
     expect(context.is_missing(digest), "a part of a blob is visible")
     expect_status(
         lambda: context.client.read(context.read_name(digest)),
-        StatusCode.NOT_FOUND, what="Read")
+        StatusCode.NOT_FOUND,
+        what="Read",
+    )
 
 
-@group.must("BSW-FIN-02", "A message after finish_write is an error, or "
-            "came too late; the blob is whole in any case",
-            spec="WriteRequest.finish_write")
+@group.must(
+    "BSW-FIN-02",
+    "A message after finish_write is an error, or "
+    "came too late; the blob is whole in any case",
+    spec="WriteRequest.finish_write",
+)
 def nothing_follows_the_finish(context: Context) -> None:
     data = context.fresh(100)
     digest = context.digest(data)
     name = context.write_name(digest)
-    outcome = attempt(lambda: context.client.write([
-        request(name, 0, data, True), request("", 100, b"more", True)]))
+    outcome = attempt(
+        lambda: context.client.write(
+            [request(name, 0, data, True), request("", 100, b"more", True)]
+        )
+    )
     if outcome.ok:
         expect_equal(outcome.value, 100, "committed_size")
         expect_equal(context.get(digest), data, "the blob read back")
     else:
-        expect(outcome.code != StatusCode.DEADLINE_EXCEEDED,
-               "the call was never answered")
+        expect(
+            outcome.code != StatusCode.DEADLINE_EXCEEDED,
+            "the call was never answered",
+        )
         if not context.is_missing(digest):
             expect_equal(context.get(digest), data, "the blob read back")
 
 
-@group.must("BSW-DUP-01", "An upload of a blob that exists succeeds with "
-            "its full size", spec="ContentAddressableStorage, on uploads "
-            "that another client completed")
+@group.must(
+    "BSW-DUP-01",
+    "An upload of a blob that exists succeeds with its full size",
+    spec="ContentAddressableStorage, on uploads that another client completed",
+)
 def existing_blob_is_committed(context: Context) -> None:
     data = context.fresh(1 << 20)
     digest = context.put(data)
@@ -333,10 +455,12 @@ def existing_blob_is_committed(context: Context) -> None:
     expect_equal(committed, len(data), "committed_size")
 
 
-@group.must("BSW-DUP-02", "An upload of a blob that exists ends at once, "
-            "though its client has sent a part only",
-            spec="ContentAddressableStorage, on uploads that another client "
-            "completed")
+@group.must(
+    "BSW-DUP-02",
+    "An upload of a blob that exists ends at once, "
+    "though its client has sent a part only",
+    spec="ContentAddressableStorage, on uploads that another client completed",
+)
 def existing_blob_ends_early(context: Context) -> None:
     data = context.fresh(1 << 20)
     digest = context.put(data)
@@ -351,19 +475,22 @@ def existing_blob_ends_early(context: Context) -> None:
     outcome = attempt(call.result)
     done.set()
     expect_code(outcome.code, [StatusCode.OK], "Write", outcome.message)
-    expect_equal(int(outcome.value.committed_size), len(data),
-                 "committed_size")
+    expect_equal(
+        int(outcome.value.committed_size), len(data), "committed_size"
+    )
 
 
-@group.must("BSW-RES-01", "The status of an unknown upload is NOT_FOUND",
-            spec=QUERY)
+@group.must(
+    "BSW-RES-01", "The status of an unknown upload is NOT_FOUND", spec=QUERY
+)
 def unknown_upload_is_not_found(context: Context) -> None:
     name = context.write_name(context.absent())
     _status_or_skip(context, name, StatusCode.NOT_FOUND)
 
 
-def _status_or_skip(context: Context, name: str,
-                    *wanted: StatusCode) -> Outcome:
+def _status_or_skip(
+    context: Context, name: str, *wanted: StatusCode
+) -> Outcome:
     outcome = attempt(lambda: context.client.write_status(name))
     if outcome.code == StatusCode.UNIMPLEMENTED:
         raise Skip("QueryWriteStatus is not implemented")
@@ -371,8 +498,11 @@ def _status_or_skip(context: Context, name: str,
     return outcome
 
 
-@group.must("BSW-RES-02", "The status of a finished upload is complete, "
-            "with the whole size", spec="QueryWriteStatusResponse.complete")
+@group.must(
+    "BSW-RES-02",
+    "The status of a finished upload is complete, with the whole size",
+    spec="QueryWriteStatusResponse.complete",
+)
 def finished_upload_is_complete(context: Context) -> None:
     data = context.fresh(1000)
     name = context.write_name(context.digest(data))
@@ -388,8 +518,7 @@ def _interrupted(context: Context, data: bytes, sent: int) -> str:
     done = threading.Event()
 
     def part() -> Iterator[Any]:
-        yield from write_requests(name, data[:sent], 64 << 10,
-                                  finish=False)
+        yield from write_requests(name, data[:sent], 64 << 10, finish=False)
         done.wait(context.settings.deadline)
 
     call = context.client.open_write(part())
@@ -399,37 +528,54 @@ def _interrupted(context: Context, data: bytes, sent: int) -> str:
     return name
 
 
-@group.must("BSW-RES-03", "The status of an interrupted upload is not "
-            "complete and commits no more than was sent", spec=QUERY)
+@group.must(
+    "BSW-RES-03",
+    "The status of an interrupted upload is not "
+    "complete and commits no more than was sent",
+    spec=QUERY,
+)
 def interrupted_upload_has_a_status(context: Context) -> None:
     data = context.fresh(1 << 20)
     name = _interrupted(context, data, 512 << 10)
-    outcome = _status_or_skip(context, name, StatusCode.OK,
-                              StatusCode.NOT_FOUND)
+    outcome = _status_or_skip(
+        context, name, StatusCode.OK, StatusCode.NOT_FOUND
+    )
     if not outcome.ok:
         raise Skip("the server keeps no interrupted uploads")
     expect(not outcome.value.complete, "complete is true")
-    expect(0 <= outcome.value.committed_size <= 512 << 10,
-           f"committed_size is {outcome.value.committed_size}")
+    expect(
+        0 <= outcome.value.committed_size <= 512 << 10,
+        f"committed_size is {outcome.value.committed_size}",
+    )
 
 
-@group.must("BSW-RES-04", "An interrupted upload goes on at its committed "
-            "size", spec=WRITE + ", on resuming")
+@group.must(
+    "BSW-RES-04",
+    "An interrupted upload goes on at its committed size",
+    spec=WRITE + ", on resuming",
+)
 def interrupted_upload_resumes(context: Context) -> None:
     data = context.fresh(1 << 20)
     name = _interrupted(context, data, 512 << 10)
-    outcome = _status_or_skip(context, name, StatusCode.OK,
-                              StatusCode.NOT_FOUND)
+    outcome = _status_or_skip(
+        context, name, StatusCode.OK, StatusCode.NOT_FOUND
+    )
     start = int(outcome.value.committed_size) if outcome.ok else 0
-    committed = context.client.write(write_requests(
-        name, data[start:], 64 << 10, offset=start))
+    committed = context.client.write(
+        write_requests(name, data[start:], 64 << 10, offset=start)
+    )
     expect_equal(committed, len(data), "committed_size")
-    expect(context.get(context.digest(data)) == data,
-           "the blob read back differs")
+    expect(
+        context.get(context.digest(data)) == data, "the blob read back differs"
+    )
 
 
-@group.practice("BSW-RES-05", "An interrupted upload keeps what was "
-                "received, so that resuming saves traffic", spec=QUERY)
+@group.practice(
+    "BSW-RES-05",
+    "An interrupted upload keeps what was "
+    "received, so that resuming saves traffic",
+    spec=QUERY,
+)
 def interrupted_upload_is_kept(context: Context) -> None:
     data = context.fresh(1 << 20)
     name = _interrupted(context, data, 512 << 10)
@@ -440,15 +586,17 @@ def interrupted_upload_is_kept(context: Context) -> None:
     expect(status.value.committed_size > 0, "nothing was kept")
 
 
-@group.must("BSW-RES-06", "The committed size of an upload never shrinks",
-            spec=QUERY)
+@group.must(
+    "BSW-RES-06", "The committed size of an upload never shrinks", spec=QUERY
+)
 def committed_size_never_shrinks(context: Context) -> None:
     data = context.fresh(1 << 20)
     name = _interrupted(context, data, 512 << 10)
     seen = 0
     for _ in range(10):
-        outcome = _status_or_skip(context, name, StatusCode.OK,
-                                  StatusCode.NOT_FOUND)
+        outcome = _status_or_skip(
+            context, name, StatusCode.OK, StatusCode.NOT_FOUND
+        )
         if not outcome.ok:
             raise Skip("the server keeps no interrupted uploads")
         size = int(outcome.value.committed_size)
@@ -456,19 +604,26 @@ def committed_size_never_shrinks(context: Context) -> None:
         seen = size
 
 
-@group.must("BSW-RES-07", "An interrupted upload may be started again from "
-            "the beginning under a new name", spec=WRITE)
+@group.must(
+    "BSW-RES-07",
+    "An interrupted upload may be started again from "
+    "the beginning under a new name",
+    spec=WRITE,
+)
 def interrupted_upload_restarts(context: Context) -> None:
     data = context.fresh(1 << 20)
     _interrupted(context, data, 512 << 10)
     name = context.write_name(context.digest(data))
-    expect_equal(context.client.write_all(name, data), len(data),
-                 "committed_size")
+    expect_equal(
+        context.client.write_all(name, data), len(data), "committed_size"
+    )
 
 
-@group.should("BSW-MAX-01", "A blob above the advertised limit is "
-              "INVALID_ARGUMENT",
-              spec="CacheCapabilities.max_cas_blob_size_bytes")
+@group.should(
+    "BSW-MAX-01",
+    "A blob above the advertised limit is INVALID_ARGUMENT",
+    spec="CacheCapabilities.max_cas_blob_size_bytes",
+)
 def too_large_blob_is_refused(context: Context) -> None:
     limit = int(context.cache.max_cas_blob_size_bytes)
     if limit <= 0:
@@ -477,4 +632,6 @@ def too_large_blob_is_refused(context: Context) -> None:
     name = context.write_name(digest)
     expect_status(
         lambda: context.client.write([request(name, 0, b"start")]),
-        StatusCode.INVALID_ARGUMENT, what="Write")
+        StatusCode.INVALID_ARGUMENT,
+        what="Write",
+    )

@@ -11,20 +11,18 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import struct
+from functools import cache
 
 MAGIC = b"\x28\xb5\x2f\xfd"
 BLOCK_MAX = 128 * 1024
-_library: ctypes.CDLL | None = None
 
 
 class ZstdError(Exception):
     """libzstd is absent, or refuses the data."""
 
 
+@cache
 def _lib() -> ctypes.CDLL:
-    global _library
-    if _library is not None:
-        return _library
     path = ctypes.util.find_library("zstd") or "libzstd.so.1"
     try:
         lib = ctypes.CDLL(path)
@@ -39,7 +37,6 @@ def _lib() -> ctypes.CDLL:
     lib.ZSTD_decompress.restype = size
     lib.ZSTD_isError.argtypes = [size]
     lib.ZSTD_isError.restype = ctypes.c_uint
-    _library = lib
     return lib
 
 
@@ -81,7 +78,7 @@ def raw_frame(data: bytes) -> bytes:
     """A frame of stored blocks that does not tell its content size."""
     window = b"\x38"  # 2**17 = 128 KiB
     out = [MAGIC, b"\x00", window]
-    pieces = [data[i:i + BLOCK_MAX] for i in range(0, len(data), BLOCK_MAX)]
+    pieces = [data[i : i + BLOCK_MAX] for i in range(0, len(data), BLOCK_MAX)]
     for index, piece in enumerate(pieces or [b""]):
         last = index >= len(pieces) - 1
         out += [_block(0, len(piece), last), piece]

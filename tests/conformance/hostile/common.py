@@ -39,8 +39,11 @@ def still_well(context: Context) -> None:
     if pid:
         peak = peak_memory(pid)
         limit = context.settings.memory_limit
-        expect(peak <= limit, f"the server's memory reached {peak >> 20} MiB "
-               f"of {limit >> 20} MiB")
+        expect(
+            peak <= limit,
+            f"the server's memory reached {peak >> 20} MiB "
+            f"of {limit >> 20} MiB",
+        )
 
 
 def of_first(responses: list[Any]) -> StatusCode:
@@ -56,31 +59,35 @@ def _code(call: Callable[[], Any]) -> StatusCode:
     return outcome.code
 
 
-def calls_with(context: Context, digest: Any,
-               data: bytes = b"data") -> dict[str, StatusCode]:
+def calls_with(
+    context: Context, digest: Any, data: bytes = b"data"
+) -> dict[str, StatusCode]:
     """The status of each call that takes a digest, for this digest."""
     client = context.client
     codes = {
         "FindMissingBlobs": _code(lambda: client.find_missing([digest])),
         "BatchUpdateBlobs": _code(
-            lambda: of_first(client.batch_update([(digest, data)]))),
-        "BatchReadBlobs": _code(
-            lambda: of_first(client.batch_read([digest]))),
+            lambda: of_first(client.batch_update([(digest, data)]))
+        ),
+        "BatchReadBlobs": _code(lambda: of_first(client.batch_read([digest]))),
         "GetTree": _code(lambda: client.get_tree(digest)),
         "GetActionResult": _code(lambda: client.get_result(digest)),
         "Read": _code(lambda: client.read(context.read_name(digest))),
-        "Write": _code(lambda: client.write_all(
-            context.write_name(digest), data)),
+        "Write": _code(
+            lambda: client.write_all(context.write_name(digest), data)
+        ),
     }
     if context.capabilities.execution_capabilities.exec_enabled:
         codes["Execute"] = execute(context, digest).code
     return codes
 
 
-def expect_codes(codes: dict[str, StatusCode], what: str,
-                 *wanted: StatusCode) -> None:
+def expect_codes(
+    codes: dict[str, StatusCode], what: str, *wanted: StatusCode
+) -> None:
     """Fail with all calls that answered with another status."""
-    wrong = {name: code.name for name, code in codes.items()
-             if code not in wanted}
+    wrong = {
+        name: code.name for name, code in codes.items() if code not in wanted
+    }
     names = " or ".join(each.name for each in wanted)
     expect(not wrong, f"{what}: {wrong}, expected {names}")

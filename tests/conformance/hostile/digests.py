@@ -3,12 +3,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from grpc import StatusCode
 
 from conformance.context import Context
 from conformance.digests import HASHLIB_NAMES, digest_of, with_size
-from conformance.harness import (attempt, expect, expect_code, expect_equal,
-                                 expect_status)
+from conformance.harness import (
+    attempt,
+    expect,
+    expect_code,
+    expect_equal,
+    expect_status,
+)
 from conformance.messages import api, protobuf
 
 from .common import INVALID, calls_with, expect_codes, group, still_well
@@ -19,33 +26,52 @@ MANY = 200_000
 FLOOD_BYTES = 72 << 20
 
 
-@group.must("HOS-DIG-01", "A hash in capitals is INVALID_ARGUMENT in every "
-            "call", spec=DIGEST + ".hash")
+@group.must(
+    "HOS-DIG-01",
+    "A hash in capitals is INVALID_ARGUMENT in every call",
+    spec=DIGEST + ".hash",
+)
 def capitals_are_refused(context: Context) -> None:
     data = b"data in capitals"
     digest = context.put(data)
     digest.hash = digest.hash.upper()
-    expect_codes(calls_with(context, digest, data), "a hash in capitals",
-                 INVALID)
+    expect_codes(
+        calls_with(context, digest, data), "a hash in capitals", INVALID
+    )
     still_well(context)
 
 
-@group.must("HOS-DIG-02", "A hash of another length or alphabet is "
-            "INVALID_ARGUMENT in every call", spec=DIGEST + ".hash")
+@group.must(
+    "HOS-DIG-02",
+    "A hash of another length or alphabet is INVALID_ARGUMENT in every call",
+    spec=DIGEST + ".hash",
+)
 def malformed_hashes_are_refused(context: Context) -> None:
     good = context.absent(4)
-    for bad in ("", "0", good.hash[:-1], good.hash + "0", good.hash * 100,
-                "g" + good.hash[1:], "\x00" + good.hash[1:],
-                good.hash[:-1] + "\x00", "../" + good.hash[3:],
-                " " + good.hash[1:]):
+    for bad in (
+        "",
+        "0",
+        good.hash[:-1],
+        good.hash + "0",
+        good.hash * 100,
+        "g" + good.hash[1:],
+        "\x00" + good.hash[1:],
+        good.hash[:-1] + "\x00",
+        "../" + good.hash[3:],
+        " " + good.hash[1:],
+    ):
         digest = api.Digest(hash=bad, size_bytes=4)
-        expect_codes(calls_with(context, digest), f"hash {bad[:80]!r}",
-                     INVALID)
+        expect_codes(
+            calls_with(context, digest), f"hash {bad[:80]!r}", INVALID
+        )
     still_well(context)
 
 
-@group.must("HOS-DIG-03", "A negative size is INVALID_ARGUMENT in every call",
-            spec=DIGEST + ".size_bytes")
+@group.must(
+    "HOS-DIG-03",
+    "A negative size is INVALID_ARGUMENT in every call",
+    spec=DIGEST + ".size_bytes",
+)
 def negative_sizes_are_refused(context: Context) -> None:
     for size in (-1, -(1 << 63)):
         digest = with_size(context.absent(), size)
@@ -53,8 +79,11 @@ def negative_sizes_are_refused(context: Context) -> None:
     still_well(context)
 
 
-@group.must("HOS-DIG-04", "The empty blob's hash with another size is never "
-            "accepted", spec=DIGEST + ".size_bytes")
+@group.must(
+    "HOS-DIG-04",
+    "The empty blob's hash with another size is never accepted",
+    spec=DIGEST + ".size_bytes",
+)
 def empty_hash_with_size_is_refused(context: Context) -> None:
     digest = with_size(context.digest(b""), 4)
     codes = calls_with(context, digest, b"data")
@@ -63,46 +92,64 @@ def empty_hash_with_size_is_refused(context: Context) -> None:
     for name in ("BatchReadBlobs", "Read", "GetTree"):
         expect_code(codes[name], [INVALID, StatusCode.NOT_FOUND], name)
     found = attempt(lambda: context.client.find_missing([digest]))
-    expect(found.code == INVALID or found.value == [digest],
-           "FindMissingBlobs takes it for the empty blob")
+    expect(
+        found.code == INVALID or found.value == [digest],
+        "FindMissingBlobs takes it for the empty blob",
+    )
     zero = with_size(context.absent(), 0)
     found = attempt(lambda: context.client.find_missing([zero]))
-    expect(found.code == INVALID or found.value == [zero],
-           "FindMissingBlobs takes a size of 0 for the empty blob")
+    expect(
+        found.code == INVALID or found.value == [zero],
+        "FindMissingBlobs takes a size of 0 for the empty blob",
+    )
     still_well(context)
 
 
-@group.must("HOS-DIG-05", "Digests of two functions in one request are "
-            "INVALID_ARGUMENT", spec="FindMissingBlobsRequest.blob_digests")
+@group.must(
+    "HOS-DIG-05",
+    "Digests of two functions in one request are INVALID_ARGUMENT",
+    spec="FindMissingBlobsRequest.blob_digests",
+)
 def mixed_functions_are_refused(context: Context) -> None:
     other = 2 if context.function != 2 else 1
     mixed = [context.absent(), digest_of(context.fresh(), other)]
-    expect_status(lambda: context.client.find_missing(mixed), INVALID,
-                  what="FindMissingBlobs")
+    expect_status(
+        lambda: context.client.find_missing(mixed),
+        INVALID,
+        what="FindMissingBlobs",
+    )
 
 
-@group.must("HOS-DIG-06", "A digest function that is not announced, or does "
-            "not fit the hash, is INVALID_ARGUMENT",
-            spec="FindMissingBlobsRequest.digest_function")
+@group.must(
+    "HOS-DIG-06",
+    "A digest function that is not announced, or does "
+    "not fit the hash, is INVALID_ARGUMENT",
+    spec="FindMissingBlobsRequest.digest_function",
+)
 def wrong_functions_are_refused(context: Context) -> None:
     announced = context.cache.digest_functions
     for function in HASHLIB_NAMES:
         if function not in announced:
             digest = digest_of(context.fresh(), function)
             expect_status(
-                lambda digest=digest, function=function:
-                context.client.find_missing([digest], function), INVALID,
-                what=f"digest function {function}, not announced")
+                partial(context.client.find_missing, [digest], function),
+                INVALID,
+                what=f"digest function {function}, not announced",
+            )
     for function in (99, 2 if context.function != 2 else 1):
         expect_status(
-            lambda function=function: context.client.find_missing(
-                [context.absent()], function), INVALID,
-            what=f"digest function {function}, of another length")
+            partial(context.client.find_missing, [context.absent()], function),
+            INVALID,
+            what=f"digest function {function}, of another length",
+        )
 
 
-@group.must("HOS-DIG-07", "A huge declared size costs nothing: uploads that "
-            "do not fill it are INVALID_ARGUMENT, reads are NOT_FOUND",
-            spec=DIGEST + ".size_bytes")
+@group.must(
+    "HOS-DIG-07",
+    "A huge declared size costs nothing: uploads that "
+    "do not fill it are INVALID_ARGUMENT, reads are NOT_FOUND",
+    spec=DIGEST + ".size_bytes",
+)
 def huge_sizes_cost_nothing(context: Context) -> None:
     full = StatusCode.RESOURCE_EXHAUSTED
     for size in (1 << 40, (1 << 63) - 1):
@@ -112,19 +159,27 @@ def huge_sizes_cost_nothing(context: Context) -> None:
         expect_code(codes["BatchUpdateBlobs"], [INVALID], what)
         expect_code(codes["Write"], [INVALID, full], what)
         expect_code(codes["Read"], [StatusCode.NOT_FOUND, INVALID], what)
-        expect_code(codes["BatchReadBlobs"],
-                    [StatusCode.NOT_FOUND, INVALID], what)
+        expect_code(
+            codes["BatchReadBlobs"], [StatusCode.NOT_FOUND, INVALID], what
+        )
         expect_code(codes["GetTree"], [StatusCode.NOT_FOUND, INVALID], what)
     two = [with_size(context.absent(), (1 << 63) - 1) for _ in range(2)]
     outcome = attempt(lambda: context.client.batch_read(two))
-    expect_code(outcome.code, [StatusCode.OK, INVALID],
-                "sizes whose sum overflows", outcome.message)
+    expect_code(
+        outcome.code,
+        [StatusCode.OK, INVALID],
+        "sizes whose sum overflows",
+        outcome.message,
+    )
     still_well(context)
 
 
-@group.must("HOS-DIG-08", "200,000 digests in one request are answered, or "
-            "refused with RESOURCE_EXHAUSTED or INVALID_ARGUMENT",
-            spec="ContentAddressableStorage.FindMissingBlobs")
+@group.must(
+    "HOS-DIG-08",
+    "200,000 digests in one request are answered, or "
+    "refused with RESOURCE_EXHAUSTED or INVALID_ARGUMENT",
+    spec="ContentAddressableStorage.FindMissingBlobs",
+)
 def many_digests_are_answered(context: Context) -> None:
     present = context.put(context.fresh())
     request = [context.absent(16) for _ in range(MANY)]
@@ -132,38 +187,65 @@ def many_digests_are_answered(context: Context) -> None:
     # are of the one blob that is there.
     asked = request[:1000] + [present] * (MANY - 1000)
     outcome = attempt(lambda: context.client.find_missing(asked))
-    expect_code(outcome.code, [StatusCode.OK, StatusCode.RESOURCE_EXHAUSTED,
-                               INVALID], "FindMissingBlobs", outcome.message)
+    expect_code(
+        outcome.code,
+        [StatusCode.OK, StatusCode.RESOURCE_EXHAUSTED, INVALID],
+        "FindMissingBlobs",
+        outcome.message,
+    )
     if outcome.ok:
         expect_equal(len(outcome.value), 1000, "number missing")
     outcome = attempt(lambda: context.client.find_missing(request))
-    expect_code(outcome.code, [StatusCode.OK, StatusCode.RESOURCE_EXHAUSTED,
-                               INVALID], "with all of them missing",
-                outcome.message)
+    expect_code(
+        outcome.code,
+        [StatusCode.OK, StatusCode.RESOURCE_EXHAUSTED, INVALID],
+        "with all of them missing",
+        outcome.message,
+    )
     still_well(context)
 
 
-@group.must("HOS-DIG-09", "Bytes that are no request are refused",
-            spec="gRPC status codes")
+@group.must(
+    "HOS-DIG-09",
+    "Bytes that are no request are refused",
+    spec="gRPC status codes",
+)
 def garbage_requests_are_refused(context: Context) -> None:
     for method in ("FindMissingBlobs", "BatchUpdateBlobs", "BatchReadBlobs"):
-        for body in (b"\xff" * 10, b"\x12\xff\xff\xff\xff\x0f",
-                     b"\x12\x05\x0a", b"\x0b" * 5000):
-            outcome = attempt(lambda method=method, body=body:
-                              context.client.unary(CAS + method, body,
-                                                   protobuf.Empty))
-            expect_code(outcome.code, [INVALID, StatusCode.INTERNAL],
-                        f"{method} of {body[:6]!r}", outcome.message)
+        for body in (
+            b"\xff" * 10,
+            b"\x12\xff\xff\xff\xff\x0f",
+            b"\x12\x05\x0a",
+            b"\x0b" * 5000,
+        ):
+            outcome = attempt(
+                partial(
+                    context.client.unary, CAS + method, body, protobuf.Empty
+                )
+            )
+            expect_code(
+                outcome.code,
+                [INVALID, StatusCode.INTERNAL],
+                f"{method} of {body[:6]!r}",
+                outcome.message,
+            )
     still_well(context)
 
 
-@group.must("HOS-DIG-10", "A message above the receive limit is "
-            "RESOURCE_EXHAUSTED, and the connection goes on",
-            spec="gRPC status codes")
+@group.must(
+    "HOS-DIG-10",
+    "A message above the receive limit is "
+    "RESOURCE_EXHAUSTED, and the connection goes on",
+    spec="gRPC status codes",
+)
 def oversized_message_is_refused(context: Context) -> None:
     data = bytes(FLOOD_BYTES)
     digest = context.absent()
     outcome = attempt(lambda: context.client.batch_update([(digest, data)]))
-    expect_code(outcome.code, [StatusCode.RESOURCE_EXHAUSTED, INVALID],
-                f"{FLOOD_BYTES >> 20} MiB", outcome.message)
+    expect_code(
+        outcome.code,
+        [StatusCode.RESOURCE_EXHAUSTED, INVALID],
+        f"{FLOOD_BYTES >> 20} MiB",
+        outcome.message,
+    )
     still_well(context)

@@ -27,8 +27,11 @@ WRITERS = 64
 SPARE_DESCRIPTORS = 200
 
 
-@group.must("HOS-LOD-01", "Readers that stop reading hold up nobody, and "
-            "cost no memory", spec="ByteStream.Read")
+@group.must(
+    "HOS-LOD-01",
+    "Readers that stop reading hold up nobody, and cost no memory",
+    spec="ByteStream.Read",
+)
 def stalled_readers_are_harmless(context: Context) -> None:
     name = context.read_name(context.put(context.fresh(32 << 20)))
     client = context.new_client()
@@ -43,8 +46,12 @@ def stalled_readers_are_harmless(context: Context) -> None:
     still_well(context)
 
 
-@group.must("HOS-LOD-02", "Writers that stop writing hold up nobody, and "
-            "what they sent is never visible", spec="ByteStream.Write")
+@group.must(
+    "HOS-LOD-02",
+    "Writers that stop writing hold up nobody, and "
+    "what they sent is never visible",
+    spec="ByteStream.Write",
+)
 def stalled_writers_are_harmless(context: Context) -> None:
     data = context.fresh(1 << 20)
     done = threading.Event()
@@ -55,8 +62,9 @@ def stalled_writers_are_harmless(context: Context) -> None:
         yield bytestream.WriteRequest(resource_name=name, data=data)
         done.wait(context.settings.deadline)
 
-    calls = [client.open_write(part(context.write_name(each)))
-             for each in digests]
+    calls = [
+        client.open_write(part(context.write_name(each))) for each in digests
+    ]
     time.sleep(0.5)
     try:
         still_well(context)
@@ -70,8 +78,11 @@ def stalled_writers_are_harmless(context: Context) -> None:
     still_well(context)
 
 
-@group.must("HOS-LOD-03", "A thousand idle connections leave room for "
-            "another", spec="gRPC over HTTP/2")
+@group.must(
+    "HOS-LOD-03",
+    "A thousand idle connections leave room for another",
+    spec="gRPC over HTTP/2",
+)
 def idle_connections_are_harmless(context: Context) -> None:
     wanted = context.settings.connections
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -89,8 +100,10 @@ def idle_connections_are_harmless(context: Context) -> None:
         outcome = attempt(client.capabilities)
         took = time.monotonic() - began
         client.channel.close()
-        expect(outcome.ok, f"a further client got {outcome.code.name}: "
-               f"{outcome.message}")
+        expect(
+            outcome.ok,
+            f"a further client got {outcome.code.name}: {outcome.message}",
+        )
         expect(took < 5, f"a further client waited {took:.1f} s")
         still_well(context)
     still_well(context)
@@ -98,17 +111,25 @@ def idle_connections_are_harmless(context: Context) -> None:
 
 def _connect(context: Context) -> socket.socket:
     host, port = context.settings.address.rsplit(":", 1)
-    return socket.create_connection((host.strip("[]"), int(port)),
-                                    timeout=context.settings.deadline)
+    return socket.create_connection(
+        (host.strip("[]"), int(port)), timeout=context.settings.deadline
+    )
 
 
-@group.must("HOS-LOD-04", "Bytes that are no HTTP/2 end their own "
-            "connection only", spec="gRPC over HTTP/2")
+@group.must(
+    "HOS-LOD-04",
+    "Bytes that are no HTTP/2 end their own connection only",
+    spec="gRPC over HTTP/2",
+)
 def garbage_bytes_are_harmless(context: Context) -> None:
-    for body in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", bytes(4096),
-                 PREFACE[:10], PREFACE + b"\xff" * 64,
-                 PREFACE + EMPTY_SETTINGS + b"\xff\xff\xff\x00\x00" * 8,
-                 PREFACE + EMPTY_SETTINGS * 5000):
+    for body in (
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        bytes(4096),
+        PREFACE[:10],
+        PREFACE + b"\xff" * 64,
+        PREFACE + EMPTY_SETTINGS + b"\xff\xff\xff\x00\x00" * 8,
+        PREFACE + EMPTY_SETTINGS * 5000,
+    ):
         with _connect(context) as link:
             try:
                 link.sendall(body)
@@ -119,8 +140,11 @@ def garbage_bytes_are_harmless(context: Context) -> None:
     still_well(context)
 
 
-@group.must("HOS-LOD-05", "A thousand calls that are given up at once leave "
-            "the server well", spec="gRPC status codes")
+@group.must(
+    "HOS-LOD-05",
+    "A thousand calls that are given up at once leave the server well",
+    spec="gRPC status codes",
+)
 def cancelled_calls_are_harmless(context: Context) -> None:
     name = context.read_name(context.put(context.fresh(4 << 20)))
     client = context.new_client()
@@ -130,8 +154,11 @@ def cancelled_calls_are_harmless(context: Context) -> None:
     still_well(context)
 
 
-@group.must("HOS-LOD-06", "Executions whose clients leave at once do not "
-            "block the next one", spec="Execution.Execute")
+@group.must(
+    "HOS-LOD-06",
+    "Executions whose clients leave at once do not block the next one",
+    spec="Execution.Execute",
+)
 def abandoned_executions_end(context: Context) -> None:
     context.need_execution()
     for _ in range(20):
