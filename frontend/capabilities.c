@@ -3,6 +3,7 @@
 #include <build/bazel/remote/execution/v2/remote_execution.pb-c.h>
 
 #include "base/error.h"
+#include "executor/operation.h"
 #include "frontend/method_table.h"
 #include "frontend/storage.h"
 #include "rpc/call.h"
@@ -69,8 +70,8 @@ put_execution(struct capabilities *c, size_t count)
 	reapi__execution_capabilities__init(&c->execution);
 	reapi__priority_capabilities__init(&c->priorities);
 	reapi__priority_capabilities__priority_range__init(&c->range);
-	c->range.min_priority = INT32_MIN;
-	c->range.max_priority = INT32_MAX;
+	c->range.min_priority = OPERATION_PRIORITY_MIN;
+	c->range.max_priority = OPERATION_PRIORITY_MAX;
 	c->ranges[0] = &c->range;
 	c->priorities.priorities = c->ranges;
 	c->priorities.n_priorities = 1;

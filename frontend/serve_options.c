@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of serve's settings. */
+#include "frontend/serve_options.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "cas/digest.h"
+
+#define FIELD(name) offsetof(struct serve_options, name)
+
+static const struct setting table[] = {
+    {"config", SETTING_TEXT, FIELD(config), "FILE", NULL,
+	"Read settings from this file."},
+    {"listen", SETTING_TEXT, FIELD(listen), "HOST:PORT", "127.0.0.1:8980",
+	"Where gRPC is served; port 0 takes a free one, unix:PATH a socket."},
+    {"http", SETTING_TEXT, FIELD(http), "HOST:PORT", "127.0.0.1:8981",
+	"Where metrics, status and health are served."},
+    {"store", SETTING_TEXT, FIELD(store), "DIR", NULL,
+	"The directory with all blobs and action results.\n"
+	"default: /var/lib/toolroot for root, else "
+	"$XDG_DATA_HOME/toolroot"},
+    {"max-size", SETTING_SIZE, FIELD(max_size), "SIZE", "0",
+	"Bytes that the store may take on disk; writes beyond it are refused.\n"
+	"0: four fifths of what is free and the store's own."},
+    {"memory", SETTING_SIZE, FIELD(memory), "SIZE", "1G",
+	"Bytes that requests and uploads may hold at once; what is above is\n"
+	"refused and may be tried again."},
+    {"max-blob-size", SETTING_SIZE, FIELD(max_blob_size), "SIZE", "0",
+	"Largest blob that is accepted. 0: as large as the store."},
+    {"workers", SETTING_COUNT, FIELD(workers), "N", "9999",
+	"Actions that local workers run at once; 0: this is a cache, or all\n"
+	"workers are elsewhere. 9999: one a core."},
+    {"host-root", SETTING_FLAG, FIELD(host_root), "", "no",
+	"Not hermetic: local workers show actions the host's /usr, /bin, "
+	"/lib*\n"
+	"and /etc, read-only."},
+    {"sandbox", SETTING_TEXT, FIELD(sandbox), "KIND", "auto",
+	"Of local workers. auto: namespaces, or refuse to run; none: no\n"
+	"isolation at all."},
+    {"property", SETTING_LIST, FIELD(properties), "NAME=VALUE", NULL,
+	"A platform property that local workers offer; may be repeated."},
+    {"instance", SETTING_LIST, FIELD(instances), "NAME", NULL,
+	"An instance name that is served; may be repeated, \"\" is the empty\n"
+	"one. Without it, every name is served."},
+    {"digest-function", SETTING_LIST, FIELD(digest_functions), "NAME", NULL,
+	"Accept this digest function: sha256, sha384, sha512 or sha1; may be\n"
+	"repeated. Without it: sha256."},
+    {"cache-updates", SETTING_FLAG, FIELD(cache_updates), "YES|NO", "yes",
+	"Clients may write action results (a remote cache needs it); no: only\n"
+	"workers do (--cache-updates=no)."},
+    {"action-timeout", SETTING_DURATION, FIELD(action_timeout), "TIME", "1h",
+	"For actions that ask for no timeout."},
+    {"action-timeout-max", SETTING_DURATION, FIELD(action_timeout_max), "TIME",
+	"24h", "Longest timeout that an action may ask for."},
+    {"attempts", SETTING_COUNT, FIELD(attempts), "N", "3",
+	"How often an action is tried when workers are lost."},
+    {"upload-keep", SETTING_DURATION, FIELD(upload_keep), "TIME", "10m",
+	"How long an interrupted upload can be gone on with."},
+    {"shutdown-grace", SETTING_DURATION, FIELD(shutdown_grace), "TIME", "10s",
+	"How long running calls may take to end after SIGTERM."},
+    {"tls-cert", SETTING_TEXT, FIELD(tls_certificate), "FILE", NULL,
+	"Serve TLS with this certificate chain (PEM); read anew when it\n"
+	"changes."},
+    {"tls-key", SETTING_TEXT, FIELD(tls_key), "FILE", NULL,
+	"Its private key (PEM)."},
+    {"tls-client-ca", SETTING_TEXT, FIELD(tls_client_ca), "FILE", NULL,
+	"Clients must show a certificate signed by one of these (PEM)."},
+    {"insecure-listen", SETTING_FLAG, FIELD(insecure_listen), "", "no",
+	"Allow plain text on addresses other than loopback."},
+    {"log-level", SETTING_TEXT, FIELD(log_level), "LEVEL", "info",
+	"debug, info, warn or error."},
+};
+
+const struct settings serve_settings = {
+    .command = "serve",
+    .synopsis = "[options]",
+    .about = "Serves the Remote Execution API: content-addressable storage, "
+	     "action cache,\nexecution with sandboxed local workers. When it "
+	     "is ready it prints one line on\nstandard output:\n\n"
+	     "  toolroot ready grpc://HOST:PORT http://HOST:PORT",
+    .table = table,
+    .count = sizeof(table) / sizeof(table[0]),
+    .epilogue = "Examples:\n"
+		"  toolroot serve --host-root\n"
+		"  toolroot serve --workers 0 --max-size 200G      # a cache\n"
+		"  toolroot serve --listen 0.0.0.0:8980 --tls-cert cert.pem "
+		"--tls-key key.pem",
+};
+
+static char *
+default_store(void)
+{
+	const char *data = getenv("XDG_DATA_HOME");
+	const char *home = getenv("HOME");
+
+	if (geteuid() == 0)
+		return xstrdup("/var/lib/toolroot");
+	if (data != NULL && data[0] == '/')
+		return xasprintf("%s/toolroot", data);
+	return xasprintf(
+	    "%s/.local/share/toolroot", home != NULL ? home : "/tmp");
+}
+
+static int
+default_max_size(struct serve_options *options, struct error *err)
+{
+	struct statvfs status;
+
+	if (file_make_directories(options->store, err) < 0)
+		return -1;
+	if (statvfs(options->store, &status) == -1)
+		return error_set_errno(
+		    err, errno, "statvfs %s", options->store);
+	/* A store that is there already counts as free: what it holds is part
+	 * of what it may hold. Half of the used space is a safe guess at most;
+	 * the store's own figure is not known before it is open. */
+	options->max_size = (uint64_t)status.f_frsize * status.f_bavail / 5 * 4;
+	return 0;
+}
+
+static int
+check_tls(const struct serve_options *options, struct error *err)
+{
+	if ((options->tls_certificate == NULL) != (options->tls_key == NULL))
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "--tls-cert and --tls-key go together");
+	if (options->tls_client_ca != NULL && options->tls_certificate == NULL)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "--tls-client-ca needs --tls-cert and --tls-key");
+	return 0;
+}
+
+int
+serve_options_complete(struct serve_options *options, struct error *err)
+{
+	enum log_level level;
+
+	if (check_tls(options, err) < 0)
+		return -1;
+	if (!log_level_parse(str_from(options->log_level), &level))
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "--log-level \"%s\" is none of debug, info, warn, error",
+		    options->log_level);
+	log_set_level(level);
+	if (options->action_timeout > options->action_timeout_max)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "--action-timeout is longer than --action-timeout-max");
+	if (options->attempts == 0 || options->attempts > 100)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "--attempts must be from 1 to 100");
+	if (options->store == NULL)
+		options->store = default_store();
+	if (options->max_size == 0 && default_max_size(options, err) < 0)
+		return -1;
+	if (options->workers == SERVE_WORKERS_CORES)
+		options->workers = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);
+	if (options->workers > 4096)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "--workers %llu is more than 4096",
+		    (unsigned long long)options->workers);
+	return 0;
+}
+
+int
+serve_digest_functions(
+    const struct serve_options *options, uint32_t *functions, struct error *err)
+{
+	*functions = 0;
+	for (size_t i = 0; i < options->digest_functions.count; i++) {
+		const char *name = options->digest_functions.items[i];
+		enum digest_function function =
+		    digest_function_parse(str_from(name));
+
+		if (function == DIGEST_UNKNOWN)
+			return error_set(err, ERROR_INVALID_ARGUMENT,
+			    "--digest-function \"%s\" is none of sha256, "
+			    "sha384, sha512, sha1",
+			    name);
+		*functions |= 1u << (unsigned)function;
+	}
+	if (*functions == 0)
+		*functions = 1u << DIGEST_SHA256;
+	return 0;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The settings of `toolroot serve`: their table and what follows from them.
+ * For the start of the program.
+ */
+#ifndef TOOLROOT_FRONTEND_SERVE_OPTIONS_H
+#define TOOLROOT_FRONTEND_SERVE_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/settings.h"
+
+struct error;
+
+struct serve_options {
+	char *config;
+	char *listen;
+	char *http;
+	char *store;
+	uint64_t max_size;
+	uint64_t memory;
+	uint64_t max_blob_size;
+	uint64_t workers; /* SERVE_WORKERS_CORES = one a core */
+	bool host_root;
+	char *sandbox;
+	struct setting_list properties;
+	struct setting_list instances;
+	struct setting_list digest_functions;
+	bool cache_updates;
+	int64_t action_timeout;
+	int64_t action_timeout_max;
+	uint64_t attempts;
+	int64_t upload_keep;
+	int64_t shutdown_grace;
+	char *tls_certificate;
+	char *tls_key;
+	char *tls_client_ca;
+	bool insecure_listen;
+	char *log_level;
+};
+
+#define SERVE_WORKERS_CORES UINT64_C(9999)
+
+extern const struct settings serve_settings;
+
+/* Fills in what has no fixed default (store directory, max_size, workers) and
+ * checks what goes together. INVALID_ARGUMENT names the settings. */
+int serve_options_complete(struct serve_options *options, struct error *err);
+/* Bit mask for struct storage. INVALID_ARGUMENT names the functions. */
+int serve_digest_functions(const struct serve_options *options,
+    uint32_t *functions, struct error *err);
+
+#endif

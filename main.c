@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The program: picks the command and hands it its arguments. Exit status: 0
+ * done, 1 failed, 2 called wrongly.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "frontend/serve.h"
+#include "worker/command.h"
+
+struct command {
+	const char *name;
+	int (*run)(char **argv);
+	const char *about;
+};
+
+static const struct command commands[] = {
+    {"serve", serve_command,
+	"store, action cache, scheduler and local workers in one process"},
+    {"worker", worker_command, "run actions for a server elsewhere"},
+};
+
+#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static void
+usage(FILE *out)
+{
+	fputs("Toolroot " TOOLROOT_VERSION
+	      ": remote execution and caching for builds (Remote Execution "
+	      "API v2)\n\nusage: toolroot COMMAND [options]\n\n",
+	    out);
+	for (size_t i = 0; i < COMMANDS; i++)
+		fprintf(
+		    out, "  %-8s %s\n", commands[i].name, commands[i].about);
+	fputs("\n`toolroot COMMAND --help` tells more; so does man toolroot.\n",
+	    out);
+}
+
+int
+main(int argc, char **argv)
+{
+	const char *name = argc > 1 ? argv[1] : "";
+
+	for (size_t i = 0; i < COMMANDS; i++) {
+		if (strcmp(name, commands[i].name) == 0)
+			return commands[i].run(argv + 1);
+	}
+	if (strcmp(name, "--version") == 0) {
+		puts("toolroot " TOOLROOT_VERSION);
+		return 0;
+	}
+	if (strcmp(name, "--help") == 0 || strcmp(name, "help") == 0) {
+		usage(stdout);
+		return 0;
+	}
+	if (argc > 1)
+		fprintf(
+		    stderr, "toolroot: there is no command \"%s\"\n\n", name);
+	usage(stderr);
+	return 2;
+}

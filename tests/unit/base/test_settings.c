@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Settings: precedence, values, and errors that name their place. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/settings.h"
+
+struct target {
+	char *config;
+	char *name;
+	uint64_t size;
+	int64_t wait;
+	bool flag;
+	struct setting_list items;
+};
+
+#define FIELD(field) offsetof(struct target, field)
+
+static const struct setting table[] = {
+    {"config", SETTING_TEXT, FIELD(config), "FILE", NULL, "File."},
+    {"name", SETTING_TEXT, FIELD(name), "NAME", "initial", "Name."},
+    {"max-size", SETTING_SIZE, FIELD(size), "SIZE", "1K", "Size."},
+    {"wait", SETTING_DURATION, FIELD(wait), "TIME", "3s", "Time."},
+    {"flag", SETTING_FLAG, FIELD(flag), "", "no", "Flag."},
+    {"item", SETTING_LIST, FIELD(items), "ITEM", NULL, "Items."},
+};
+
+static const struct settings settings = {
+    .command = "serve",
+    .synopsis = "[options]",
+    .about = "Test.",
+    .table = table,
+    .count = sizeof(table) / sizeof(table[0]),
+};
+
+static char path[] = "/tmp/toolroot-settings-XXXXXX";
+
+static int
+make_file(void **state)
+{
+	int fd = mkstemp(path);
+
+	(void)state;
+	if (fd == -1)
+		return -1;
+	close(fd);
+	return 0;
+}
+
+static int
+remove_file(void **state)
+{
+	(void)state;
+	unsetenv("TOOLROOT_MAX_SIZE");
+	return unlink(path);
+}
+
+static void
+write_file(const char *text)
+{
+	FILE *file = fopen(path, "w");
+
+	assert_non_null(file);
+	fputs(text, file);
+	fclose(file);
+}
+
+static int
+read_settings(struct target *target, char **argv, struct error *err)
+{
+	struct setting_arguments arguments;
+	int rc;
+
+	*target = (struct target){0};
+	rc = settings_read(&settings, argv, target, &arguments, err);
+	free(arguments.items);
+	return rc;
+}
+
+static void
+command_line_over_environment_over_file_over_default(void **state)
+{
+	char *argv[] = {"serve", "--config", path, "--wait=5m", "--flag",
+	    "--item", "a", "--item=b", NULL};
+	struct target target;
+	struct error err;
+
+	(void)state;
+	write_file("[serve]\nmax-size = 2K\nwait = 1h\nname = from file\n"
+		   "[worker]\nwhatever = 1\n");
+	setenv("TOOLROOT_MAX_SIZE", "3K", 1);
+	assert_int_equal(read_settings(&target, argv, &err), 0);
+	assert_string_equal(target.name, "from file");
+	assert_int_equal(target.size, 3072);
+	assert_int_equal(target.wait, 300000);
+	assert_true(target.flag);
+	assert_int_equal(target.items.count, 2);
+	assert_string_equal(target.items.items[1], "b");
+	settings_clear(&settings, &target);
+	unsetenv("TOOLROOT_MAX_SIZE");
+}
+
+static void
+an_unknown_key_is_named_with_file_line_and_the_valid_ones(void **state)
+{
+	char *argv[] = {"serve", "--config", path, NULL};
+	struct target target;
+	struct error err;
+
+	(void)state;
+	write_file("# comment\n[serve]\nmax_size = 2K\n");
+	assert_int_equal(read_settings(&target, argv, &err), -1);
+	assert_non_null(strstr(err.text, path));
+	assert_non_null(strstr(err.text, "line 3"));
+	assert_non_null(strstr(err.text, "\"max_size\""));
+	assert_non_null(strstr(err.text, "max-size"));
+	settings_clear(&settings, &target);
+}
+
+static void
+bad_values_name_their_place(void **state)
+{
+	char *bad_size[] = {"serve", "--max-size=10X", NULL};
+	char *huge[] = {"serve", "--max-size=9999999999999T", NULL};
+	char *bad_flag[] = {"serve", "--flag=maybe", NULL};
+	char *no_value[] = {"serve", "--wait", NULL};
+	char *unknown[] = {"serve", "--nope", NULL};
+	char *short_one[] = {"serve", "-x", NULL};
+	char **all[] = {bad_size, huge, bad_flag, no_value, unknown, short_one};
+	struct target target;
+	struct error err;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		char name[16];
+
+		assert_int_equal(read_settings(&target, all[i], &err), -1);
+		assert_int_equal(err.code, ERROR_INVALID_ARGUMENT);
+		snprintf(name, sizeof(name), "%.6s", all[i][1]);
+		assert_non_null(
+		    strstr(err.text, all[i] == short_one ? "-x" : name));
+		settings_clear(&settings, &target);
+	}
+}
+
+static void
+an_environment_value_that_is_bad_names_the_variable(void **state)
+{
+	char *argv[] = {"serve", NULL};
+	struct target target;
+	struct error err;
+
+	(void)state;
+	setenv("TOOLROOT_MAX_SIZE", "many", 1);
+	assert_int_equal(read_settings(&target, argv, &err), -1);
+	assert_non_null(strstr(err.text, "TOOLROOT_MAX_SIZE"));
+	settings_clear(&settings, &target);
+	unsetenv("TOOLROOT_MAX_SIZE");
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(
+		command_line_over_environment_over_file_over_default),
+	    cmocka_unit_test(
+		an_unknown_key_is_named_with_file_line_and_the_valid_ones),
+	    cmocka_unit_test(bad_values_name_their_place),
+	    cmocka_unit_test(
+		an_environment_value_that_is_bad_names_the_variable),
+	};
+
+	return cmocka_run_group_tests(tests, make_file, remove_file);
+}
