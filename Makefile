@@ -27,6 +27,10 @@ CFLAGS   += -std=c17 $(OPT) $(WARNINGS) -fno-strict-aliasing $(SANFLAGS)
 PROTO_CFLAGS := -std=gnu17 $(OPT) -w $(SANFLAGS)
 LDFLAGS  += $(SANFLAGS)
 
+# `make V=1` shows the commands.
+Q        := $(if $(V),,@)
+say       = $(if $(V),,@echo "  $(1) $(2)")
+
 PROGRAM  := $(BUILD)/toolroot
 all: $(PROGRAM) $(BUILD)/cargo-toolroot
 
@@ -39,17 +43,20 @@ ARCHIVES := $(MODULES:%=$(BUILD)/lib%.a) $(BUILD)/libprotos.a
 
 $(BUILD)/%.o: %.c | $(PROTO_STAMP)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MD -MP -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MD -MP -c -o $@ $<
 
 define archive
 $(BUILD)/lib$(1).a: $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)/*.c))
 	@rm -f $$@
-	$(AR) rcs $$@ $$^
+	$(call say,AR,$$@)
+	$(Q)$(AR) rcs $$@ $$^
 endef
 $(foreach m,$(MODULES),$(eval $(call archive,$(m))))
 
 $(PROGRAM): $(BUILD)/main.o $(ARCHIVES)
-	$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(ARCHIVES) \
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(ARCHIVES) \
 	    -Wl,--end-group $(LDLIBS)
 
 $(BUILD)/cargo-toolroot: $(PROGRAM)
@@ -74,14 +81,16 @@ unit_libraries  = $(patsubst %,$(BUILD)/lib%.a,$(call unit_module,$(1)) \
 
 .SECONDEXPANSION:
 $(UNIT_TESTS): $(BUILD)/%: $(BUILD)/%.o $$(call unit_libraries,$$*)
-	$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) \
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) \
 	    -Wl,--end-group $(LDLIBS) -lcmocka
 
 # Plain programs that the system tests and benches use.
 TOOL_SOURCES := $(sort $(wildcard tests/system/*.c tests/bench/*.c))
 TOOLS        := $(TOOL_SOURCES:%.c=$(BUILD)/%)
 $(TOOLS): $(BUILD)/%: $(BUILD)/%.o $(ARCHIVES)
-	$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(ARCHIVES) \
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(ARCHIVES) \
 	    -Wl,--end-group $(LDLIBS)
 
 export TSAN_OPTIONS = suppressions=$(CURDIR)/tests/tsan.supp
