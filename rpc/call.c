@@ -26,6 +26,9 @@
 #define CALL_ENDED 0x80000000u
 #define CALL_SENDING 0x40000000u
 #define CALL_CALLBACKS 0x3fffffffu
+/* How long a stream that seems half-closed is held back, to see whether it was
+ * cancelled in truth. */
+#define CALL_SETTLE_MS 20
 
 #define CALL_OF(tag, field) \
 	((struct rpc_call *)(void *)((char *)(tag)-offsetof( \
@@ -39,6 +42,7 @@ struct call_frame {
 static _Thread_local const struct call_frame *call_frames;
 
 static void call_free(struct rpc_call *call);
+static void call_deliver(struct rpc_call *call, struct rpc_message *message);
 
 static void
 call_ref(struct rpc_call *call)
@@ -195,6 +199,8 @@ call_on_closed(struct rpc_tag *tag, bool ok)
 			call->on_cancel(call, call->cancel_cookie);
 			call_leave(call, &frame);
 		}
+		if (rpc_timer_cancel(call->server, &call->settle))
+			call_deliver(call, NULL);
 	}
 	call_unref(call);
 }
@@ -287,10 +293,9 @@ call_deliver(struct rpc_call *call, struct rpc_message *message)
 }
 
 static void
-call_on_bounced(struct rpc_tag *tag, bool ok)
+call_on_settled(struct rpc_timer *timer)
 {
-	(void)ok;
-	call_deliver(CALL_OF(tag, bounced), NULL);
+	call_deliver(CALL_OF(timer, settle), NULL);
 }
 
 static void
@@ -304,13 +309,17 @@ call_on_received(struct rpc_tag *tag, bool ok)
 		rpc_message_free(message);
 		message = NULL;
 	}
-	/* On a cancelled call gRPC ends the receive just before it reports the
-	 * close: let that event come first, so that `cancelled` is true when
-	 * the owner looks. */
-	if (message == NULL && !atomic_load(&call->cancelled))
-		rpc_core_batch(call->core, NULL, 0, &call->bounced);
-	else
+	if (message != NULL || atomic_load(&call->cancelled)) {
 		call_deliver(call, message);
+		return;
+	}
+	/* gRPC ends the receive of a cancelled call just before it reports the
+	 * close, as if the client had half-closed: wait for that report. */
+	rpc_timer_set(
+	    call->server, &call->settle, clock_monotonic_ms() + CALL_SETTLE_MS);
+	if (atomic_load(&call->cancelled) &&
+	    rpc_timer_cancel(call->server, &call->settle))
+		call_deliver(call, NULL);
 }
 
 void
@@ -433,7 +442,7 @@ rpc_call_new(struct rpc_server *server, const struct rpc_slot *slot)
 		grpc_call_details_init(&call->details);
 	call->arrived.complete = call_on_arrived;
 	call->received.complete = call_on_received;
-	call->bounced.complete = call_on_bounced;
+	rpc_timer_init(&call->settle, call_on_settled);
 	call->sent.complete = call_on_sent;
 	call->closed.complete = call_on_closed;
 	call->ended.complete = call_on_ended;

@@ -64,10 +64,11 @@ void *rpc_call_state(const struct rpc_call *call);
 struct rpc_message *rpc_call_request(struct rpc_call *call);
 
 /* Methods with a stream of requests: asks for the next. received runs with the
- * message, which it owns, or with NULL when the client has half-closed or the
- * call was cancelled (rpc_call_cancelled tells which, except in the very moment
- * in which a connection breaks: what must be complete needs an end mark of its
- * own, as ByteStream's finish_write). One at a time. */
+ * message, which it owns, or with NULL when the client has half-closed (some
+ * 20 ms after it did) or the call was cancelled; rpc_call_cancelled tells
+ * which. gRPC does not, so on a machine that stalls a break may look like a
+ * half-close: what must be complete needs an end mark of its own, as
+ * ByteStream's finish_write. One at a time. */
 void rpc_call_receive(struct rpc_call *call,
     void (*received)(
 	struct rpc_call *call, struct rpc_message *message, void *cookie),

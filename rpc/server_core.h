@@ -73,7 +73,7 @@ struct rpc_call {
 
 	struct rpc_tag arrived;
 	struct rpc_tag received;
-	struct rpc_tag bounced;
+	struct rpc_timer settle; /* of a receive that ended without message */
 	struct rpc_tag sent;
 	struct rpc_tag closed;
 	struct rpc_tag ended;
