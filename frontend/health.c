@@ -16,9 +16,9 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/str.h"
+#include "frontend/method_table.h"
 #include "rpc/call.h"
 #include "rpc/message.h"
-#include "rpc/server.h"
 
 /* More streams than any set of balancers needs. */
 #define WATCHERS_MAX 1000
@@ -84,11 +84,11 @@ service_known(const struct health_service *service, struct str name)
 }
 
 void
-health_service_show(struct health_service *service,
-    const struct rpc_method *methods, size_t count)
+health_service_show(
+    struct health_service *service, const struct method_table *table)
 {
-	for (size_t i = 0; i < count; i++) {
-		struct str path = str_from(methods[i].path + 1);
+	for (size_t i = 0; i < table->count; i++) {
+		struct str path = str_from(table->items[i].path + 1);
 		struct str name = str_cut(&path, '/');
 
 		if (!service_known(service, name) &&
@@ -378,13 +378,15 @@ health_service_stop(struct health_service *service)
 }
 
 void
-health_service_methods(
-    struct health_service *service, struct rpc_method *methods)
+health_service_add(struct method_table *table, struct health_service *service)
 {
-	methods[0] = (struct rpc_method){
-	    "/grpc.health.v1.Health/Check", RPC_UNARY, check, service};
-	methods[1] = (struct rpc_method){
-	    "/grpc.health.v1.Health/List", RPC_UNARY, list, service};
-	methods[2] = (struct rpc_method){
-	    "/grpc.health.v1.Health/Watch", RPC_SERVER_STREAM, watch, service};
+	method_table_add(
+	    table, (struct rpc_method){"/grpc.health.v1.Health/Check",
+		       RPC_UNARY, check, service});
+	method_table_add(
+	    table, (struct rpc_method){"/grpc.health.v1.Health/List", RPC_UNARY,
+		       list, service});
+	method_table_add(
+	    table, (struct rpc_method){"/grpc.health.v1.Health/Watch",
+		       RPC_SERVER_STREAM, watch, service});
 }

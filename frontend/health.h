@@ -11,25 +11,21 @@
 #define TOOLROOT_FRONTEND_HEALTH_H
 
 #include <stdbool.h>
-#include <stddef.h>
 
 struct health_service;
-struct rpc_method;
-
-#define HEALTH_METHODS 3
+struct method_table;
 
 struct health_service *health_service_new(void);
 /* Not before the server has stopped. NULL is allowed. */
 void health_service_free(struct health_service *service);
 
-/* Writes HEALTH_METHODS entries for rpc_server_options.methods at methods. */
-void health_service_methods(
-    struct health_service *service, struct rpc_method *methods);
+void health_service_add(
+    struct method_table *table, struct health_service *service);
 /* Tells which methods the server has, once the table is whole and before the
  * server starts: their services are the names that are known. Paths are
  * borrowed. */
-void health_service_show(struct health_service *service,
-    const struct rpc_method *methods, size_t count);
+void health_service_show(
+    struct health_service *service, const struct method_table *table);
 
 /* Watchers are told. */
 void health_service_set(struct health_service *service, bool serving);

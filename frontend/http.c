@@ -77,7 +77,10 @@ page_metrics(struct http_server *server, struct buffer *body)
 static unsigned
 page_status(struct http_server *server, struct buffer *body)
 {
-	if (server->options.status(body, server->options.cookie) < 0)
+	struct status_report report = {.grpc_address = server->grpc_address};
+
+	server->options.report(&report, server->options.cookie);
+	if (status_write(&report, body) < 0)
 		return page_failed(body);
 	return MHD_HTTP_OK;
 }
@@ -93,9 +96,12 @@ page_health(struct http_server *server, struct buffer *body)
 static unsigned
 page_ready(struct http_server *server, struct buffer *body)
 {
-	if (server->options.ready(body, server->options.cookie))
+	struct status_report report = {.grpc_address = server->grpc_address};
+
+	server->options.report(&report, server->options.cookie);
+	if (report.not_ready == NULL)
 		return page_health(server, body);
-	if (buffer_append(body, "\n", 1) < 0)
+	if (buffer_printf(body, "%s\n", report.not_ready) < 0)
 		page_failed(body);
 	return MHD_HTTP_SERVICE_UNAVAILABLE;
 }

@@ -18,7 +18,8 @@
 
 #include <stdbool.h>
 
-struct buffer;
+#include "frontend/status.h"
+
 struct error;
 struct http_server;
 struct metrics;
@@ -31,14 +32,10 @@ struct http_options {
 	bool insecure_listen;
 	const char *grpc_address; /* for the texts: "grpc://127.0.0.1:8980" */
 	struct metrics *metrics;  /* borrowed */
-	/* Whether the server takes work; else appends the reason, a sentence.
-	 * Runs on the HTTP thread, as does status; neither may block. */
-	bool (*ready)(struct buffer *reason, void *cookie);
-	/* Appends the JSON of /status; -1 past the buffer's limit. */
-	int (*status)(struct buffer *json, void *cookie);
-	void *cookie;
-	unsigned connections; /* 0 = 64 */
-	unsigned timeout_s;   /* of an idle connection; 0 = 10 */
+	status_report_fn *report; /* runs on the HTTP thread */
+	void *cookie;             /* of report */
+	unsigned connections;     /* 0 = 64 */
+	unsigned timeout_s;       /* of an idle connection; 0 = 10 */
 };
 
 /* Binds and answers from now on. The options' texts are copied.

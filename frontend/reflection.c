@@ -11,11 +11,11 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "frontend/method_table.h"
 #include "frontend/reflection_index.h"
 #include "protos/descriptor_set.h"
 #include "rpc/call.h"
 #include "rpc/message.h"
-#include "rpc/server.h"
 
 /* A question is a name; more than this is none. */
 #define REQUEST_LIMIT ((size_t)64 << 10)
@@ -49,11 +49,11 @@ reflection_service_free(struct reflection_service *service)
 }
 
 void
-reflection_service_show(struct reflection_service *service,
-    const struct rpc_method *methods, size_t count)
+reflection_service_show(
+    struct reflection_service *service, const struct method_table *table)
 {
-	for (size_t i = 0; i < count; i++) {
-		struct str path = str_from(methods[i].path + 1);
+	for (size_t i = 0; i < table->count; i++) {
+		struct str path = str_from(table->items[i].path + 1);
 
 		reflection_index_add_service(
 		    service->index, str_cut(&path, '/'));
@@ -144,14 +144,14 @@ ask(struct rpc_call *call, void *service)
 }
 
 void
-reflection_service_methods(
-    struct reflection_service *service, struct rpc_method *methods)
+reflection_service_add(
+    struct method_table *table, struct reflection_service *service)
 {
-	static const char *const paths[REFLECTION_METHODS] = {
+	static const char *const paths[] = {
 	    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
 	    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"};
 
-	for (size_t i = 0; i < REFLECTION_METHODS; i++)
-		methods[i] = (struct rpc_method){
-		    paths[i], RPC_BIDIRECTIONAL, ask, service};
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
+		method_table_add(table, (struct rpc_method){paths[i],
+					    RPC_BIDIRECTIONAL, ask, service});
 }

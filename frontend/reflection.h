@@ -8,26 +8,20 @@
 #ifndef TOOLROOT_FRONTEND_REFLECTION_H
 #define TOOLROOT_FRONTEND_REFLECTION_H
 
-#include <stddef.h>
-
 struct error;
 struct reflection_service;
-struct rpc_method;
-
-#define REFLECTION_METHODS 2
+struct method_table;
 
 /* INTERNAL when the built-in descriptor set is damaged. */
 struct reflection_service *reflection_service_new(struct error *err);
 /* Not before the server has stopped. NULL is allowed. */
 void reflection_service_free(struct reflection_service *service);
 
-/* Writes REFLECTION_METHODS entries for rpc_server_options.methods at
- * methods. */
-void reflection_service_methods(
-    struct reflection_service *service, struct rpc_method *methods);
+void reflection_service_add(
+    struct method_table *table, struct reflection_service *service);
 /* Tells which methods the server has, once the table is whole and before the
  * server starts. */
-void reflection_service_show(struct reflection_service *service,
-    const struct rpc_method *methods, size_t count);
+void reflection_service_show(
+    struct reflection_service *service, const struct method_table *table);
 
 #endif

@@ -44,7 +44,7 @@ write_server(struct buffer *out, const struct status_report *report)
 	return buffer_printf(out,
 	    ",\n  \"ready\": %s,\n  \"started\": \"%s\",\n"
 	    "  \"uptime_seconds\": %" PRId64 ",\n",
-	    report->ready ? "true" : "false", stamp,
+	    report->not_ready == NULL ? "true" : "false", stamp,
 	    (report->now_ns - report->started_ns) / 1000000000);
 }
 

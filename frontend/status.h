@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The JSON of /status: what a person or a script asks a running server first.
- * Pure: values in, text out. Field names are a promise to scripts; new ones may
- * be added.
+ * What a person, a script or a monitor asks a running server first: one report,
+ * which the server fills in on request and which /status, /readyz and /metrics
+ * show. Names in the JSON are a promise to scripts; new ones may be added.
  */
 #ifndef TOOLROOT_FRONTEND_STATUS_H
 #define TOOLROOT_FRONTEND_STATUS_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "cas/store.h"
@@ -15,10 +14,11 @@
 struct buffer;
 
 struct status_report {
-	const char *grpc_address; /* "grpc://127.0.0.1:8980" */
-	bool ready;
-	int64_t started_ns; /* wall clock */
-	int64_t now_ns;     /* wall clock */
+	const char *grpc_address; /* "grpc://127.0.0.1:8980"; http.c sets it */
+	const char *not_ready;    /* why no work is taken, a sentence; NULL = it
+				   * is; static */
+	int64_t started_ns;       /* wall clock */
+	int64_t now_ns;           /* wall clock */
 	struct store_usage store;
 	uint64_t workers;    /* connected */
 	uint64_t slots;      /* of all workers */
@@ -26,6 +26,9 @@ struct status_report {
 	uint64_t queued;     /* operations that wait for a slot */
 	uint64_t executing;
 };
+
+/* Fills in a zeroed report. Any thread; must not block. */
+typedef void status_report_fn(struct status_report *report, void *cookie);
 
 /* Appends the report as one JSON object and a newline. -1 past the buffer's
  * limit. */

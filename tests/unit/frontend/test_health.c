@@ -18,20 +18,20 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/thread_pool.h"
+#include "frontend/method_table.h"
 #include "frontend/reflection.h"
 #include "rpc/channel.h"
 #include "rpc/message.h"
 #include "rpc/runtime.h"
 #include "rpc/server.h"
 
-#define METHODS (HEALTH_METHODS + REFLECTION_METHODS)
 #define TIMEOUT_MS 10000
 #define STATUS(name) HEALTH__HEALTH_CHECK_RESPONSE__SERVING_STATUS__##name
 
 struct fixture {
 	struct health_service *health;
 	struct reflection_service *reflection;
-	struct rpc_method methods[METHODS];
+	struct method_table table;
 	struct thread_pool *pool;
 	struct rpc_server *server;
 	struct rpc_channel *channel;
@@ -48,8 +48,8 @@ static void
 start_server(struct fixture *fixture)
 {
 	struct rpc_server_options options = {.listen = "127.0.0.1:0",
-	    .methods = fixture->methods,
-	    .method_count = METHODS,
+	    .methods = fixture->table.items,
+	    .method_count = fixture->table.count,
 	    .pollers = 2,
 	    .max_receive_bytes = 1 << 20,
 	    .max_call_memory = 1 << 20,
@@ -84,11 +84,10 @@ setup(void **state)
 	fixture->reflection = reflection_service_new(&err);
 	if (fixture->reflection == NULL)
 		fail_msg("%s", err.text);
-	health_service_methods(fixture->health, fixture->methods);
-	reflection_service_methods(
-	    fixture->reflection, fixture->methods + HEALTH_METHODS);
-	health_service_show(fixture->health, fixture->methods, METHODS);
-	reflection_service_show(fixture->reflection, fixture->methods, METHODS);
+	health_service_add(&fixture->table, fixture->health);
+	reflection_service_add(&fixture->table, fixture->reflection);
+	health_service_show(fixture->health, &fixture->table);
+	reflection_service_show(fixture->reflection, &fixture->table);
 	fixture->pool = thread_pool_new(1);
 	arena_init(&fixture->arena, 1 << 22);
 	start_server(fixture);

@@ -32,27 +32,17 @@ struct fixture {
 	uint16_t port;
 };
 
-static bool
-fixture_ready(struct buffer *reason, void *cookie)
+static void
+fixture_report(struct status_report *report, void *cookie)
 {
 	struct fixture *fixture = cookie;
 
-	if (!fixture->ready)
-		assert_int_equal(buffer_append(reason, "draining", 8), 0);
-	return fixture->ready;
-}
-
-static int
-fixture_status(struct buffer *json, void *cookie)
-{
-	struct status_report report = {.grpc_address = "grpc://[::1]:1",
-	    .ready = ((struct fixture *)cookie)->ready,
-	    .started_ns = 1000000000,
-	    .now_ns = 61000000000,
-	    .store = {.bytes = 5, .max_bytes = 10},
-	    .slots = 4};
-
-	return status_write(&report, json);
+	report->not_ready = fixture->ready ? NULL : "draining";
+	report->started_ns = 1000000000;
+	report->now_ns = 61000000000;
+	report->store.bytes = 5;
+	report->store.max_bytes = 10;
+	report->slots = 4;
 }
 
 static int
@@ -68,8 +58,7 @@ setup(void **state)
 	fixture->options = (struct http_options){.listen = "127.0.0.1:0",
 	    .grpc_address = "grpc://127.0.0.1:8980",
 	    .metrics = fixture->metrics,
-	    .ready = fixture_ready,
-	    .status = fixture_status,
+	    .report = fixture_report,
 	    .cookie = fixture,
 	    .connections = 4,
 	    .timeout_s = 1};
@@ -173,7 +162,7 @@ status_is_json(void **state)
 	assert_has(reply, "Content-Type: application/json");
 	assert_string_equal(strstr(reply, "\r\n\r\n") + 4,
 	    "{\n  \"version\": \"" TOOLROOT_VERSION "\",\n"
-	    "  \"grpc\": \"grpc://[::1]:1\",\n"
+	    "  \"grpc\": \"grpc://127.0.0.1:8980\",\n"
 	    "  \"ready\": true,\n"
 	    "  \"started\": \"1970-01-01T00:00:01Z\",\n"
 	    "  \"uptime_seconds\": 60,\n"

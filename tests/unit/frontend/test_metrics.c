@@ -10,6 +10,7 @@
 
 #include "base/buffer.h"
 #include "frontend/rpc_metrics.h"
+#include "frontend/server_metrics.h"
 #include "rpc/server.h"
 
 static const struct metric_definition requests = {
@@ -253,6 +254,44 @@ finished_rpcs_are_counted_by_method_and_code(void **state)
 	metrics_free(metrics);
 }
 
+static void
+report_much(struct status_report *report, void *cookie)
+{
+	report->not_ready = cookie;
+	report->started_ns = 1500000000;
+	report->store.bytes = UINT64_C(1) << 60;
+	report->store.dropped = 2;
+	report->slots_busy = 3;
+	report->executing = 4;
+}
+
+static void
+the_status_report_is_shown_as_metrics(void **state)
+{
+	struct metrics *metrics = metrics_new();
+	struct server_metrics *server =
+	    server_metrics_new(metrics, report_much, NULL);
+	struct buffer out;
+
+	(void)state;
+	render(metrics, &out);
+	assert_contains(out.data,
+	    "toolroot_build_info{version=\"" TOOLROOT_VERSION "\"} 1\n");
+	assert_contains(out.data, "\ntoolroot_ready 1\n");
+	assert_contains(out.data, "\ntoolroot_start_time_seconds 1.5\n");
+	assert_contains(
+	    out.data, "\ntoolroot_store_bytes 1152921504606846976\n");
+	assert_contains(out.data,
+	    "# TYPE toolroot_store_dropped_blobs_total counter\n"
+	    "toolroot_store_dropped_blobs_total 2\n");
+	assert_contains(out.data, "\ntoolroot_worker_slots_busy 3\n");
+	assert_contains(out.data, "\ntoolroot_operations_executing 4\n");
+	assert_contains(out.data, "\ntoolroot_operations_queued 0\n");
+	buffer_clear(&out);
+	server_metrics_free(server);
+	metrics_free(metrics);
+}
+
 int
 main(void)
 {
@@ -267,6 +306,7 @@ main(void)
 	    cmocka_unit_test(rendering_past_the_limit_fails),
 	    cmocka_unit_test(nothing_is_lost_between_threads_and_a_renderer),
 	    cmocka_unit_test(finished_rpcs_are_counted_by_method_and_code),
+	    cmocka_unit_test(the_status_report_is_shown_as_metrics),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
