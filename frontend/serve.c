@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The serve command: settings, signals, the server and its local workers. Main
+ * thread. */
+#include "frontend/serve.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "frontend/local_workers.h"
+#include "frontend/serve_options.h"
+#include "frontend/server.h"
+#include "rpc/runtime.h"
+
+#define EXIT_USAGE 2
+#define LOCAL_WORKER_GRACE_MS 10000
+
+/* The lines that a first user needs next. */
+static void
+print_first_steps(
+    const struct server *server, const struct serve_options *options)
+{
+	const char *address = server_grpc_address(server);
+
+	fprintf(stderr, "\nBazel: put into .bazelrc\n\n");
+	if (options->workers > 0)
+		fprintf(stderr,
+		    "  build --remote_executor=%s\n"
+		    "  build --remote_local_fallback=false\n"
+		    "  build --incompatible_strict_action_env\n",
+		    address);
+	else
+		fprintf(stderr, "  build --remote_cache=%s\n", address);
+	fprintf(stderr, "\nStatus: %s/status   Metrics: %s/metrics\n\n",
+	    server_http_address(server), server_http_address(server));
+}
+
+static void
+signals_to_wait_for(sigset_t *signals)
+{
+	sigemptyset(signals);
+	sigaddset(signals, SIGTERM);
+	sigaddset(signals, SIGINT);
+	sigaddset(signals, SIGCHLD);
+}
+
+/* Until SIGTERM or SIGINT. */
+static void
+tend(struct local_workers *workers, const sigset_t *signals)
+{
+	for (;;) {
+		int64_t now_ms = clock_monotonic_ms();
+		int64_t due_ms = workers != NULL
+				     ? local_workers_tend(workers, now_ms)
+				     : CLOCK_NEVER;
+		int64_t wait_ms =
+		    due_ms - now_ms < 60000 ? due_ms - now_ms : 60000;
+		const struct timespec wait = {
+		    wait_ms / 1000, wait_ms % 1000 * 1000000};
+		int number = sigtimedwait(signals, NULL, &wait);
+
+		if (number == SIGTERM || number == SIGINT) {
+			log_info("stopping", "signal=%d", number);
+			return;
+		}
+	}
+}
+
+static int
+run_workers(const struct serve_options *options, const struct server *server,
+    const sigset_t *signals, struct error *err)
+{
+	const struct local_workers_options local = {
+	    .server = server_worker_address(server),
+	    .store = options->store,
+	    .slots = options->workers,
+	    .host_root = options->host_root,
+	    .sandbox = options->sandbox,
+	    .log_level = options->log_level,
+	    .properties = &options->properties,
+	};
+	struct local_workers *workers = NULL;
+
+	if (options->workers > 0) {
+		workers = local_workers_start(&local, err);
+		if (workers == NULL)
+			return -1;
+	}
+	tend(workers, signals);
+	local_workers_stop(workers, LOCAL_WORKER_GRACE_MS);
+	return 0;
+}
+
+static int
+serve(const struct serve_options *options, struct error *err)
+{
+	struct server *server;
+	sigset_t signals;
+	int rc;
+
+	signals_to_wait_for(&signals);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	rpc_init();
+	server = server_open(options, err);
+	if (server == NULL) {
+		rpc_shutdown();
+		return -1;
+	}
+	server_start(server);
+	printf("toolroot ready %s %s\n", server_grpc_address(server),
+	    server_http_address(server));
+	fflush(stdout);
+	print_first_steps(server, options);
+	rc = run_workers(options, server, &signals, err);
+	server_stop(server);
+	server_close(server);
+	rpc_shutdown();
+	return rc;
+}
+
+int
+serve_command(char **argv)
+{
+	struct serve_options options = {0};
+	struct setting_arguments arguments;
+	struct error err;
+	int status = EXIT_USAGE;
+	int rc =
+	    settings_read(&serve_settings, argv, &options, &arguments, &err);
+
+	if (rc > 0) {
+		settings_help(&serve_settings);
+		status = EXIT_SUCCESS;
+	} else if (rc < 0) {
+		fprintf(stderr, "toolroot serve: %s\n", err.text);
+	} else if (arguments.count > 0) {
+		fprintf(stderr,
+		    "toolroot serve: unexpected argument \"%s\"; see "
+		    "toolroot serve --help\n",
+		    arguments.items[0]);
+	} else if (serve_options_complete(&options, &err) < 0) {
+		fprintf(stderr, "toolroot serve: %s\n", err.text);
+	} else if (serve(&options, &err) < 0) {
+		fprintf(stderr, "toolroot serve: %s\n", err.text);
+		status = EXIT_FAILURE;
+	} else {
+		status = EXIT_SUCCESS;
+	}
+	free(arguments.items);
+	settings_clear(&serve_settings, &options);
+	return status;
+}

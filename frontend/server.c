@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Assembly of the server. Main thread, but for the callbacks, which say. */
+#include "frontend/server.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/budget.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/thread_pool.h"
+#include "cas/store.h"
+#include "frontend/health.h"
+#include "frontend/http.h"
+#include "frontend/method_table.h"
+#include "frontend/metrics.h"
+#include "frontend/reflection.h"
+#include "frontend/rpc_metrics.h"
+#include "frontend/serve_options.h"
+#include "frontend/server_metrics.h"
+#include "frontend/status.h"
+#include "frontend/storage.h"
+#include "frontend/upload_table.h"
+#include "rpc/call.h"
+
+/* Clients may send more than we advertise for a batch. */
+#define RECEIVE_MAX ((64u << 20) + (64u << 10))
+/* Such a message in one run and unpacked. */
+#define CALL_MEMORY_MAX (256u << 20)
+#define STREAMS_MAX 256
+#define INTERRUPTED_UPLOADS_MAX 1000
+#define EXPIRE_MS 30000
+
+struct server {
+	const struct serve_options *options;
+	struct budget memory;
+	struct storage storage;
+	struct thread_pool *pool;
+	struct method_table methods;
+	struct metrics *metrics;
+	struct rpc_metrics *rpc_metrics;
+	struct server_metrics *server_metrics;
+	struct health_service *health;
+	struct reflection_service *reflection;
+	struct rpc_server *rpc;
+	struct http_server *http;
+	char *grpc_address;
+	char *http_address;
+	int64_t started_ns;
+	/* Drops interrupted uploads that nobody came back for. */
+	struct rpc_timer expire_timer;
+	struct task expire_task;
+};
+
+/* --- callbacks -------------------------------------------------------------
+ */
+
+/* Any thread: an RPC has ended. */
+static void
+call_finished(
+    struct rpc_call *call, int status, int64_t duration_ns, void *cookie)
+{
+	struct server *server = cookie;
+	struct str path = rpc_call_path(call);
+
+	rpc_metrics_count(server->rpc_metrics, path, status, duration_ns);
+	log_debug("rpc", "method=%.*s status=%s us=%lld", STR_ARG(path),
+	    error_code_name((enum error_code)status),
+	    (long long)(duration_ns / 1000));
+}
+
+/* The thread that stops the server. */
+static void
+calls_stopping(void *cookie)
+{
+	struct server *server = cookie;
+
+	health_service_stop(server->health);
+}
+
+/* A poller: the disk is for the pool. */
+static void
+expire_fired(struct rpc_timer *timer)
+{
+	struct server *server =
+	    (struct server *)((char *)timer -
+			      offsetof(struct server, expire_timer));
+
+	thread_pool_submit(server->pool, &server->expire_task);
+}
+
+static void
+expire_run(struct task *task)
+{
+	struct server *server =
+	    (struct server *)((char *)task -
+			      offsetof(struct server, expire_task));
+
+	upload_table_expire(server->storage.uploads);
+	if (!rpc_server_stopping(server->rpc))
+		rpc_timer_set(server->rpc, &server->expire_timer,
+		    clock_monotonic_ms() + EXPIRE_MS);
+}
+
+/* status_report_fn: the HTTP thread. */
+static void
+report(struct status_report *report, void *cookie)
+{
+	struct server *server = cookie;
+
+	report->started_ns = server->started_ns;
+	report->now_ns = clock_wall_ns();
+	if (rpc_server_stopping(server->rpc))
+		report->not_ready = "the server is shutting down";
+	store_usage(server->storage.store, &report->store);
+}
+
+/* --- opening ---------------------------------------------------------------
+ */
+
+static int
+open_store(struct server *server, struct error *err)
+{
+	const struct store_options options = {
+	    .path = server->options->store,
+	    .max_size = server->options->max_size,
+	};
+
+	server->storage.store = store_open(&options, err);
+	return server->storage.store != NULL ? 0 : -1;
+}
+
+static int
+open_storage(struct server *server, struct error *err)
+{
+	const struct serve_options *options = server->options;
+	struct storage *storage = &server->storage;
+
+	budget_init(&server->memory, options->memory);
+	storage->memory = &server->memory;
+	storage->instances = options->instances;
+	storage->cache_updates = options->cache_updates;
+	storage->max_blob_size = options->max_blob_size;
+	storage->uploads =
+	    upload_table_new(options->upload_keep, INTERRUPTED_UPLOADS_MAX);
+	if (serve_digest_functions(options, &storage->digest_functions, err) <
+	    0)
+		return -1;
+	return open_store(server, err);
+}
+
+static int
+add_methods(struct server *server, struct error *err)
+{
+	struct method_table *table = &server->methods;
+
+	capabilities_add(table, &server->storage);
+	content_addressable_storage_add(table, &server->storage);
+	byte_stream_add(table, &server->storage);
+	action_cache_add(table, &server->storage);
+	server->health = health_service_new();
+	health_service_add(table, server->health);
+	server->reflection = reflection_service_new(err);
+	if (server->reflection == NULL)
+		return -1;
+	reflection_service_add(table, server->reflection);
+	health_service_show(server->health, table);
+	reflection_service_show(server->reflection, table);
+	return 0;
+}
+
+static uint64_t
+transport_memory(const struct serve_options *options)
+{
+	uint64_t physical =
+	    (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+
+	return physical / 4 > 4 * options->memory ? physical / 4
+						  : 4 * options->memory;
+}
+
+static int
+open_rpc(struct server *server, struct error *err)
+{
+	const struct serve_options *options = server->options;
+	const struct rpc_server_options rpc = {
+	    .listen = options->listen,
+	    .tls_certificate = options->tls_certificate,
+	    .tls_key = options->tls_key,
+	    .tls_client_ca = options->tls_client_ca,
+	    .insecure_listen = options->insecure_listen,
+	    .methods = server->methods.items,
+	    .method_count = server->methods.count,
+	    .max_receive_bytes = RECEIVE_MAX,
+	    .max_call_memory = CALL_MEMORY_MAX,
+	    .max_streams = STREAMS_MAX,
+	    .memory = transport_memory(options),
+	    .pool = server->pool,
+	    .finished = call_finished,
+	    .stopping = calls_stopping,
+	    .cookie = server,
+	};
+	const char *address;
+
+	server->rpc = rpc_server_new(&rpc, err);
+	if (server->rpc == NULL)
+		return -1;
+	address = rpc_server_address(server->rpc);
+	if (str_starts_with(str_from(address), STR("unix:")))
+		server->grpc_address = xstrdup(address);
+	else
+		server->grpc_address = xasprintf("%s://%s",
+		    options->tls_certificate != NULL ? "grpcs" : "grpc",
+		    address);
+	return 0;
+}
+
+static int
+open_http(struct server *server, struct error *err)
+{
+	const struct http_options http = {
+	    .listen = server->options->http,
+	    .insecure_listen = server->options->insecure_listen,
+	    .grpc_address = server->grpc_address,
+	    .metrics = server->metrics,
+	    .report = report,
+	    .cookie = server,
+	};
+
+	server->http = http_server_open(&http, err);
+	if (server->http == NULL)
+		return -1;
+	server->http_address =
+	    xasprintf("http://%s", http_server_address(server->http));
+	return 0;
+}
+
+struct server *
+server_open(const struct serve_options *options, struct error *err)
+{
+	struct server *server = xcalloc(1, sizeof(*server));
+
+	server->options = options;
+	server->started_ns = clock_wall_ns();
+	server->expire_task.run = expire_run;
+	rpc_timer_init(&server->expire_timer, expire_fired);
+	server->pool =
+	    thread_pool_new(4 + 2 * (size_t)sysconf(_SC_NPROCESSORS_ONLN));
+	if (open_storage(server, err) < 0 || add_methods(server, err) < 0)
+		goto fail;
+	server->metrics = metrics_new();
+	server->rpc_metrics = rpc_metrics_new(
+	    server->metrics, server->methods.items, server->methods.count);
+	server->server_metrics =
+	    server_metrics_new(server->metrics, report, server);
+	if (open_rpc(server, err) < 0 || open_http(server, err) < 0)
+		goto fail;
+	return server;
+fail:
+	server_close(server);
+	return NULL;
+}
+
+void
+server_start(struct server *server)
+{
+	rpc_server_start(server->rpc);
+	rpc_timer_set(server->rpc, &server->expire_timer,
+	    clock_monotonic_ms() + EXPIRE_MS);
+	health_service_set(server->health, true);
+}
+
+const char *
+server_grpc_address(const struct server *server)
+{
+	return server->grpc_address;
+}
+
+const char *
+server_http_address(const struct server *server)
+{
+	return server->http_address;
+}
+
+const char *
+server_worker_address(const struct server *server)
+{
+	return server->grpc_address;
+}
+
+void
+server_stop(struct server *server)
+{
+	rpc_server_stop(server->rpc, server->options->shutdown_grace);
+}
+
+void
+server_close(struct server *server)
+{
+	if (server == NULL)
+		return;
+	http_server_close(server->http);
+	/* What the pool still runs may use the store. */
+	thread_pool_free(server->pool);
+	rpc_server_free(server->rpc);
+	upload_table_free(server->storage.uploads);
+	store_close(server->storage.store);
+	health_service_free(server->health);
+	reflection_service_free(server->reflection);
+	server_metrics_free(server->server_metrics);
+	rpc_metrics_free(server->rpc_metrics);
+	metrics_free(server->metrics);
+	free(server->grpc_address);
+	free(server->http_address);
+	free(server);
+}

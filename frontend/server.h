@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The server put together: store, services, gRPC and HTTP. Order:
+ * server_open (binds the ports), server_start, server_stop, server_close; all
+ * from the main thread.
+ */
+#ifndef TOOLROOT_FRONTEND_SERVER_H
+#define TOOLROOT_FRONTEND_SERVER_H
+
+struct error;
+struct serve_options;
+struct server;
+
+/* options are complete and borrowed. */
+struct server *server_open(
+    const struct serve_options *options, struct error *err);
+/* Requests are answered from now on. */
+void server_start(struct server *server);
+/* "grpc://HOST:PORT", "grpcs://HOST:PORT" or "unix:PATH". */
+const char *server_grpc_address(const struct server *server);
+/* "http://HOST:PORT". */
+const char *server_http_address(const struct server *server);
+/* Where local workers connect. */
+const char *server_worker_address(const struct server *server);
+/* Running calls get the grace of the options; long ones are ended so that
+ * their clients come back. */
+void server_stop(struct server *server);
+/* NULL is allowed. */
+void server_close(struct server *server);
+
+#endif
