@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Uploads in pieces. Up to small_limit bytes wait in memory, more go to a file
+ * under incoming/; both are verified as they come. The owner's thread; after
+ * the commit, the committer's.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/buffer.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "cas/store_internal.h"
+#include "cas/zstd_verify.h"
+
+struct blob_writer {
+	struct commit_job job; /* first: the committer gets its address */
+	struct store *store;
+	struct commit_blob blob;
+	enum encoding encoding; /* of what is received */
+	uint64_t received;
+	uint64_t limit;               /* of received */
+	struct digest_hasher *hasher; /* identity */
+	struct zstd_verify *verify;   /* zstd */
+	struct buffer content;        /* while it is small */
+	int fd;                       /* of the incoming file, or -1 */
+	void (*done)(void *cookie, const struct error *err);
+	void *cookie;
+};
+
+/* What a sane compressor may add: a frame's headers, and block headers at every
+ * flush. Without a bound, empty frames could fill the disk. */
+static uint64_t
+blob_writer_limit(enum encoding encoding, uint64_t size)
+{
+	if (encoding == ENCODING_IDENTITY)
+		return size;
+	return size + size / 8 + 65536;
+}
+
+static int
+blob_writer_check(struct store *store, const struct digest *digest,
+    enum encoding encoding, struct error *err)
+{
+	if (store_check_writable(store, err) < 0)
+		return -1;
+	if (digest_hash_length(digest->function) == 0)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "digest function %d is not supported",
+		    (int)digest->function);
+	if (encoding != ENCODING_IDENTITY && encoding != ENCODING_ZSTD)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "encoding %d is not supported", (int)encoding);
+	if (digest->size > DIGEST_SIZE_MAX)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "a blob cannot have %" PRIu64 " bytes", digest->size);
+	return 0;
+}
+
+struct blob_writer *
+blob_writer_new(struct store *store, const struct digest *digest,
+    enum encoding encoding, struct error *err)
+{
+	uint64_t cost = store_blob_cost(store, digest->size);
+	struct blob_writer *writer;
+
+	if (blob_writer_check(store, digest, encoding, err) < 0 ||
+	    store_reserve(store, cost, err) < 0)
+		return NULL;
+	writer = xcalloc(1, sizeof(*writer));
+	writer->store = store;
+	writer->blob.digest = *digest;
+	writer->blob.reserved = cost;
+	writer->encoding = encoding;
+	writer->limit = blob_writer_limit(encoding, digest->size);
+	writer->fd = -1;
+	buffer_init(&writer->content, store->small_limit);
+	if (encoding == ENCODING_IDENTITY) {
+		writer->hasher = digest_hasher_new(digest->function);
+	} else {
+		writer->verify = zstd_verify_new();
+		zstd_verify_start(writer->verify, digest, NULL);
+	}
+	return writer;
+}
+
+void
+blob_writer_free(struct blob_writer *writer)
+{
+	if (writer == NULL)
+		return;
+	commit_blob_clear(writer->store, &writer->blob, true);
+	file_close(&writer->fd);
+	digest_hasher_free(writer->hasher);
+	zstd_verify_free(writer->verify);
+	buffer_clear(&writer->content);
+	free(writer);
+}
+
+uint64_t
+blob_writer_received(const struct blob_writer *writer)
+{
+	return writer->received;
+}
+
+/* --- receiving ------------------------------------------------------------ */
+
+static int
+blob_writer_verify(
+    struct blob_writer *writer, const void *data, size_t len, struct error *err)
+{
+	char text[DIGEST_TEXT_MAX];
+
+	if (len > writer->limit - writer->received)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "blob %s: %" PRIu64 " bytes were received",
+		    digest_format(&writer->blob.digest, text),
+		    writer->received + len);
+	if (writer->verify != NULL)
+		return zstd_verify_append(writer->verify, data, len, err);
+	digest_hasher_update(writer->hasher, data, len);
+	return 0;
+}
+
+/* What was in memory goes to a file. */
+static int
+blob_writer_spill(struct blob_writer *writer, struct error *err)
+{
+	writer->fd =
+	    blob_file_create(writer->store, writer->blob.incoming, err);
+	if (writer->fd == -1 || file_write(writer->fd, writer->content.data,
+				    writer->content.len, err) < 0)
+		return -1;
+	buffer_clear(&writer->content);
+	return 0;
+}
+
+int
+blob_writer_append(
+    struct blob_writer *writer, const void *data, size_t len, struct error *err)
+{
+	if (len == 0)
+		return 0;
+	if (blob_writer_verify(writer, data, len, err) < 0)
+		return -1;
+	if (writer->fd == -1 &&
+	    buffer_append(&writer->content, data, len) < 0 &&
+	    blob_writer_spill(writer, err) < 0)
+		return -1;
+	if (writer->fd != -1 && file_write(writer->fd, data, len, err) < 0)
+		return -1;
+	writer->received += len;
+	return 0;
+}
+
+/* --- committing ----------------------------------------------------------- */
+
+static void
+blob_writer_finish(struct commit_job *job, const struct error *err)
+{
+	struct blob_writer *writer = (struct blob_writer *)job;
+	void (*done)(void *cookie, const struct error *err) = writer->done;
+	void *cookie = writer->cookie;
+
+	commit_blob_clear(writer->store, &writer->blob, err != NULL);
+	/* Nothing is left that a failure would remove. */
+	writer->blob.placed = false;
+	blob_writer_free(writer);
+	done(cookie, err);
+}
+
+static int
+blob_writer_apply(
+    struct commit_job *job, struct commit_group *group, struct error *err)
+{
+	struct blob_writer *writer = (struct blob_writer *)job;
+
+	return commit_group_add(group, &writer->blob, err);
+}
+
+static int
+blob_writer_check_content(struct blob_writer *writer, struct error *err)
+{
+	struct digest computed;
+	char text[DIGEST_TEXT_MAX];
+
+	if (writer->verify != NULL)
+		return writer->received == 0 &&
+			       digest_is_empty(&writer->blob.digest)
+			   ? 0
+			   : zstd_verify_finish(writer->verify, err);
+	if (writer->received != writer->blob.digest.size)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "blob %s: %" PRIu64 " bytes were received",
+		    digest_format(&writer->blob.digest, text),
+		    writer->received);
+	digest_hasher_finish(writer->hasher, &computed);
+	return store_check_digest(&writer->blob.digest, &computed, err);
+}
+
+/* Small content that compression did not shrink is kept as it is. */
+static int
+blob_writer_decode(struct blob_writer *writer, struct error *err)
+{
+	struct commit_blob *blob = &writer->blob;
+	size_t size = (size_t)blob->digest.size;
+
+	blob->owned.iov_base = xmalloc(size);
+	blob->owned.iov_len = size;
+	blob->stored_size = size;
+	blob->encoding = ENCODING_IDENTITY;
+	zstd_verify_start(writer->verify, &blob->digest, blob->owned.iov_base);
+	if (zstd_verify_append(writer->verify, writer->content.data,
+		writer->content.len, err) < 0)
+		return -1;
+	return zstd_verify_finish(writer->verify, err);
+}
+
+static int
+blob_writer_prepare(struct blob_writer *writer, struct error *err)
+{
+	struct commit_blob *blob = &writer->blob;
+
+	blob->encoding = writer->encoding;
+	blob->stored_size = writer->received;
+	if (writer->fd != -1)
+		return file_sync(writer->fd, err);
+	if (writer->encoding == ENCODING_ZSTD &&
+	    blob->digest.size <= writer->received) {
+		if (blob_writer_decode(writer, err) < 0)
+			return -1;
+	} else {
+		blob->owned.iov_base = writer->content.data;
+		blob->owned.iov_len = writer->content.len;
+		/* The buffer's memory is the blob's now. */
+		buffer_init(&writer->content, 0);
+	}
+	blob->parts = &blob->owned;
+	blob->part_count = 1;
+	commit_blob_seal(blob);
+	return 0;
+}
+
+void
+blob_writer_commit(struct blob_writer *writer,
+    void (*done)(void *cookie, const struct error *err), void *cookie)
+{
+	struct error err;
+
+	writer->done = done;
+	writer->cookie = cookie;
+	writer->job.apply = blob_writer_apply;
+	writer->job.finish = blob_writer_finish;
+	if (blob_writer_check_content(writer, &err) < 0) {
+		blob_writer_finish(&writer->job, &err);
+		return;
+	}
+	if (digest_is_empty(&writer->blob.digest)) {
+		blob_writer_finish(&writer->job, NULL);
+		return;
+	}
+	if (blob_writer_prepare(writer, &err) < 0) {
+		blob_writer_finish(&writer->job, &err);
+		return;
+	}
+	file_close(&writer->fd);
+	writer->job.weight = (size_t)writer->blob.stored_size;
+	committer_submit(writer->store->committer, &writer->job);
+}

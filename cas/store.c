@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening and closing: the layout on disk, its version, the lock. */
+#include "cas/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "cas/store_segment.h"
+
+#define FORMAT_TEXT "toolroot-store 1\n"
+#define SEGMENT_SIZE_DEFAULT ((uint64_t)256 << 20)
+#define SMALL_LIMIT_DEFAULT ((uint32_t)128 << 10)
+#define OPEN_SEGMENTS 512
+
+static int
+store_open_directory(struct store *store, const char *name, int *fd,
+    bool create, struct error *err)
+{
+	if (create && mkdirat(store->directory, name, 0755) == -1 &&
+	    errno != EEXIST)
+		return error_set_errno(
+		    err, errno, "make directory %s/%s", store->path, name);
+	*fd =
+	    openat(store->directory, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*fd == -1)
+		return error_set_errno(
+		    err, errno, "open %s/%s", store->path, name);
+	return 0;
+}
+
+/* --- format --------------------------------------------------------------- */
+
+/* 1, 0 when there is none, -1. */
+static int
+store_check_format(struct store *store, struct error *err)
+{
+	char text[64] = "";
+	int fd = openat(store->directory, "format", O_RDONLY | O_CLOEXEC);
+	ssize_t length;
+
+	if (fd == -1 && errno == ENOENT)
+		return 0;
+	if (fd == -1)
+		return error_set_errno(
+		    err, errno, "open %s/format", store->path);
+	length = read(fd, text, sizeof(text) - 1);
+	file_close(&fd);
+	if (length == -1)
+		return error_set_errno(
+		    err, errno, "read %s/format", store->path);
+	if (strcmp(text, FORMAT_TEXT) == 0)
+		return 1;
+	text[strcspn(text, "\n")] = '\0';
+	return error_set(err, ERROR_FAILED_PRECONDITION,
+	    "%s has the format \"%.40s\", this program knows "
+	    "\"toolroot-store 1\" only; use the program that wrote it, or "
+	    "another directory",
+	    store->path, text);
+}
+
+static int
+store_write_format(struct store *store, struct error *err)
+{
+	int fd = openat(store->directory, "format.new",
+	    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	int rc = -1;
+
+	if (fd == -1)
+		return error_set_errno(
+		    err, errno, "create %s/format.new", store->path);
+	if (file_write(fd, FORMAT_TEXT, strlen(FORMAT_TEXT), err) < 0 ||
+	    file_sync(fd, err) < 0)
+		goto out;
+	if (renameat(store->directory, "format.new", store->directory,
+		"format") == -1) {
+		error_set_errno(
+		    err, errno, "rename %s/format.new", store->path);
+		goto out;
+	}
+	rc = file_sync_directory(store->directory, err);
+out:
+	file_close(&fd);
+	return rc;
+}
+
+/* A directory without a format must be new, not somebody's files. */
+static int
+store_check_new(struct store *store, struct error *err)
+{
+	static const char *const names[] = {"index", "segments", "blobs"};
+
+	for (size_t i = 0; i < 3; i++) {
+		if (faccessat(store->directory, names[i], F_OK, 0) == 0)
+			return error_set(err, ERROR_FAILED_PRECONDITION,
+			    "%s has a directory %s but no file named format: "
+			    "it is no store of ours, or a damaged one; use "
+			    "another directory",
+			    store->path, names[i]);
+	}
+	return 0;
+}
+
+/* --- lock ----------------------------------------------------------------- */
+
+static int
+store_take_lock(struct store *store, struct error *err)
+{
+	char text[32] = "";
+	int length;
+
+	store->lock_file = openat(
+	    store->directory, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	if (store->lock_file == -1)
+		return error_set_errno(err, errno, "open %s/lock", store->path);
+	if (flock(store->lock_file, LOCK_EX | LOCK_NB) == -1) {
+		if (errno != EWOULDBLOCK)
+			return error_set_errno(
+			    err, errno, "lock %s/lock", store->path);
+		if (pread(store->lock_file, text, sizeof(text) - 1, 0) <= 0)
+			strcpy(text, "unknown");
+		text[strcspn(text, "\n")] = '\0';
+		return error_set(err, ERROR_FAILED_PRECONDITION,
+		    "the store %s is in use by process %s; stop it, or use "
+		    "another directory",
+		    store->path, text);
+	}
+	length = snprintf(text, sizeof(text), "%d\n", (int)getpid());
+	if (ftruncate(store->lock_file, 0) == -1)
+		return error_set_errno(
+		    err, errno, "truncate %s/lock", store->path);
+	return file_pwrite(store->lock_file, text, (size_t)length, 0, err);
+}
+
+/* --- opening -------------------------------------------------------------- */
+
+static struct store *
+store_new(const struct store_options *options)
+{
+	struct store *store = xcalloc(1, sizeof(*store));
+
+	store->path = xstrdup(options->path);
+	store->max_size = options->max_size;
+	store->segment_size = options->segment_size != 0 ? options->segment_size
+							 : SEGMENT_SIZE_DEFAULT;
+	store->small_limit = options->small_limit != 0 ? options->small_limit
+						       : SMALL_LIMIT_DEFAULT;
+	if (store->small_limit > STORE_SMALL_LIMIT_MAX)
+		store->small_limit = STORE_SMALL_LIMIT_MAX;
+	store->read_only = options->read_only;
+	store->directory = store->blobs = store->incoming = -1;
+	store->segments_directory = store->lock_file = -1;
+	pthread_mutex_init(&store->usage_lock, NULL);
+	return store;
+}
+
+static int
+store_prepare_new(struct store *store, struct error *err)
+{
+	int found;
+
+	if (store_take_lock(store, err) < 0)
+		return -1;
+	found = store_check_format(store, err);
+	if (found == 0 && (store_check_new(store, err) < 0 ||
+			      store_write_format(store, err) < 0))
+		return -1;
+	return found < 0 ? -1 : 0;
+}
+
+static int
+store_prepare_existing(struct store *store, struct error *err)
+{
+	int found = store_check_format(store, err);
+
+	if (found == 0)
+		return error_set(err, ERROR_NOT_FOUND,
+		    "%s is no store: it has no file named format", store->path);
+	return found < 0 ? -1 : 0;
+}
+
+static int
+store_open_index(struct store *store, struct error *err)
+{
+	char *path = xasprintf("%s/index", store->path);
+	MDB_txn *txn;
+	int rc = -1;
+
+	if (!store->read_only &&
+	    mkdirat(store->directory, "index", 0700) == -1 && errno != EEXIST) {
+		error_set_errno(err, errno, "make directory %s", path);
+		goto out;
+	}
+	store->index = index_open(path, store->read_only, err);
+	if (store->index == NULL ||
+	    index_read_begin(store->index, &txn, err) < 0)
+		goto out;
+	rc = index_state(store->index, txn, &store->state, err);
+	index_read_end(store->index, txn);
+out:
+	free(path);
+	return rc;
+}
+
+static int
+store_open_parts(struct store *store, struct error *err)
+{
+	bool create = !store->read_only;
+
+	if ((create ? store_prepare_new(store, err)
+		    : store_prepare_existing(store, err)) < 0)
+		return -1;
+	if (store_open_directory(store, "blobs", &store->blobs, create, err) <
+		0 ||
+	    store_open_directory(
+		store, "incoming", &store->incoming, create, err) < 0 ||
+	    store_open_directory(store, "segments", &store->segments_directory,
+		create, err) < 0 ||
+	    store_open_index(store, err) < 0)
+		return -1;
+	store->segments =
+	    segment_table_new(store->segments_directory, OPEN_SEGMENTS);
+	if (!create)
+		return 0;
+	if (blob_file_clear_incoming(store, err) < 0 ||
+	    file_sync_directory(store->directory, err) < 0)
+		return -1;
+	store->touches = touches_new();
+	store->committer = committer_new(store, err);
+	return store->committer == NULL ? -1 : 0;
+}
+
+struct store *
+store_open(const struct store_options *options, struct error *err)
+{
+	struct store *store = store_new(options);
+
+	if (!options->read_only &&
+	    file_make_directories(options->path, err) < 0)
+		goto fail;
+	store->directory =
+	    open(options->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (store->directory == -1) {
+		error_set_errno(err, errno, "open store %s", options->path);
+		goto fail;
+	}
+	if (store_open_parts(store, err) < 0)
+		goto fail;
+	return store;
+fail:
+	store_close(store);
+	return NULL;
+}
+
+void
+store_close(struct store *store)
+{
+	if (store == NULL)
+		return;
+	committer_free(store->committer);
+	touches_free(store->touches);
+	segment_table_free(store->segments);
+	index_close(store->index);
+	file_close(&store->segments_directory);
+	file_close(&store->incoming);
+	file_close(&store->blobs);
+	/* Gives the lock back: last, when nothing is written any more. */
+	file_close(&store->lock_file);
+	file_close(&store->directory);
+	pthread_mutex_destroy(&store->usage_lock);
+	free(store->path);
+	free(store);
+}
+
+int
+store_check_writable(const struct store *store, struct error *err)
+{
+	if (!store->read_only)
+		return 0;
+	return error_set(err, ERROR_FAILED_PRECONDITION,
+	    "the store %s was opened read-only", store->path);
+}

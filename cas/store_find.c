@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Look-ups in the index. Any thread. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "cas/store_internal.h"
+
+int
+store_find(struct store *store, const struct digest *digest,
+    struct place *place, struct error *err)
+{
+	MDB_txn *txn;
+	int found;
+
+	if (index_read_begin(store->index, &txn, err) < 0)
+		return -1;
+	found = index_find(store->index, txn, digest, place, err);
+	index_read_end(store->index, txn);
+	if (found == 1)
+		store_touch(store, digest, place);
+	return found;
+}
+
+int
+store_find_missing(struct store *store, const struct digest *digests,
+    size_t count, bool *missing, struct error *err)
+{
+	struct place place;
+	MDB_txn *txn;
+	int found = 0;
+
+	if (index_read_begin(store->index, &txn, err) < 0)
+		return -1;
+	for (size_t i = 0; i < count; i++) {
+		missing[i] = false;
+		if (digest_is_empty(&digests[i]))
+			continue;
+		found = index_find(store->index, txn, &digests[i], &place, err);
+		if (found < 0)
+			break;
+		missing[i] = found == 0;
+		if (found == 1)
+			store_touch(store, &digests[i], &place);
+	}
+	index_read_end(store->index, txn);
+	return found < 0 ? -1 : 0;
+}
+
+bool
+store_place_exists(
+    struct store *store, const struct digest *digest, const struct place *place)
+{
+	char path[BLOB_PATH_MAX];
+	struct stat status;
+
+	if (place->kind == PLACE_SEGMENT)
+		return true;
+	blob_file_path(digest, place->encoding, path);
+	/* A failure other than these two says nothing about the blob. */
+	if (fstatat(store->blobs, path, &status, AT_SYMLINK_NOFOLLOW) == -1)
+		return errno != ENOENT && errno != ENOTDIR;
+	return (uint64_t)status.st_size == place->stored_size;
+}

@@ -1,0 +1,533 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * LMDB behind the store's own terms: keys, values, totals and a pool of read
+ * transactions. Writing: the committer's thread; reading: any.
+ */
+#include "cas/store_index.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "cas/little_endian.h"
+#include "cas/store_internal.h"
+
+#ifdef TOOLROOT_SANITIZE
+/* The sanitizers' own maps leave less room. */
+#define INDEX_MAP_SIZE ((size_t)16 << 30)
+#else
+#define INDEX_MAP_SIZE ((size_t)1 << 40)
+#endif
+#define INDEX_READERS_MAX 4096
+#define INDEX_POOL_SIZE 128
+
+#define PLACE_SIZE 36
+#define STATE_SIZE 68
+#define SEGMENT_VALUE_SIZE 16
+
+struct store_index {
+	MDB_env *env;
+	MDB_dbi blobs;
+	MDB_dbi actions;
+	MDB_dbi segments;
+	MDB_dbi meta;
+	pthread_mutex_t lock;           /* guards pool and pooled */
+	MDB_txn *pool[INDEX_POOL_SIZE]; /* reset read transactions */
+	size_t pooled;
+};
+
+static int
+index_fail(struct error *err, int rc, const char *what)
+{
+	if (rc > 0)
+		return error_set_errno(err, rc, "store index: %s", what);
+	if (rc == MDB_MAP_FULL)
+		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+		    "store index: %s: the map of %zu bytes is full", what,
+		    INDEX_MAP_SIZE);
+	return error_set(
+	    err, ERROR_INTERNAL, "store index: %s: %s", what, mdb_strerror(rc));
+}
+
+static MDB_val
+index_value(struct str bytes)
+{
+	return (MDB_val){
+	    .mv_size = bytes.len, .mv_data = (void *)(uintptr_t)bytes.data};
+}
+
+size_t
+index_key(const struct digest *digest, uint8_t key[INDEX_KEY_MAX])
+{
+	size_t length = digest_hash_length(digest->function);
+
+	key[0] = (uint8_t)digest->function;
+	memcpy(key + 1, digest->hash, length);
+	return 1 + length;
+}
+
+/* --- values --------------------------------------------------------------- */
+
+static void
+place_encode(const struct place *place, uint8_t out[PLACE_SIZE])
+{
+	little_endian_put64(out, place->size);
+	little_endian_put64(out + 8, place->stored_size);
+	little_endian_put64(out + 16, place->offset);
+	little_endian_put32(out + 24, place->segment);
+	little_endian_put32(out + 28, place->epoch);
+	out[32] = (uint8_t)place->kind;
+	out[33] = (uint8_t)place->encoding;
+	out[34] = out[35] = 0;
+}
+
+static int
+place_decode(const MDB_val *value, struct place *place, struct error *err)
+{
+	const uint8_t *in = value->mv_data;
+
+	if (value->mv_size != PLACE_SIZE ||
+	    (in[32] != PLACE_SEGMENT && in[32] != PLACE_FILE) ||
+	    in[33] > ENCODING_ZSTD)
+		return error_set(err, ERROR_DATA_LOSS,
+		    "store index: an entry of %zu bytes is malformed",
+		    value->mv_size);
+	place->size = little_endian_get64(in);
+	place->stored_size = little_endian_get64(in + 8);
+	place->offset = little_endian_get64(in + 16);
+	place->segment = little_endian_get32(in + 24);
+	place->epoch = little_endian_get32(in + 28);
+	place->kind = (enum place_kind)in[32];
+	place->encoding = (enum encoding)in[33];
+	if (place->kind == PLACE_SEGMENT &&
+	    place->stored_size > STORE_SMALL_LIMIT_MAX)
+		return error_set(err, ERROR_DATA_LOSS,
+		    "store index: a record of %" PRIu64 " bytes is malformed",
+		    place->stored_size);
+	return 0;
+}
+
+static void
+state_encode(const struct index_state *state, uint8_t out[STATE_SIZE])
+{
+	little_endian_put32(out, STORE_FORMAT);
+	little_endian_put64(out + 4, state->blobs);
+	little_endian_put64(out + 12, state->actions);
+	little_endian_put64(out + 20, state->action_bytes);
+	little_endian_put64(out + 28, state->segments);
+	little_endian_put64(out + 36, state->segment_bytes);
+	little_endian_put64(out + 44, state->file_bytes);
+	little_endian_put64(out + 52, state->active_length);
+	little_endian_put32(out + 60, state->active_segment);
+	little_endian_put32(out + 64, state->touch_floor);
+}
+
+static int
+state_decode(const MDB_val *value, struct index_state *state, struct error *err)
+{
+	const uint8_t *in = value->mv_data;
+
+	if (value->mv_size != STATE_SIZE ||
+	    little_endian_get32(in) != STORE_FORMAT)
+		return error_set(err, ERROR_DATA_LOSS,
+		    "store index: the state of %zu bytes is malformed",
+		    value->mv_size);
+	state->blobs = little_endian_get64(in + 4);
+	state->actions = little_endian_get64(in + 12);
+	state->action_bytes = little_endian_get64(in + 20);
+	state->segments = little_endian_get64(in + 28);
+	state->segment_bytes = little_endian_get64(in + 36);
+	state->file_bytes = little_endian_get64(in + 44);
+	state->active_length = little_endian_get64(in + 52);
+	state->active_segment = little_endian_get32(in + 60);
+	state->touch_floor = little_endian_get32(in + 64);
+	return 0;
+}
+
+/* --- opening -------------------------------------------------------------- */
+
+static int
+index_open_tables(struct store_index *index, bool read_only, struct error *err)
+{
+	static const char *const names[] = {
+	    "blobs", "actions", "segments", "meta"};
+	MDB_dbi *tables[] = {
+	    &index->blobs, &index->actions, &index->segments, &index->meta};
+	MDB_txn *txn;
+	int rc;
+
+	rc = mdb_txn_begin(index->env, NULL, read_only ? MDB_RDONLY : 0, &txn);
+	if (rc != 0)
+		return index_fail(err, rc, "begin");
+	for (size_t i = 0; i < 4; i++) {
+		rc = mdb_dbi_open(
+		    txn, names[i], read_only ? 0 : MDB_CREATE, tables[i]);
+		if (rc != 0) {
+			mdb_txn_abort(txn);
+			return index_fail(err, rc, names[i]);
+		}
+	}
+	rc = mdb_txn_commit(txn);
+	if (rc != 0)
+		return index_fail(err, rc, "commit of new tables");
+	return 0;
+}
+
+struct store_index *
+index_open(const char *path, bool read_only, struct error *err)
+{
+	struct store_index *index = xcalloc(1, sizeof(*index));
+	unsigned int flags = MDB_NOTLS | MDB_NORDAHEAD | MDB_NOMEMINIT;
+	int rc;
+
+	pthread_mutex_init(&index->lock, NULL);
+	rc = mdb_env_create(&index->env);
+	if (rc == 0)
+		rc = mdb_env_set_mapsize(index->env, INDEX_MAP_SIZE);
+	if (rc == 0)
+		rc = mdb_env_set_maxreaders(index->env, INDEX_READERS_MAX);
+	if (rc == 0)
+		rc = mdb_env_set_maxdbs(index->env, 16);
+	if (rc == 0)
+		rc = mdb_env_open(index->env, path,
+		    flags | (read_only ? MDB_RDONLY : 0), 0600);
+	if (rc != 0) {
+		index_fail(err, rc, path);
+		goto fail;
+	}
+	if (index_open_tables(index, read_only, err) < 0)
+		goto fail;
+	index_check_readers(index);
+	return index;
+fail:
+	index_close(index);
+	return NULL;
+}
+
+void
+index_close(struct store_index *index)
+{
+	if (index == NULL)
+		return;
+	for (size_t i = 0; i < index->pooled; i++)
+		mdb_txn_abort(index->pool[i]);
+	if (index->env != NULL)
+		mdb_env_close(index->env);
+	pthread_mutex_destroy(&index->lock);
+	free(index);
+}
+
+void
+index_check_readers(struct store_index *index)
+{
+	int dead;
+
+	/* A failure leaves the slots as they were; the next check tries
+	 * again. */
+	(void)mdb_reader_check(index->env, &dead);
+}
+
+/* --- reading -------------------------------------------------------------- */
+
+int
+index_read_begin(struct store_index *index, MDB_txn **txn, struct error *err)
+{
+	int rc;
+
+	*txn = NULL;
+	pthread_mutex_lock(&index->lock);
+	if (index->pooled > 0)
+		*txn = index->pool[--index->pooled];
+	pthread_mutex_unlock(&index->lock);
+	if (*txn == NULL)
+		rc = mdb_txn_begin(index->env, NULL, MDB_RDONLY, txn);
+	else
+		rc = mdb_txn_renew(*txn);
+	if (rc == 0)
+		return 0;
+	if (*txn != NULL)
+		mdb_txn_abort(*txn);
+	return index_fail(err, rc, "begin");
+}
+
+void
+index_read_end(struct store_index *index, MDB_txn *txn)
+{
+	mdb_txn_reset(txn);
+	pthread_mutex_lock(&index->lock);
+	if (index->pooled < INDEX_POOL_SIZE) {
+		index->pool[index->pooled++] = txn;
+		txn = NULL;
+	}
+	pthread_mutex_unlock(&index->lock);
+	if (txn != NULL)
+		mdb_txn_abort(txn);
+}
+
+static int
+index_get(MDB_txn *txn, MDB_dbi table, struct str key, MDB_val *value,
+    struct error *err)
+{
+	MDB_val name = index_value(key);
+	int rc = mdb_get(txn, table, &name, value);
+
+	if (rc == MDB_NOTFOUND)
+		return 0;
+	if (rc != 0)
+		return index_fail(err, rc, "look-up");
+	return 1;
+}
+
+int
+index_find(struct store_index *index, MDB_txn *txn, const struct digest *digest,
+    struct place *place, struct error *err)
+{
+	uint8_t key[INDEX_KEY_MAX];
+	struct str name = {(char *)key, index_key(digest, key)};
+	MDB_val value;
+	int found = index_get(txn, index->blobs, name, &value, err);
+
+	if (found != 1)
+		return found;
+	if (place_decode(&value, place, err) < 0)
+		return -1;
+	/* The size is part of the digest. */
+	return place->size == digest->size ? 1 : 0;
+}
+
+int
+index_find_action(struct store_index *index, MDB_txn *txn, struct str key,
+    struct str *value, struct error *err)
+{
+	MDB_val found;
+	int rc = index_get(txn, index->actions, key, &found, err);
+
+	if (rc == 1)
+		*value = (struct str){found.mv_data, found.mv_size};
+	return rc;
+}
+
+int
+index_state(struct store_index *index, MDB_txn *txn, struct index_state *state,
+    struct error *err)
+{
+	MDB_val value;
+	int rc = index_get(txn, index->meta, STR("state"), &value, err);
+
+	memset(state, 0, sizeof(*state));
+	if (rc == 1)
+		rc = state_decode(&value, state, err);
+	return rc < 0 ? -1 : 0;
+}
+
+/* --- writing -------------------------------------------------------------- */
+
+int
+index_write_begin(
+    struct store_index *index, struct index_write *write, struct error *err)
+{
+	int rc = mdb_txn_begin(index->env, NULL, 0, &write->txn);
+
+	write->index = index;
+	if (rc != 0) {
+		write->txn = NULL;
+		return index_fail(err, rc, "begin");
+	}
+	if (index_state(index, write->txn, &write->state, err) < 0) {
+		index_write_abort(write);
+		return -1;
+	}
+	return 0;
+}
+
+static int
+index_put(struct index_write *write, MDB_dbi table, struct str key,
+    struct str value, struct error *err)
+{
+	MDB_val name = index_value(key);
+	MDB_val content = index_value(value);
+	int rc = mdb_put(write->txn, table, &name, &content, 0);
+
+	if (rc != 0)
+		return index_fail(err, rc, "put");
+	return 0;
+}
+
+int
+index_write_commit(struct index_write *write, struct error *err)
+{
+	uint8_t value[STATE_SIZE];
+	int rc;
+
+	state_encode(&write->state, value);
+	if (index_put(write, write->index->meta, STR("state"),
+		(struct str){(char *)value, sizeof(value)}, err) < 0) {
+		index_write_abort(write);
+		return -1;
+	}
+	rc = mdb_txn_commit(write->txn);
+	write->txn = NULL;
+	if (rc != 0)
+		return index_fail(err, rc, "commit");
+	return 0;
+}
+
+void
+index_write_abort(struct index_write *write)
+{
+	if (write->txn != NULL)
+		mdb_txn_abort(write->txn);
+	write->txn = NULL;
+}
+
+static int
+index_change_segment(struct index_write *write, uint32_t segment,
+    int64_t length, int64_t used, struct error *err)
+{
+	uint8_t key[4], bytes[SEGMENT_VALUE_SIZE] = {0};
+	struct str name = {(char *)key, sizeof(key)};
+	MDB_val value;
+	int found;
+
+	little_endian_put32(key, segment);
+	found =
+	    index_get(write->txn, write->index->segments, name, &value, err);
+	if (found < 0)
+		return -1;
+	if (found == 1 && value.mv_size == sizeof(bytes))
+		memcpy(bytes, value.mv_data, sizeof(bytes));
+	else
+		write->state.segments++;
+	little_endian_put64(
+	    bytes, little_endian_get64(bytes) + (uint64_t)length);
+	little_endian_put64(
+	    bytes + 8, little_endian_get64(bytes + 8) + (uint64_t)used);
+	write->state.segment_bytes += (uint64_t)length;
+	return index_put(write, write->index->segments, name,
+	    (struct str){(char *)bytes, sizeof(bytes)}, err);
+}
+
+int
+index_grow_segment(struct index_write *write, uint32_t segment, uint64_t bytes,
+    struct error *err)
+{
+	return index_change_segment(
+	    write, segment, (int64_t)bytes, (int64_t)bytes, err);
+}
+
+int
+index_add(struct index_write *write, const struct digest *digest,
+    const struct place *place, struct place *present, struct error *err)
+{
+	uint8_t key[INDEX_KEY_MAX], bytes[PLACE_SIZE];
+	MDB_val name = {index_key(digest, key), key};
+	MDB_val value = {sizeof(bytes), bytes};
+	int rc;
+
+	place_encode(place, bytes);
+	rc = mdb_put(
+	    write->txn, write->index->blobs, &name, &value, MDB_NOOVERWRITE);
+	if (rc == MDB_KEYEXIST) {
+		if (place_decode(&value, present, err) < 0)
+			return -1;
+		if (present->size == digest->size)
+			return 0;
+		/* One of two verified blobs with one hash must go. */
+		if (index_remove(write, digest, present, err) < 0)
+			return -1;
+		return index_add(write, digest, place, present, err);
+	}
+	if (rc != 0)
+		return index_fail(err, rc, "put");
+	write->state.blobs++;
+	if (place->kind == PLACE_FILE)
+		write->state.file_bytes += store_file_bytes(place->stored_size);
+	return 1;
+}
+
+int
+index_remove(struct index_write *write, const struct digest *digest,
+    struct place *place, struct error *err)
+{
+	uint8_t key[INDEX_KEY_MAX];
+	MDB_val name = {index_key(digest, key), key};
+	MDB_val value;
+	int rc = mdb_get(write->txn, write->index->blobs, &name, &value);
+
+	if (rc == MDB_NOTFOUND)
+		return 0;
+	if (rc != 0)
+		return index_fail(err, rc, "look-up");
+	if (place_decode(&value, place, err) < 0)
+		return -1;
+	rc = mdb_del(write->txn, write->index->blobs, &name, NULL);
+	if (rc != 0)
+		return index_fail(err, rc, "delete");
+	write->state.blobs--;
+	if (place->kind == PLACE_FILE) {
+		write->state.file_bytes -= store_file_bytes(place->stored_size);
+		return 1;
+	}
+	/* The bytes stay on disk until the segment is collected. */
+	if (index_change_segment(write, place->segment, 0,
+		-(int64_t)(RECORD_HEADER_SIZE + place->stored_size), err) < 0)
+		return -1;
+	return 1;
+}
+
+int
+index_touch(struct index_write *write, struct str key, uint32_t epoch,
+    struct error *err)
+{
+	uint8_t bytes[PLACE_SIZE];
+	MDB_val value;
+	int found =
+	    index_get(write->txn, write->index->blobs, key, &value, err);
+
+	if (found != 1)
+		return found;
+	if (value.mv_size != sizeof(bytes))
+		return 0;
+	memcpy(bytes, value.mv_data, sizeof(bytes));
+	if (little_endian_get32(bytes + 28) >= epoch)
+		return 0;
+	little_endian_put32(bytes + 28, epoch);
+	return index_put(write, write->index->blobs, key,
+	    (struct str){(char *)bytes, sizeof(bytes)}, err);
+}
+
+int
+index_remove_action(
+    struct index_write *write, struct str key, struct error *err)
+{
+	MDB_val name = index_value(key);
+	MDB_val value;
+	size_t length;
+	int rc = mdb_get(write->txn, write->index->actions, &name, &value);
+
+	if (rc == MDB_NOTFOUND)
+		return 0;
+	length = value.mv_size;
+	if (rc == 0)
+		rc = mdb_del(write->txn, write->index->actions, &name, NULL);
+	if (rc != 0)
+		return index_fail(err, rc, "delete");
+	write->state.actions--;
+	write->state.action_bytes -= key.len + length;
+	return 1;
+}
+
+int
+index_put_action(struct index_write *write, struct str key, struct str value,
+    struct error *err)
+{
+	if (index_remove_action(write, key, err) < 0 ||
+	    index_put(write, write->index->actions, key, value, err) < 0)
+		return -1;
+	write->state.actions++;
+	write->state.action_bytes += key.len + value.len;
+	return 0;
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The store's index: one LMDB environment with four tables, by the byte in
+ * docs/store-format.md:
+ *
+ *   blobs     digest function and hash -> struct place
+ *   actions   SHA-256 of instance and action digest -> action result
+ *   segments  number -> bytes in it, bytes of it that blobs still use
+ *   meta      "state" -> struct index_state
+ *
+ * Any number of threads and processes read; only the committer of the process
+ * that holds the store's lock writes, one transaction at a time, on one thread.
+ * LMDB runs in its full sync mode: a commit writes its pages, syncs, writes the
+ * meta page synchronously, and only then lets readers see it. So whatever a
+ * reader sees is durable.
+ */
+#ifndef TOOLROOT_CAS_STORE_INDEX_H
+#define TOOLROOT_CAS_STORE_INDEX_H
+
+#include <lmdb.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cas/digest.h"
+#include "cas/store.h"
+
+struct error;
+
+enum place_kind {
+	PLACE_SEGMENT = 1, /* a record at offset of a segment */
+	PLACE_FILE = 2,    /* a file of its own */
+};
+
+/* Where and how a blob is kept. */
+struct place {
+	uint64_t size;        /* identity bytes, the digest's size */
+	uint64_t stored_size; /* bytes at rest */
+	uint64_t offset;      /* of the record, in its segment */
+	uint32_t segment;
+	uint32_t epoch; /* when it was last touched, see store_touch.c */
+	enum encoding encoding;
+	enum place_kind kind;
+};
+
+/* Totals and the end of what is committed in the active segment. */
+struct index_state {
+	uint64_t blobs;
+	uint64_t actions;
+	uint64_t action_bytes; /* keys and values */
+	uint64_t segments;
+	uint64_t segment_bytes; /* lengths of all segments */
+	uint64_t file_bytes;    /* large blobs, in whole file system blocks */
+	uint64_t active_length;
+	uint32_t active_segment;
+	/* Every blob counts as touched in this epoch at least: set when more
+	 * touches came than could be kept. */
+	uint32_t touch_floor;
+};
+
+/* A digest's key in the blobs table. */
+#define INDEX_KEY_MAX (1 + DIGEST_HASH_MAX)
+size_t index_key(const struct digest *digest, uint8_t key[INDEX_KEY_MAX]);
+
+struct store_index;
+
+struct store_index *index_open(
+    const char *path, bool read_only, struct error *err);
+void index_close(struct store_index *index);
+
+/* --- reading, any thread ---------------------------------------------------
+ * A transaction sees one moment. Taken from a pool; keep it short, since pages
+ * that it may see are not used again meanwhile. */
+int index_read_begin(
+    struct store_index *index, MDB_txn **txn, struct error *err);
+void index_read_end(struct store_index *index, MDB_txn *txn);
+/* 1 and *place, 0 when absent or known with another size, -1. */
+int index_find(struct store_index *index, MDB_txn *txn,
+    const struct digest *digest, struct place *place, struct error *err);
+/* The value in the map, valid until the transaction ends. 1, 0, -1. */
+int index_find_action(struct store_index *index, MDB_txn *txn, struct str key,
+    struct str *value, struct error *err);
+int index_state(struct store_index *index, MDB_txn *txn,
+    struct index_state *state, struct error *err);
+/* Frees the slots of readers that died. */
+void index_check_readers(struct store_index *index);
+
+/* --- writing, the committer's thread --------------------------------------*/
+struct index_write {
+	struct store_index *index;
+	MDB_txn *txn; /* NULL when none runs */
+	struct index_state state;
+};
+
+int index_write_begin(
+    struct store_index *index, struct index_write *write, struct error *err);
+/* Durable when it returns 0; nothing happened when it returns -1. */
+int index_write_commit(struct index_write *write, struct error *err);
+void index_write_abort(struct index_write *write);
+
+/* 1 added, 0 there already (same size; *present is then its place), -1. */
+int index_add(struct index_write *write, const struct digest *digest,
+    const struct place *place, struct place *present, struct error *err);
+/* 1 removed (*place is what stood there), 0 absent, -1. */
+int index_remove(struct index_write *write, const struct digest *digest,
+    struct place *place, struct error *err);
+/* Sets the epoch of a blob by its key, when it is still there. */
+int index_touch(struct index_write *write, struct str key, uint32_t epoch,
+    struct error *err);
+int index_put_action(struct index_write *write, struct str key,
+    struct str value, struct error *err);
+/* 1 removed, 0 absent, -1. */
+int index_remove_action(
+    struct index_write *write, struct str key, struct error *err);
+/* The segment has grown by so much, all of it in use. */
+int index_grow_segment(struct index_write *write, uint32_t segment,
+    uint64_t bytes, struct error *err);
+
+#endif

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Records and the table of segments open for reading. Any thread; the table's
+ * lock guards all of it.
+ */
+#include "cas/store_segment.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/map.h"
+#include "base/memory.h"
+#include "cas/crc32c.h"
+#include "cas/little_endian.h"
+
+#define RECORD_MAGIC 0x31425254u /* "TRB1" */
+
+/* --- records -------------------------------------------------------------- */
+
+void
+record_encode(const struct commit_blob *blob, uint32_t payload_crc,
+    uint8_t header[static RECORD_HEADER_SIZE])
+{
+	little_endian_put32(header, RECORD_MAGIC);
+	header[4] = (uint8_t)blob->digest.function;
+	header[5] = (uint8_t)blob->encoding;
+	header[6] = header[7] = 0;
+	little_endian_put64(header + 8, blob->digest.size);
+	little_endian_put64(header + 16, blob->stored_size);
+	little_endian_put32(header + 24, payload_crc);
+	memcpy(header + 28, blob->digest.hash, DIGEST_HASH_MAX);
+	little_endian_put32(header + 92, crc32c(0, header, 92));
+}
+
+int
+record_check(const uint8_t header[static RECORD_HEADER_SIZE],
+    const struct digest *digest, const struct place *place, const void *payload,
+    struct error *err)
+{
+	const char *fault = NULL;
+	char text[DIGEST_TEXT_MAX];
+
+	if (little_endian_get32(header) != RECORD_MAGIC)
+		fault = "no record is there";
+	else if (little_endian_get32(header + 92) != crc32c(0, header, 92))
+		fault = "the header's checksum is wrong";
+	else if (header[4] != digest->function ||
+		 memcmp(header + 28, digest->hash, DIGEST_HASH_MAX) != 0)
+		fault = "the record is another blob's";
+	else if (header[5] != place->encoding ||
+		 little_endian_get64(header + 8) != digest->size ||
+		 little_endian_get64(header + 16) != place->stored_size)
+		fault = "the record has another size or encoding";
+	else if (little_endian_get32(header + 24) !=
+		 crc32c(0, payload, place->stored_size))
+		fault = "the content's checksum is wrong";
+	if (fault == NULL)
+		return 0;
+	return error_set(err, ERROR_DATA_LOSS,
+	    "blob %s is damaged (segment %08" PRIu32 " at %" PRIu64
+	    ": %s) and was dropped; upload it again",
+	    digest_format(digest, text), place->segment, place->offset, fault);
+}
+
+/* --- the table ------------------------------------------------------------ */
+
+struct segment {
+	uint32_t number; /* the key in the table */
+	int fd;
+	unsigned int references;
+	uint64_t used; /* the table's clock when it was last asked for */
+};
+
+struct segment_table {
+	int directory; /* borrowed */
+	size_t limit;
+	pthread_mutex_t lock; /* guards the rest and all segments in it */
+	struct map open;      /* by number */
+	uint64_t clock;
+};
+
+struct segment_table *
+segment_table_new(int directory, size_t limit)
+{
+	struct segment_table *table = xcalloc(1, sizeof(*table));
+
+	table->directory = directory;
+	table->limit = limit;
+	pthread_mutex_init(&table->lock, NULL);
+	map_init(&table->open);
+	return table;
+}
+
+static void
+segment_free(struct segment *segment)
+{
+	if (segment == NULL)
+		return;
+	file_close(&segment->fd);
+	free(segment);
+}
+
+void
+segment_table_free(struct segment_table *table)
+{
+	size_t position = 0;
+	struct segment *segment;
+
+	if (table == NULL)
+		return;
+	while ((segment = map_next(&table->open, &position)) != NULL)
+		segment_free(segment);
+	map_clear(&table->open);
+	pthread_mutex_destroy(&table->lock);
+	free(table);
+}
+
+static struct str
+segment_key(const uint32_t *number)
+{
+	return (struct str){(const char *)number, sizeof(*number)};
+}
+
+/* Under the lock. */
+static struct segment *
+segment_table_get(struct segment_table *table, uint32_t number)
+{
+	struct segment *segment = map_get(&table->open, segment_key(&number));
+
+	if (segment == NULL)
+		return NULL;
+	segment->references++;
+	segment->used = ++table->clock;
+	return segment;
+}
+
+/* Takes the one out that was not used for longest. Under the lock. */
+static struct segment *
+segment_table_evict(struct segment_table *table)
+{
+	size_t position = 0;
+	struct segment *segment, *oldest = NULL;
+
+	if (table->open.count < table->limit)
+		return NULL;
+	while ((segment = map_next(&table->open, &position)) != NULL) {
+		if (segment->references == 0 &&
+		    (oldest == NULL || segment->used < oldest->used))
+			oldest = segment;
+	}
+	if (oldest != NULL)
+		map_remove(&table->open, segment_key(&oldest->number));
+	return oldest;
+}
+
+static int
+segment_open_file(int directory, uint32_t number, int *fd, struct error *err)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "%08" PRIu32, number);
+	*fd = openat(directory, name, O_RDONLY | O_CLOEXEC);
+	if (*fd != -1)
+		return 1;
+	if (errno == ENOENT)
+		return 0;
+	return error_set_errno(err, errno, "open segment %s", name);
+}
+
+int
+segment_ref(struct segment_table *table, uint32_t number,
+    struct segment **segment, struct error *err)
+{
+	struct segment *fresh, *unwanted;
+	int fd, found;
+
+	pthread_mutex_lock(&table->lock);
+	*segment = segment_table_get(table, number);
+	pthread_mutex_unlock(&table->lock);
+	if (*segment != NULL)
+		return 1;
+	found = segment_open_file(table->directory, number, &fd, err);
+	if (found != 1)
+		return found;
+	fresh = xcalloc(1, sizeof(*fresh));
+	fresh->number = number;
+	fresh->fd = fd;
+	pthread_mutex_lock(&table->lock);
+	*segment = segment_table_get(table, number);
+	if (*segment != NULL) {
+		/* Another thread was quicker. */
+		unwanted = fresh;
+	} else {
+		unwanted = segment_table_evict(table);
+		map_put(&table->open, segment_key(&fresh->number), fresh);
+		*segment = segment_table_get(table, number);
+	}
+	pthread_mutex_unlock(&table->lock);
+	segment_free(unwanted);
+	return 1;
+}
+
+void
+segment_unref(struct segment_table *table, struct segment *segment)
+{
+	pthread_mutex_lock(&table->lock);
+	segment->references--;
+	pthread_mutex_unlock(&table->lock);
+}
+
+int
+segment_descriptor(const struct segment *segment)
+{
+	return segment->fd;
+}

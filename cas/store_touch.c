@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The set of touches that wait for the committer. Any thread adds, under
+ * touches.lock; the committer takes.
+ */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/map.h"
+#include "base/memory.h"
+#include "cas/store_internal.h"
+
+/* Beyond it the floor is raised, which makes every blob young. */
+#define TOUCHES_MAX 262144
+
+struct touch {
+	size_t length;
+	uint8_t key[];
+};
+
+struct touches {
+	pthread_mutex_t lock; /* guards waiting and overflow */
+	struct map waiting;   /* key -> struct touch, owned */
+	atomic_bool any;      /* a hint, so that idle checks take no lock */
+	bool overflow;
+};
+
+uint32_t
+store_epoch(void)
+{
+	uint64_t minutes = (uint64_t)clock_wall_ns() / 60000000000u;
+
+	return (uint32_t)(minutes - minutes % 10);
+}
+
+struct touches *
+touches_new(void)
+{
+	struct touches *touches = xcalloc(1, sizeof(*touches));
+
+	pthread_mutex_init(&touches->lock, NULL);
+	map_init(&touches->waiting);
+	return touches;
+}
+
+static void
+touches_free_map(struct map *map)
+{
+	size_t position = 0;
+	struct touch *touch;
+
+	while ((touch = map_next(map, &position)) != NULL)
+		free(touch);
+	map_clear(map);
+}
+
+void
+touches_free(struct touches *touches)
+{
+	if (touches == NULL)
+		return;
+	touches_free_map(&touches->waiting);
+	pthread_mutex_destroy(&touches->lock);
+	free(touches);
+}
+
+size_t
+touches_waiting(struct touches *touches)
+{
+	size_t count;
+
+	if (!atomic_load_explicit(&touches->any, memory_order_relaxed))
+		return 0;
+	pthread_mutex_lock(&touches->lock);
+	count = touches->waiting.count + (touches->overflow ? 1 : 0);
+	pthread_mutex_unlock(&touches->lock);
+	return count;
+}
+
+void
+touches_lost(struct touches *touches)
+{
+	pthread_mutex_lock(&touches->lock);
+	touches->overflow = true;
+	pthread_mutex_unlock(&touches->lock);
+}
+
+void
+store_touch(
+    struct store *store, const struct digest *digest, const struct place *place)
+{
+	struct touches *touches = store->touches;
+	uint8_t key[INDEX_KEY_MAX];
+	struct str name = {(char *)key, 0};
+	struct touch *touch;
+
+	if (touches == NULL || place->epoch >= store_epoch())
+		return;
+	name.len = index_key(digest, key);
+	pthread_mutex_lock(&touches->lock);
+	if (map_get(&touches->waiting, name) == NULL) {
+		if (touches->waiting.count < TOUCHES_MAX) {
+			touch = xmalloc(sizeof(*touch) + name.len);
+			touch->length = name.len;
+			memcpy(touch->key, key, name.len);
+			name.data = (char *)touch->key;
+			map_put(&touches->waiting, name, touch);
+		} else {
+			touches->overflow = true;
+		}
+		atomic_store(&touches->any, true);
+	}
+	pthread_mutex_unlock(&touches->lock);
+}
+
+/* Takes up to count of them out. */
+static size_t
+touches_take(
+    struct touches *touches, struct touch **taken, size_t count, bool *overflow)
+{
+	size_t position = 0, used = 0;
+
+	pthread_mutex_lock(&touches->lock);
+	while (used < count) {
+		struct touch *touch = map_next(&touches->waiting, &position);
+
+		if (touch == NULL)
+			break;
+		taken[used++] = touch;
+	}
+	for (size_t i = 0; i < used; i++)
+		map_remove(&touches->waiting,
+		    (struct str){(char *)taken[i]->key, taken[i]->length});
+	*overflow = touches->overflow;
+	touches->overflow = false;
+	atomic_store(&touches->any, touches->waiting.count > 0);
+	pthread_mutex_unlock(&touches->lock);
+	return used;
+}
+
+int
+touches_apply(struct touches *touches, size_t count, struct index_write *write,
+    struct error *err)
+{
+	struct touch **taken = xcalloc(count, sizeof(struct touch *));
+	uint32_t epoch = store_epoch();
+	bool overflow;
+	int rc = 0;
+
+	count = touches_take(touches, taken, count, &overflow);
+	if (overflow)
+		write->state.touch_floor = epoch;
+	for (size_t i = 0; i < count; i++) {
+		struct str key = {(char *)taken[i]->key, taken[i]->length};
+
+		if (rc == 0)
+			rc = index_touch(write, key, epoch, err);
+		free(taken[i]);
+	}
+	free(taken);
+	return rc;
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Space: what is stored and what is promised stay below max_size. Any thread,
+ * under store.usage_lock.
+ */
+#include <inttypes.h>
+
+#include "cas/store_internal.h"
+
+/* A leaf entry of the index, with the free part of its page and the pages
+ * above it: measured with 10^6 blobs (tests/bench). */
+#define INDEX_ENTRY_COST 160
+#define FILE_BLOCK 4096
+
+uint64_t
+store_file_bytes(uint64_t stored_size)
+{
+	return (stored_size + FILE_BLOCK - 1) / FILE_BLOCK * FILE_BLOCK;
+}
+
+uint64_t
+store_blob_cost(const struct store *store, uint64_t stored_size)
+{
+	if (stored_size <= store->small_limit)
+		return INDEX_ENTRY_COST + RECORD_HEADER_SIZE + stored_size;
+	return INDEX_ENTRY_COST + store_file_bytes(stored_size);
+}
+
+uint64_t
+store_action_cost(uint64_t value_size)
+{
+	return INDEX_ENTRY_COST + value_size;
+}
+
+/* Under the lock. */
+static uint64_t
+store_used(const struct store *store)
+{
+	const struct index_state *state = &store->state;
+
+	return state->segment_bytes + state->file_bytes + state->action_bytes +
+	       (state->blobs + state->actions) * INDEX_ENTRY_COST +
+	       store->reserved;
+}
+
+int
+store_reserve(struct store *store, uint64_t bytes, struct error *err)
+{
+	uint64_t used;
+	bool fits;
+
+	pthread_mutex_lock(&store->usage_lock);
+	used = store_used(store);
+	fits = used <= store->max_size && bytes <= store->max_size - used;
+	if (fits)
+		store->reserved += bytes;
+	pthread_mutex_unlock(&store->usage_lock);
+	if (fits)
+		return 0;
+	return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+	    "the store is full: limit %" PRIu64 " bytes, in use %" PRIu64
+	    ", needed %" PRIu64 "; raise --max-size or run `toolroot gc --run`",
+	    store->max_size, used, bytes);
+}
+
+void
+store_release(struct store *store, uint64_t bytes)
+{
+	pthread_mutex_lock(&store->usage_lock);
+	store->reserved -= bytes;
+	pthread_mutex_unlock(&store->usage_lock);
+}
+
+void
+store_set_state(struct store *store, const struct index_state *state,
+    uint64_t committed_blobs)
+{
+	pthread_mutex_lock(&store->usage_lock);
+	store->state = *state;
+	store->commits++;
+	store->committed_blobs += committed_blobs;
+	pthread_mutex_unlock(&store->usage_lock);
+}
+
+/* A read-only store's totals are another process's. */
+static void
+store_refresh_state(struct store *store)
+{
+	struct index_state state;
+	struct error ignored;
+	MDB_txn *txn;
+
+	if (index_read_begin(store->index, &txn, &ignored) < 0)
+		return;
+	if (index_state(store->index, txn, &state, &ignored) == 0) {
+		pthread_mutex_lock(&store->usage_lock);
+		store->state = state;
+		pthread_mutex_unlock(&store->usage_lock);
+	}
+	index_read_end(store->index, txn);
+}
+
+void
+store_usage(struct store *store, struct store_usage *usage)
+{
+	if (store->read_only)
+		store_refresh_state(store);
+	pthread_mutex_lock(&store->usage_lock);
+	usage->bytes = store_used(store);
+	usage->max_bytes = store->max_size;
+	usage->blobs = store->state.blobs;
+	usage->action_results = store->state.actions;
+	usage->segments = store->state.segments;
+	usage->commits = store->commits;
+	usage->committed_blobs = store->committed_blobs;
+	pthread_mutex_unlock(&store->usage_lock);
+	usage->dropped = atomic_load(&store->dropped);
+}

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Streaming decompression into a hasher. The owner's thread. */
+#include "cas/zstd_verify.h"
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <zstd.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "cas/store_internal.h"
+
+/* RFC 8878 3.1.1.1.2: decoders should support at least 8 MiB. */
+#define WINDOW_LOG_LOW 23
+#define WINDOW_LOG_HIGH 27
+#define PIECE ((size_t)64 << 10)
+
+struct zstd_verify {
+	ZSTD_DCtx *decoder;
+	struct digest_hasher *hasher; /* of the declared function, or NULL */
+	struct digest declared;
+	uint64_t produced;
+	uint8_t *output; /* borrowed, or NULL */
+	bool in_frame;   /* a frame has begun and not ended */
+	bool ended;      /* at least one frame ended */
+	uint8_t piece[PIECE];
+};
+
+int
+zstd_window_log(uint64_t size)
+{
+	int log = WINDOW_LOG_LOW;
+
+	while (log < WINDOW_LOG_HIGH && ((uint64_t)1 << log) < size)
+		log++;
+	return log;
+}
+
+struct zstd_verify *
+zstd_verify_new(void)
+{
+	struct zstd_verify *verify = xcalloc(1, sizeof(*verify));
+
+	verify->decoder = ZSTD_createDCtx();
+	if (verify->decoder == NULL) {
+		fprintf(stderr, "toolroot: out of memory\n");
+		abort();
+	}
+	return verify;
+}
+
+void
+zstd_verify_free(struct zstd_verify *verify)
+{
+	if (verify == NULL)
+		return;
+	ZSTD_freeDCtx(verify->decoder);
+	digest_hasher_free(verify->hasher);
+	free(verify);
+}
+
+void
+zstd_verify_start(
+    struct zstd_verify *verify, const struct digest *declared, void *output)
+{
+	if (verify->hasher != NULL &&
+	    verify->declared.function == declared->function) {
+		digest_hasher_reset(verify->hasher);
+	} else {
+		digest_hasher_free(verify->hasher);
+		verify->hasher = digest_hasher_new(declared->function);
+	}
+	verify->declared = *declared;
+	verify->output = output;
+	verify->produced = 0;
+	verify->in_frame = verify->ended = false;
+	ZSTD_DCtx_reset(verify->decoder, ZSTD_reset_session_and_parameters);
+	ZSTD_DCtx_setParameter(verify->decoder, ZSTD_d_windowLogMax,
+	    zstd_window_log(declared->size));
+}
+
+static int
+zstd_verify_take(
+    struct zstd_verify *verify, const ZSTD_outBuffer *out, struct error *err)
+{
+	char text[DIGEST_TEXT_MAX];
+
+	if (out->pos > verify->declared.size - verify->produced)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "blob %s: the zstd data decompresses to more than the "
+		    "declared size",
+		    digest_format(&verify->declared, text));
+	digest_hasher_update(verify->hasher, out->dst, out->pos);
+	if (verify->output != NULL)
+		memcpy(verify->output + verify->produced, out->dst, out->pos);
+	verify->produced += out->pos;
+	return 0;
+}
+
+int
+zstd_verify_append(
+    struct zstd_verify *verify, const void *data, size_t len, struct error *err)
+{
+	ZSTD_inBuffer in = {data, len, 0};
+	ZSTD_outBuffer out = {verify->piece, PIECE, 0};
+	char text[DIGEST_TEXT_MAX];
+
+	/* A full piece means that the decoder may hold back more. */
+	while (in.pos < in.size || out.pos == out.size) {
+		size_t left;
+
+		out.pos = 0;
+		left = ZSTD_decompressStream(verify->decoder, &out, &in);
+		if (ZSTD_isError(left))
+			return error_set(err, ERROR_INVALID_ARGUMENT,
+			    "blob %s: the data is no valid zstd: %s",
+			    digest_format(&verify->declared, text),
+			    ZSTD_getErrorName(left));
+		verify->in_frame = left != 0;
+		verify->ended = verify->ended || left == 0;
+		if (zstd_verify_take(verify, &out, err) < 0)
+			return -1;
+		if (left == 0 && in.pos == in.size)
+			break;
+	}
+	return 0;
+}
+
+int
+zstd_verify_finish(struct zstd_verify *verify, struct error *err)
+{
+	struct digest computed;
+	char text[DIGEST_TEXT_MAX];
+
+	if (verify->in_frame || !verify->ended)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "blob %s: the zstd data ends within a frame",
+		    digest_format(&verify->declared, text));
+	digest_hasher_finish(verify->hasher, &computed);
+	return store_check_digest(&verify->declared, &computed, err);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Verification of a blob that arrives compressed with zstd: decompresses as it
+ * comes, hashes what comes out, and refuses as soon as more than the declared
+ * size appears. Takes whole frames one after the other, skippable ones too;
+ * anything else after a frame is refused. One thread at a time.
+ *
+ * Memory: the decoder's window, at most 8 MiB or the declared size rounded up
+ * to a power of two, and never above 128 MiB; only pages that content filled
+ * are real. Nothing is allocated from a number in the stream beyond that.
+ */
+#ifndef TOOLROOT_CAS_ZSTD_VERIFY_H
+#define TOOLROOT_CAS_ZSTD_VERIFY_H
+
+#include <stdint.h>
+
+#include "cas/digest.h"
+
+struct error;
+
+/* The largest window for content of a size, as a power of two. */
+int zstd_window_log(uint64_t size);
+
+struct zstd_verify;
+
+struct zstd_verify *zstd_verify_new(void);
+void zstd_verify_free(struct zstd_verify *verify);
+/* A new blob. output may be NULL, or has room for declared->size bytes, which
+ * then get the identity form. */
+void zstd_verify_start(
+    struct zstd_verify *verify, const struct digest *declared, void *output);
+/* INVALID_ARGUMENT when it is no zstd or gives more than the declared size. */
+int zstd_verify_append(struct zstd_verify *verify, const void *data, size_t len,
+    struct error *err);
+/* INVALID_ARGUMENT when the last frame is cut off or the content is not what
+ * the digest says. */
+int zstd_verify_finish(struct zstd_verify *verify, struct error *err);
+
+#endif
