@@ -92,7 +92,7 @@ write_finish(struct write *write)
 		blob_writer_free(write->writer);
 	write->writer = NULL;
 	budget_give(write->storage->memory, write->budget);
-	pthread_mutex_destroy(&write->lock);
+	/* The lock is not destroyed: a poller may just be leaving it. */
 	if (write->outcome == OUTCOME_FAILED) {
 		rpc_call_finish(write->call, &write->err);
 		return;
