@@ -38,7 +38,8 @@ def open_channel(
     certificate: tuple[bytes, bytes] | None = None,
     own_connection: bool = False,
 ) -> grpc.Channel:
-    """A channel to host:port; with TLS when a CA is given."""
+    """A channel to host:port; with TLS when ca is given, where b"" stands
+    for the roots that gRPC itself knows."""
     options = [
         ("grpc.max_send_message_length", _SEND_LIMIT),
         ("grpc.enable_retries", 0),
@@ -48,7 +49,7 @@ def open_channel(
     if ca is None:
         return grpc.insecure_channel(address, options)
     chain, key = certificate if certificate else (None, None)
-    credentials = grpc.ssl_channel_credentials(ca, key, chain)
+    credentials = grpc.ssl_channel_credentials(ca or None, key, chain)
     return grpc.secure_channel(address, credentials, options)
 
 

@@ -12,7 +12,13 @@ from grpc import StatusCode
 
 from .context import Context, platform_of
 from .digests import text
-from .harness import Failure, expect, expect_code, expect_equal
+from .harness import (
+    Failure,
+    attempt,
+    expect,
+    expect_code,
+    expect_equal,
+)
 from .messages import api, rpc
 
 MAX_UPDATES = 10_000
@@ -315,3 +321,9 @@ def start(context: Context, script: str, **fields: Any) -> tuple[Any, str]:
         context.settings.execute_deadline,
     )
     return call, next(call).name
+
+
+def abandon(context: Context, call: Any, name: str) -> None:
+    """Leave an execution, and end it where the server can cancel."""
+    attempt(lambda: context.client.cancel_operation(name))
+    call.cancel()

@@ -10,6 +10,7 @@ from grpc import StatusCode
 from .context import Context
 from .execute import Blobs, Job, collect, execute
 from .harness import Group, attempt, expect, expect_equal, expect_status
+from .messages import api
 
 group = Group("execution")
 EXECUTE = "Execution.Execute"
@@ -206,3 +207,22 @@ def incomplete_result_is_not_served(context: Context) -> None:
         return
     again = execute(context, action).expect_success()
     expect(len(again.data("out")) > 0, "the output is empty")
+
+
+@group.must(
+    "EXE-PRI-01",
+    "Priorities within the advertised ranges are accepted",
+    spec="ExecutionPolicy.priority, ResultsCachePolicy.priority",
+)
+def priorities_are_accepted(context: Context) -> None:
+    context.need_execution()
+    ranges = context.execution.execution_priority_capabilities.priorities
+    wanted = {0}
+    for each in ranges:
+        wanted |= {each.min_priority, each.max_priority}
+    for priority in sorted(wanted):
+        run = Job(context, "true").run(
+            execution_policy=api.ExecutionPolicy(priority=priority),
+            results_cache_policy=api.ResultsCachePolicy(priority=0),
+        )
+        run.expect_code(StatusCode.OK, what=f"priority {priority}")

@@ -9,7 +9,7 @@ from functools import partial
 from grpc import StatusCode
 
 from .context import Context
-from .execute import Job, Run, collect, execute, start
+from .execute import Job, Run, abandon, collect, execute, start
 from .harness import Group, expect, expect_equal, expect_status
 from .messages import api
 
@@ -211,7 +211,7 @@ def waiting_tells_the_state(context: Context) -> None:
     first = next(wait)
     took = time.monotonic() - began
     wait.cancel()
-    call.cancel()
+    abandon(context, call, name)
     expect(took < PROMPT_SECONDS, f"the first update took {took:.1f} s")
     expect(not first.done, "the operation is done already")
 
@@ -257,7 +257,7 @@ def finished_operation_is_returned(context: Context) -> None:
 def first_update_is_prompt(context: Context) -> None:
     context.need_execution()
     began = time.monotonic()
-    call, _ = start(context, "sleep 4")
+    call, name = start(context, "sleep 4")
     took = time.monotonic() - began
-    call.cancel()
+    abandon(context, call, name)
     expect(took < PROMPT_SECONDS, f"the first update took {took:.1f} s")

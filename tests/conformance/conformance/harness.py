@@ -186,10 +186,15 @@ class Runner:
     """Runs rules one after the other and prints TAP version 13."""
 
     def __init__(
-        self, out: TextIO, fatal_levels: Collection[str], time_limit: float
+        self,
+        out: TextIO,
+        fatal_levels: Collection[str],
+        waived: Collection[str],
+        time_limit: float,
     ) -> None:
         self._out = out
         self._fatal = fatal_levels
+        self._waived = waived
         self._limit = time_limit
         self.failed = 0
         self.tolerated = 0
@@ -236,7 +241,10 @@ class Runner:
             self._print(f"ok {title}")
 
     def _broken(self, title: str, rule: Rule, complaint: str) -> None:
-        if rule.level in self._fatal:
+        if rule.name in self._waived:
+            self.tolerated += 1
+            self._print(f"not ok {title} # TODO waived")
+        elif rule.level in self._fatal:
             self.failed += 1
             self._print(f"not ok {title}")
         else:

@@ -93,6 +93,13 @@ def _arguments() -> argparse.ArgumentParser:
         "failures count (default: practice, so all do)",
     )
     parser.add_argument(
+        "--waive",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a rule whose failure is known and does not count; may repeat",
+    )
+    parser.add_argument(
         "--platform",
         action="append",
         default=[],
@@ -221,6 +228,10 @@ def _choose(arguments: argparse.Namespace) -> list[Rule]:
     for name in HOSTILE:
         importlib.import_module(f"hostile.{name}")
     groups = {rule.group for rule in RULES}
+    names = {rule.name for rule in RULES}
+    for name in arguments.waive:
+        if name not in names:
+            raise UsageError(f"--waive {name}: there is no such rule")
     for name in arguments.only:
         if name not in groups:
             raise UsageError(
@@ -255,7 +266,7 @@ def _run(arguments: argparse.Namespace) -> int:
     fatal = LEVELS[
         : [each.lower() for each in LEVELS].index(arguments.level) + 1
     ]
-    runner = Runner(sys.stdout, fatal, arguments.time_limit)
+    runner = Runner(sys.stdout, fatal, arguments.waive, arguments.time_limit)
     return 0 if runner.run(rules, context) else 1
 
 

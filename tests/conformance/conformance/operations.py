@@ -10,7 +10,7 @@ from typing import Any
 from grpc import StatusCode
 
 from .context import Context
-from .execute import Job, collect, start
+from .execute import Job, abandon, collect, start
 from .harness import (
     Group,
     Skip,
@@ -72,7 +72,7 @@ def running_operation_is_returned(context: Context) -> None:
     _need_get(context)
     call, name = start(context, "sleep 4")
     found = context.client.get_operation(name)
-    call.cancel()
+    abandon(context, call, name)
     expect_equal(found.name, name, "name")
     expect(not found.done, "the operation is done")
     expect(found.WhichOneof("result") is None, "a result is set")
@@ -123,7 +123,7 @@ def running_operation_is_listed(context: Context) -> None:
         token = page.next_page_token
         if not token:
             break
-    call.cancel()
+    abandon(context, call, name)
     expect_equal(token, "", "the last token")
     expect(name in names, f"{name} is not among {len(names)} operations")
 
@@ -137,12 +137,12 @@ def list_pages_are_bounded(context: Context) -> None:
     _need(
         context, lambda: context.client.list_operations(""), "ListOperations"
     )
-    calls = [start(context, "sleep 4")[0] for _ in range(3)]
+    started = [start(context, "sleep 4") for _ in range(3)]
     page = context.client.list_operations(
         context.settings.instance, page_size=1
     )
-    for call in calls:
-        call.cancel()
+    for call, name in started:
+        abandon(context, call, name)
     expect_equal(len(page.operations), 1, "operations on the page")
     expect(page.next_page_token != "", "the list ends after one operation")
 

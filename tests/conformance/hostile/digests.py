@@ -26,7 +26,7 @@ MANY = 200_000
 FLOOD_BYTES = 72 << 20
 
 
-@group.must(
+@group.practice(
     "HOS-DIG-01",
     "A hash in capitals is INVALID_ARGUMENT in every call",
     spec=DIGEST + ".hash",
@@ -41,7 +41,7 @@ def capitals_are_refused(context: Context) -> None:
     still_well(context)
 
 
-@group.must(
+@group.practice(
     "HOS-DIG-02",
     "A hash of another length or alphabet is INVALID_ARGUMENT in every call",
     spec=DIGEST + ".hash",
@@ -67,7 +67,7 @@ def malformed_hashes_are_refused(context: Context) -> None:
     still_well(context)
 
 
-@group.must(
+@group.practice(
     "HOS-DIG-03",
     "A negative size is INVALID_ARGUMENT in every call",
     spec=DIGEST + ".size_bytes",
@@ -79,7 +79,7 @@ def negative_sizes_are_refused(context: Context) -> None:
     still_well(context)
 
 
-@group.must(
+@group.practice(
     "HOS-DIG-04",
     "The empty blob's hash with another size is never accepted",
     spec=DIGEST + ".size_bytes",
@@ -105,7 +105,7 @@ def empty_hash_with_size_is_refused(context: Context) -> None:
     still_well(context)
 
 
-@group.must(
+@group.practice(
     "HOS-DIG-05",
     "Digests of two functions in one request are INVALID_ARGUMENT",
     spec="FindMissingBlobsRequest.blob_digests",
@@ -120,7 +120,7 @@ def mixed_functions_are_refused(context: Context) -> None:
     )
 
 
-@group.must(
+@group.practice(
     "HOS-DIG-06",
     "A digest function that is not announced, or does "
     "not fit the hash, is INVALID_ARGUMENT",
@@ -144,7 +144,7 @@ def wrong_functions_are_refused(context: Context) -> None:
         )
 
 
-@group.must(
+@group.practice(
     "HOS-DIG-07",
     "A huge declared size costs nothing: uploads that "
     "do not fill it are INVALID_ARGUMENT, reads are NOT_FOUND",
@@ -174,7 +174,7 @@ def huge_sizes_cost_nothing(context: Context) -> None:
     still_well(context)
 
 
-@group.must(
+@group.practice(
     "HOS-DIG-08",
     "200,000 digests in one request are answered, or "
     "refused with RESOURCE_EXHAUSTED or INVALID_ARGUMENT",
@@ -205,7 +205,7 @@ def many_digests_are_answered(context: Context) -> None:
     still_well(context)
 
 
-@group.must(
+@group.practice(
     "HOS-DIG-09",
     "Bytes that are no request are refused",
     spec="gRPC status codes",
@@ -232,7 +232,7 @@ def garbage_requests_are_refused(context: Context) -> None:
     still_well(context)
 
 
-@group.must(
+@group.practice(
     "HOS-DIG-10",
     "A message above the receive limit is "
     "RESOURCE_EXHAUSTED, and the connection goes on",

@@ -40,7 +40,7 @@ def _write(context: Context, size: int, body: bytes) -> None:
     expect(took < QUICK_SECONDS, f"the refusal took {took:.1f} s")
 
 
-@group.must(
+@group.practice(
     "HOS-ZST-01",
     "A bomb is INVALID_ARGUMENT as soon as it exceeds the declared size",
     spec=UPLOADS,
@@ -53,7 +53,7 @@ def bombs_are_refused(context: Context) -> None:
     still_well(context)
 
 
-@group.must(
+@group.practice(
     "HOS-ZST-02",
     "A few bytes that declare gigabytes are "
     "INVALID_ARGUMENT, and cost no memory",
@@ -68,7 +68,7 @@ def lying_frames_are_refused(context: Context) -> None:
     still_well(context)
 
 
-@group.must(
+@group.practice(
     "HOS-ZST-03",
     "A frame that asks for a huge window is refused, "
     "or stored right, and costs no memory",
@@ -94,7 +94,7 @@ def wide_windows_are_bounded(context: Context) -> None:
     still_well(context)
 
 
-@group.must(
+@group.practice(
     "HOS-ZST-04", "A frame cut off anywhere is INVALID_ARGUMENT", spec=UPLOADS
 )
 def truncated_frames_are_refused(context: Context) -> None:
@@ -113,7 +113,7 @@ def truncated_frames_are_refused(context: Context) -> None:
     still_well(context)
 
 
-@group.must(
+@group.practice(
     "HOS-ZST-05",
     "Tens of thousands of frames without content do not hang the server",
     spec=UPLOADS,
@@ -132,7 +132,7 @@ def empty_frames_end(context: Context) -> None:
     still_well(context)
 
 
-@group.must(
+@group.practice(
     "HOS-ZST-06",
     "Bombs, lies and truncated frames in a batch are INVALID_ARGUMENT each",
     spec="BatchUpdateBlobsRequest",

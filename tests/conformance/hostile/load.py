@@ -27,7 +27,7 @@ WRITERS = 64
 SPARE_DESCRIPTORS = 200
 
 
-@group.must(
+@group.practice(
     "HOS-LOD-01",
     "Readers that stop reading hold up nobody, and cost no memory",
     spec="ByteStream.Read",
@@ -46,7 +46,7 @@ def stalled_readers_are_harmless(context: Context) -> None:
     still_well(context)
 
 
-@group.must(
+@group.practice(
     "HOS-LOD-02",
     "Writers that stop writing hold up nobody, and "
     "what they sent is never visible",
@@ -78,7 +78,7 @@ def stalled_writers_are_harmless(context: Context) -> None:
     still_well(context)
 
 
-@group.must(
+@group.practice(
     "HOS-LOD-03",
     "A thousand idle connections leave room for another",
     spec="gRPC over HTTP/2",
@@ -116,7 +116,7 @@ def _connect(context: Context) -> socket.socket:
     )
 
 
-@group.must(
+@group.practice(
     "HOS-LOD-04",
     "Bytes that are no HTTP/2 end their own connection only",
     spec="gRPC over HTTP/2",
@@ -140,7 +140,7 @@ def garbage_bytes_are_harmless(context: Context) -> None:
     still_well(context)
 
 
-@group.must(
+@group.practice(
     "HOS-LOD-05",
     "A thousand calls that are given up at once leave the server well",
     spec="gRPC status codes",
@@ -154,7 +154,7 @@ def cancelled_calls_are_harmless(context: Context) -> None:
     still_well(context)
 
 
-@group.must(
+@group.practice(
     "HOS-LOD-06",
     "Executions whose clients leave at once do not block the next one",
     spec="Execution.Execute",

@@ -67,7 +67,7 @@ def _prefixed(context: Context, tail: str) -> str:
     return f"{instance}/{tail}" if instance else tail
 
 
-@group.must(
+@group.practice(
     "HOS-NAM-01",
     "Each of some 30 malformed names of a read is INVALID_ARGUMENT",
     spec=NAMES,
@@ -83,7 +83,7 @@ def bad_read_names_are_refused(context: Context) -> None:
     still_well(context)
 
 
-@group.must(
+@group.practice(
     "HOS-NAM-02",
     "Each of some 30 malformed names of an upload is INVALID_ARGUMENT",
     spec=NAMES,
@@ -110,7 +110,7 @@ def bad_write_names_are_refused(context: Context) -> None:
     still_well(context)
 
 
-@group.must(
+@group.practice(
     "HOS-NAM-03",
     "A status query with a malformed name is INVALID_ARGUMENT",
     spec="ByteStream.QueryWriteStatus",
@@ -127,14 +127,14 @@ def bad_query_names_are_refused(context: Context) -> None:
         )
 
 
-@group.must("HOS-NAM-04", "A name of a mebibyte is refused", spec=NAMES)
+@group.practice("HOS-NAM-04", "A name of a mebibyte is refused", spec=NAMES)
 def endless_name_is_refused(context: Context) -> None:
     name = "a/" * (1 << 19) + "blobs"
     expect_status(lambda: context.client.read(name), INVALID, what="Read")
     still_well(context)
 
 
-@group.must(
+@group.practice(
     "HOS-NAM-05",
     "An instance name with a segment that is a keyword "
     "of resource names is refused",
@@ -163,7 +163,7 @@ def keyword_instances_are_refused(context: Context) -> None:
         )
 
 
-@group.must(
+@group.practice(
     "HOS-NAM-06",
     "An instance name that climbs, or has a NUL, names no file of the server",
     spec=NAMES + ", instance_name",

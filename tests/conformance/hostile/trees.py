@@ -44,7 +44,7 @@ def _execute_root(context: Context, root: Any) -> Run:
     return execute(context, action)
 
 
-@group.must(
+@group.practice(
     "HOS-TRE-01",
     "A name that is empty, `.` or `..`, too long, or "
     "has a slash or a NUL, is INVALID_ARGUMENT for files, "
@@ -69,7 +69,7 @@ def bad_names_are_refused(context: Context) -> None:
     still_well(context)
 
 
-@group.must(
+@group.practice(
     "HOS-TRE-02",
     "A name that is there twice is INVALID_ARGUMENT, whatever the kinds",
     spec=DIRECTORY,
@@ -91,7 +91,7 @@ def duplicate_names_are_refused(context: Context) -> None:
         run.expect_code(INVALID, what=what)
 
 
-@group.must(
+@group.practice(
     "HOS-TRE-03",
     "A link target that is empty or has a NUL is INVALID_ARGUMENT",
     spec="SymlinkNode.target",
@@ -105,7 +105,7 @@ def bad_targets_are_refused(context: Context) -> None:
         run.expect_code(INVALID, what=f"target {target!r}")
 
 
-@group.must(
+@group.practice(
     "HOS-TRE-04",
     "A node without a digest, or with a malformed one, is INVALID_ARGUMENT",
     spec="FileNode.digest, DirectoryNode.digest",
@@ -139,7 +139,7 @@ def _deep_root(context: Context, depth: int) -> Any:
     return digest
 
 
-@group.must(
+@group.practice(
     "HOS-TRE-05",
     f"A tree of {DEPTH} levels is refused by Execute, "
     "and returned or refused by GetTree",
@@ -162,7 +162,7 @@ def deep_trees_are_bounded(context: Context) -> None:
     still_well(context)
 
 
-@group.must(
+@group.practice(
     "HOS-TRE-06",
     f"A tree of {DOUBLINGS} directories that unfolds "
     f"to 2**{DOUBLINGS} is answered within bounds",
@@ -194,7 +194,7 @@ def folded_trees_are_bounded(context: Context) -> None:
     still_well(context)
 
 
-@group.must(
+@group.practice(
     "HOS-TRE-07",
     "A blob that is no Directory is refused by GetTree",
     spec="ContentAddressableStorage.GetTree",
@@ -209,7 +209,7 @@ def garbage_root_is_refused(context: Context) -> None:
     )
 
 
-@group.must(
+@group.practice(
     "HOS-TRE-08",
     "A result whose Tree is no Tree is refused, or never returned",
     spec="OutputDirectory.tree_digest",
@@ -236,7 +236,7 @@ def garbage_tree_is_not_returned(context: Context) -> None:
     still_well(context)
 
 
-@group.must(
+@group.practice(
     "HOS-TRE-09",
     "A result with a malformed digest is INVALID_ARGUMENT",
     spec="ActionCache.UpdateActionResult",
@@ -261,7 +261,7 @@ def bad_result_digests_are_refused(context: Context) -> None:
         )
 
 
-@group.must(
+@group.practice(
     "HOS-TRE-10",
     "A Tree that names itself as its own child, by a "
     "digest it cannot have, ends",

@@ -1,0 +1,95 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# The conformance suite against our own server: every rule with all digest
+# functions, hostile input within the memory budget, the storage rules under
+# an instance name with slashes, and a little over TLS. Each rule is a test
+# here too.
+
+. "$(dirname "$0")/tap.sh"
+. "$(dirname "$0")/server.sh"
+
+suite=$ROOT/tests/conformance/run
+memory_limit=1G
+waived=()
+
+# An upload that nobody knows is answered with 0 bytes, where the text has
+# NOT_FOUND: clients then begin anew instead of giving up after a restart.
+waived+=(--waive BSW-RES-01)
+
+# relay FILE: the suite's results, numbered on in this test's own TAP.
+relay() {
+	local line title
+
+	while IFS= read -r line; do
+		title=${line#* - }
+		case $line in
+		"ok "*" # SKIP "*)
+			skip "${title%% # SKIP *}" "${line##* # SKIP }"
+			;;
+		"ok "*)
+			pass "$title"
+			;;
+		"not ok "*" # TODO "*)
+			tap_count=$((tap_count + 1))
+			echo "not ok $tap_count - $title" >&3
+			;;
+		"not ok "*)
+			fail "$title"
+			;;
+		"# "*)
+			diag "${line#\# }"
+			;;
+		"Bail out!"*)
+			fail "the suite runs to its end"
+			diag "$line"
+			;;
+		esac
+	done < "$1"
+}
+
+# conform NAME SERVER [OPTION...]: the suite must run as many tests as it
+# planned, or that is a failure too.
+conform() {
+	local name=$1 server=$2 out=$WORK/$1.tap planned
+	shift 2
+	"$suite" "$server" --deadline 20 --execute-deadline 40 \
+		"${waived[@]}" "$@" > "$out" 2> "$WORK/$name.err"
+	relay "$out"
+	planned=$(sed -n 's/^1\.\.//p' "$out")
+	is "$name: all of the planned rules were tried" \
+		"$(grep -cE '^(not )?ok ' "$out")" "${planned:-a plan}" ||
+		diag "$(tail -n 20 "$WORK/$name.err")"
+}
+
+need protoc protobuf-compiler
+/usr/bin/python3 -c 'import grpc, google.protobuf' ||
+	BAIL_OUT "apt-get install python3-grpcio python3-protobuf"
+need openssl openssl
+
+ok "the server starts" server_start --workers 2 --host-root --memory 256M \
+	--digest-function sha256 --digest-function sha384 \
+	--digest-function sha512 --digest-function sha1 || exit 1
+
+watched=(--server-pid "$SERVER_PID" --memory-limit "$memory_limit")
+if grep -q __sanitizer_ "$TOOLROOT"; then
+	note "a sanitizer takes memory of its own: the budget is not watched"
+	watched=()
+fi
+conform rules "grpc://$GRPC_ADDR"
+conform hostile "grpc://$GRPC_ADDR" --only hostile "${watched[@]}"
+conform instance "grpc://$GRPC_ADDR" --instance team/linux/main \
+	--only capabilities --only cas --only bytestream --only ac
+ok "the server is still there" server_running
+ok "it ends when asked, without a fault" server_stop
+
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
+	-days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 \
+	-keyout "$WORK/key.pem" -out "$WORK/cert.pem"
+ok "the server starts with TLS" server_start --workers 0 \
+	--tls-cert "$WORK/cert.pem" --tls-key "$WORK/key.pem" || exit 1
+conform tls "grpcs://$GRPC_ADDR" --tls-ca "$WORK/cert.pem" \
+	--only capabilities --only bytestream
+ok "it ends when asked, without a fault" server_stop
+
+plan "$tap_count"
