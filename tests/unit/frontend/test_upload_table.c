@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Uploads by name: one at a time, gone on with after an interruption, dropped
+ * when old or too many. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "cas/store.h"
+#include "frontend/upload_table.h"
+
+static char path[] = "/tmp/toolroot-uploads-XXXXXX";
+static struct store *store;
+
+static int
+open_store(void **state)
+{
+	struct store_options options = {.path = path, .max_size = 1u << 30};
+	struct error err;
+
+	(void)state;
+	if (mkdtemp(path) == NULL)
+		return -1;
+	store = store_open(&options, &err);
+	return store != NULL ? 0 : -1;
+}
+
+static int
+close_store(void **state)
+{
+	struct error err;
+
+	(void)state;
+	store_close(store);
+	return file_remove_tree(path, &err);
+}
+
+/* A writer that has received three bytes. */
+static struct blob_writer *
+started_writer(void)
+{
+	struct blob_writer *writer;
+	struct digest digest;
+	struct error err;
+
+	digest_compute(DIGEST_SHA256, "abcdef", 6, &digest);
+	writer = blob_writer_new(store, &digest, ENCODING_IDENTITY, &err);
+	assert_non_null(writer);
+	assert_int_equal(blob_writer_append(writer, "abc", 3, &err), 0);
+	return writer;
+}
+
+static void
+a_name_belongs_to_one_upload_at_a_time(void **state)
+{
+	struct upload_table *table = upload_table_new(60000, 10);
+	struct blob_writer *writer;
+	struct upload *upload;
+
+	(void)state;
+	upload = upload_table_begin(table, STR("a"), &writer);
+	assert_non_null(upload);
+	assert_null(writer);
+	assert_null(upload_table_begin(table, STR("a"), &writer));
+	assert_int_equal(upload_table_running(table), 1);
+	upload_table_end(table, upload, NULL);
+	assert_int_equal(upload_table_running(table), 0);
+	upload = upload_table_begin(table, STR("a"), &writer);
+	assert_non_null(upload);
+	upload_table_end(table, upload, NULL);
+	upload_table_free(table);
+}
+
+static void
+an_interrupted_upload_is_gone_on_with(void **state)
+{
+	struct upload_table *table = upload_table_new(60000, 10);
+	struct blob_writer *left = started_writer();
+	struct blob_writer *writer;
+	struct upload *upload;
+	uint64_t received = 99;
+
+	(void)state;
+	upload = upload_table_begin(table, STR("a"), &writer);
+	upload_progress(upload, 3);
+	assert_true(upload_table_query(table, STR("a"), &received));
+	assert_int_equal(received, 3);
+	upload_table_end(table, upload, left);
+	assert_true(upload_table_query(table, STR("a"), &received));
+	assert_int_equal(received, 3);
+	upload = upload_table_begin(table, STR("a"), &writer);
+	assert_ptr_equal(writer, left);
+	upload_table_end(table, upload, writer);
+	upload_table_free(table);
+}
+
+static void
+the_oldest_goes_when_too_many_are_kept(void **state)
+{
+	struct upload_table *table = upload_table_new(60000, 2);
+	const struct str names[] = {STR("a"), STR("b"), STR("c")};
+	uint64_t received;
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		struct blob_writer *writer;
+		struct upload *upload =
+		    upload_table_begin(table, names[i], &writer);
+
+		upload_table_end(table, upload, started_writer());
+	}
+	assert_false(upload_table_query(table, STR("a"), &received));
+	assert_true(upload_table_query(table, STR("b"), &received));
+	assert_true(upload_table_query(table, STR("c"), &received));
+	upload_table_free(table);
+}
+
+static void
+the_old_expire_and_free_their_reservation(void **state)
+{
+	struct upload_table *table = upload_table_new(1, 10);
+	const struct timespec wait = {0, 20000000};
+	struct store_usage before;
+	struct store_usage after;
+	struct blob_writer *writer;
+	struct upload *upload;
+	uint64_t received;
+
+	(void)state;
+	store_usage(store, &before);
+	upload = upload_table_begin(table, STR("a"), &writer);
+	upload_table_end(table, upload, started_writer());
+	nanosleep(&wait, NULL);
+	upload_table_expire(table);
+	assert_false(upload_table_query(table, STR("a"), &received));
+	store_usage(store, &after);
+	assert_int_equal(before.bytes, after.bytes);
+	upload_table_free(table);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(a_name_belongs_to_one_upload_at_a_time),
+	    cmocka_unit_test(an_interrupted_upload_is_gone_on_with),
+	    cmocka_unit_test(the_oldest_goes_when_too_many_are_kept),
+	    cmocka_unit_test(the_old_expire_and_free_their_reservation),
+	};
+
+	return cmocka_run_group_tests(tests, open_store, close_store);
+}
