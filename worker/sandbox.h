@@ -61,7 +61,7 @@ struct sandbox_command {
 	size_t environment_count;
 	const char *search_path;       /* for a bare program name */
 	const char *working_directory; /* relative to the input root */
-	int64_t timeout_ms; /* from when the sandbox is told to start */
+	int64_t timeout_ms;  /* from when the sandbox is told to start */
 	int cancel_fd;       /* readable: the action is to end; -1 = never */
 	size_t stream_limit; /* bytes of each output stream that are kept */
 };

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Plain files of blobs that the store cannot hand out as they are wanted: a
+ * large executable (the store's own files are not executable, and a mode
+ * belongs to the file, not to its mount) or a large blob kept compressed. Each
+ * is made once, by a reflink where the file system can, and then mounted
+ * read-only into any number of sandboxes. Any thread.
+ *
+ * Nothing here outlives the process: the directory is emptied when the cache
+ * opens, so a file torn by a crash is never used. Above the limit the files
+ * longest unused go; a sandbox that has one open keeps it.
+ */
+#ifndef TOOLROOT_WORKER_FILE_CACHE_H
+#define TOOLROOT_WORKER_FILE_CACHE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct blob;
+struct digest;
+struct error;
+struct file_cache;
+
+/* The directory is made when absent and owned by the cache alone. */
+struct file_cache *file_cache_open(
+    const char *path, uint64_t max_bytes, struct error *err);
+/* NULL is allowed. */
+void file_cache_close(struct file_cache *cache);
+
+/* A read-only descriptor, the caller's, of a file with the blob's content,
+ * mode 0555 or 0444. Takes the blob, also on failure. Blocks. */
+int file_cache_get(struct file_cache *cache, struct blob *blob, bool executable,
+    int *fd, struct error *err);
+
+#endif

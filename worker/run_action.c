@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The steps of one action in order. Thread: the slot's. */
+#include "worker/run_action.h"
+
+#include <stdbool.h>
+
+#include "base/arena.h"
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "cas/closure.h"
+#include "cas/digest_list.h"
+#include "cas/digest_message.h"
+#include "cas/store.h"
+#include "worker/command.h"
+#include "worker/outputs.h"
+#include "worker/sandbox.h"
+#include "worker/spawner.h"
+#include "worker/stage.h"
+
+/* Where an action that does not ask finds its input root. */
+#define DEFAULT_INPUT_ROOT "/b"
+#define INPUT_ROOT_PROPERTY STR("InputRootAbsolutePath")
+
+struct execution {
+	struct run_action *run;
+	struct command command;
+	struct sandbox *sandbox;
+	struct sandbox_outcome outcome;
+	struct stage stage;
+	struct outputs outputs;
+	Reapi__ActionResult *result;
+};
+
+static void
+progress(const struct execution *execution, enum run_stage stage)
+{
+	if (execution->run->progress != NULL)
+		execution->run->progress(execution->run->cookie, stage);
+}
+
+static int
+load_command(struct execution *execution, struct error *err)
+{
+	struct run_action *run = execution->run;
+	struct digest digest;
+	struct buffer content;
+	char text[DIGEST_TEXT_MAX];
+	int found;
+	int rc = -1;
+
+	buffer_init(&content, CLOSURE_MESSAGE_MAX);
+	if (digest_from_message(
+		run->function, run->action->command_digest, &digest, err) < 0)
+		goto out;
+	found = store_read(run->store, &digest, &content, err);
+	if (found < 0)
+		goto out;
+	if (found == 0) {
+		if (run->missing != NULL)
+			(void)!digest_list_add(run->missing, &digest);
+		error_set(err, ERROR_FAILED_PRECONDITION,
+		    "command %s is missing from the store",
+		    digest_format(&digest, text));
+		goto out;
+	}
+	rc = command_decode(&execution->command, run->arena,
+	    buffer_str(&content), run->default_path, err);
+out:
+	buffer_clear(&content);
+	return rc;
+}
+
+/* Without its leading slash. */
+static const char *
+find_input_root(struct execution *execution, struct error *err)
+{
+	struct str path = command_property(execution->run->action,
+	    execution->command.message, INPUT_ROOT_PROPERTY);
+	const char *plain;
+
+	if (path.data == NULL)
+		path = STR(DEFAULT_INPUT_ROOT);
+	if (path.len == 0 || path.data[0] != '/') {
+		error_set(err, ERROR_INVALID_ARGUMENT,
+		    "platform property InputRootAbsolutePath must start with "
+		    "\"/\"");
+		return NULL;
+	}
+	while (path.len > 0 && path.data[0] == '/') {
+		path.data++;
+		path.len--;
+	}
+	plain = command_resolve(execution->run->arena, STR(""), path, err);
+	if (plain == NULL)
+		error_prefix(err, "platform property InputRootAbsolutePath");
+	return plain;
+}
+
+static int
+make_sandbox(struct execution *execution, struct error *err)
+{
+	struct run_action *run = execution->run;
+	const char *input_root = find_input_root(execution, err);
+
+	if (input_root == NULL)
+		return -1;
+	execution->sandbox = sandbox_new(run->spawner, run->slot, err);
+	if (execution->sandbox == NULL)
+		return -1;
+	execution->stage = (struct stage){.store = run->store,
+	    .files = run->files,
+	    .sandbox = execution->sandbox,
+	    .missing = run->missing};
+	execution->stage.input_root =
+	    sandbox_lay_out(execution->sandbox, input_root, err);
+	return execution->stage.input_root < 0 ? -1 : 0;
+}
+
+static int
+stage(struct execution *execution, struct error *err)
+{
+	struct run_action *run = execution->run;
+	const struct command *command = &execution->command;
+	struct digest root;
+
+	progress(execution, RUN_STAGING);
+	if (digest_from_message(run->function, run->action->input_root_digest,
+		&root, err) < 0 ||
+	    make_sandbox(execution, err) < 0)
+		return -1;
+	if (stage_input_root(&execution->stage, &root, err) < 0)
+		return -1;
+	for (size_t i = 0; i < command->output_count; i++)
+		if (stage_make_parents(&execution->stage,
+			str_from(command->outputs[i].place), false, err) < 0)
+			return -1;
+	return 0;
+}
+
+static int
+execute(struct execution *execution, struct error *err)
+{
+	const struct run_action *run = execution->run;
+	const struct command *command = &execution->command;
+	struct sandbox_command what = {.arguments = command->arguments,
+	    .argument_count = command->argument_count,
+	    .environment = command->environment,
+	    .environment_count = command->environment_count,
+	    .search_path = command->search_path,
+	    .working_directory = command->working_directory,
+	    .timeout_ms = run->timeout_ms,
+	    .cancel_fd = run->cancel_fd,
+	    .stream_limit = run->stream_limit};
+
+	progress(execution, RUN_RUNNING);
+	return sandbox_run(execution->sandbox, &what, &execution->outcome, err);
+}
+
+static int
+add_stream(struct execution *execution, const struct capture *capture,
+    Reapi__Digest **digest, struct error *err)
+{
+	struct str content = buffer_str(&capture->content);
+
+	if (content.len == 0)
+		return 0;
+	return outputs_add_content(&execution->outputs, content, digest, err);
+}
+
+/* In the result itself, where it is small enough. The bytes are the arena's.
+ */
+static int
+inline_stream(const struct execution *execution, const struct capture *capture,
+    uint32_t limit, ProtobufCBinaryData *raw, struct error *err)
+{
+	struct str content = buffer_str(&capture->content);
+	char *copy;
+
+	if (content.len == 0 || content.len > limit)
+		return 0;
+	copy = arena_copy(execution->run->arena, content);
+	if (copy == NULL)
+		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+		    "the result does not fit into memory");
+	raw->data = (uint8_t *)copy;
+	raw->len = content.len;
+	return 0;
+}
+
+static int
+add_streams(struct execution *execution, struct error *err)
+{
+	const struct run_action *run = execution->run;
+	const struct sandbox_outcome *outcome = &execution->outcome;
+	Reapi__ActionResult *result = execution->result;
+
+	if (add_stream(
+		execution, &outcome->output, &result->stdout_digest, err) < 0 ||
+	    add_stream(
+		execution, &outcome->errors, &result->stderr_digest, err) < 0 ||
+	    inline_stream(execution, &outcome->output, run->inline_stdout_limit,
+		&result->stdout_raw, err) < 0)
+		return -1;
+	return inline_stream(execution, &outcome->errors,
+	    run->inline_stderr_limit, &result->stderr_raw, err);
+}
+
+static int
+collect(struct execution *execution, struct error *err)
+{
+	struct run_action *run = execution->run;
+	bool whole =
+	    !execution->outcome.timed_out && !execution->outcome.cancelled;
+	Reapi__ActionResult *result = arena_alloc(run->arena, sizeof(*result));
+
+	progress(execution, RUN_COLLECTING);
+	if (result == NULL)
+		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+		    "the result does not fit into memory");
+	reapi__action_result__init(result);
+	execution->result = result;
+	result->exit_code = execution->outcome.exit_code;
+	execution->outputs = (struct outputs){.arena = run->arena,
+	    .command = &execution->command,
+	    .input_root = execution->stage.input_root,
+	    .function = run->function,
+	    .max_file_size = spawner_options(run->spawner)->scratch_bytes};
+	if (add_streams(execution, err) < 0)
+		return -1;
+	/* What an action left that was stopped half-way is no output. */
+	return whole ? outputs_collect(&execution->outputs, result, err) : 0;
+}
+
+static int
+upload(struct execution *execution, struct error *err)
+{
+	struct run_action *run = execution->run;
+
+	progress(execution, RUN_UPLOADING);
+	run->times.output_upload_start = clock_wall_ns();
+	if (run->upload(run->cookie, &execution->outputs, err) < 0) {
+		error_prefix(err, "upload outputs");
+		return -1;
+	}
+	run->times.output_upload_completed = clock_wall_ns();
+	return 0;
+}
+
+static int
+report_early_end(const struct execution *execution, struct error *err)
+{
+	if (execution->outcome.cancelled)
+		return error_set(
+		    err, ERROR_CANCELLED, "the action was cancelled");
+	if (execution->outcome.timed_out)
+		return error_set(err, ERROR_DEADLINE_EXCEEDED,
+		    "the command was stopped after its timeout of %lld ms",
+		    (long long)execution->run->timeout_ms);
+	return 0;
+}
+
+static int
+run_steps(struct execution *execution, struct error *err)
+{
+	if (load_command(execution, err) < 0 || stage(execution, err) < 0)
+		return -1;
+	if (execute(execution, err) < 0 || collect(execution, err) < 0)
+		return -1;
+	return upload(execution, err);
+}
+
+/* A result that could not be completed must not be seen: its blobs may be
+ * absent. */
+static int
+complete_result(struct execution *execution, Reapi__ActionResult **result,
+    struct error *err)
+{
+	struct run_action *run = execution->run;
+
+	run->times.worker_completed = clock_wall_ns();
+	execution->result->execution_metadata = run_metadata_make(run->arena,
+	    run->worker_name, &run->times, &execution->outcome, err);
+	if (execution->result->execution_metadata == NULL)
+		return -1;
+	*result = execution->result;
+	return report_early_end(execution, err);
+}
+
+int
+run_action(
+    struct run_action *run, Reapi__ActionResult **result, struct error *err)
+{
+	struct execution execution = {.run = run};
+	int rc;
+
+	*result = NULL;
+	rc = run_steps(&execution, err);
+	if (rc == 0)
+		rc = complete_result(&execution, result, err);
+	outputs_clear(&execution.outputs);
+	sandbox_outcome_clear(&execution.outcome);
+	sandbox_free(execution.sandbox);
+	return rc;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * When and where each step of a run happened, and what it took: REAPI's
+ * ExecutedActionMetadata. Pure; everything is made in the arena.
+ */
+#ifndef TOOLROOT_WORKER_RUN_METADATA_H
+#define TOOLROOT_WORKER_RUN_METADATA_H
+
+#include <build/bazel/remote/execution/v2/remote_execution.pb-c.h>
+#include <stdint.h>
+
+struct arena;
+struct error;
+struct sandbox_outcome;
+
+/* Nanoseconds of the wall clock; 0 = did not happen. */
+struct run_times {
+	int64_t queued;
+	int64_t worker_start;
+	int64_t worker_completed;
+	int64_t input_fetch_start;
+	int64_t input_fetch_completed;
+	int64_t output_upload_start;
+	int64_t output_upload_completed;
+};
+
+/* Execution times, virtual duration and usage come from outcome, which may be
+ * NULL. Usage is an Any of the message that other workers use for it too,
+ * buildbarn.resourceusage.POSIXResourceUsage, so existing viewers show it.
+ * NULL with RESOURCE_EXHAUSTED at the arena's cap. */
+Reapi__ExecutedActionMetadata *run_metadata_make(struct arena *arena,
+    const char *worker, const struct run_times *times,
+    const struct sandbox_outcome *outcome, struct error *err);
+
+#endif

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Content and attributes of one file. No state. */
+#include "worker/stage_file.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "cas/store.h"
+
+#define CHUNK ((size_t)256 << 10)
+
+int
+stage_file_copy(int fd, struct blob *blob, struct error *err)
+{
+	struct blob_stream_options options = {.encoding = ENCODING_IDENTITY};
+	struct blob_stream *stream = blob_stream_open(blob, &options, err);
+	char *chunk;
+	size_t len = 1;
+	int rc = 0;
+
+	if (stream == NULL)
+		return -1;
+	chunk = xmalloc(CHUNK);
+	while (rc == 0 && len > 0) {
+		rc = blob_stream_next(stream, chunk, CHUNK, &len, err);
+		if (rc == 0 && len > 0)
+			rc = file_write(fd, chunk, len, err);
+	}
+	free(chunk);
+	blob_stream_free(stream);
+	return rc;
+}
+
+int
+stage_file_finish(
+    int fd, mode_t mode, const struct timespec *time, struct error *err)
+{
+	const struct timespec fixed = {.tv_sec = STAGE_TIME};
+	struct timespec times[2];
+
+	times[0] = times[1] = time != NULL ? *time : fixed;
+	if (fchmod(fd, mode) == -1)
+		return error_set_errno(err, errno, "set a file's mode");
+	if (futimens(fd, times) == -1)
+		return error_set_errno(err, errno, "set a file's time");
+	return 0;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Writing one staged file: content, then mode, owner and time. Used for an
+ * action's own tree and for the file cache. Any thread.
+ */
+#ifndef TOOLROOT_WORKER_STAGE_FILE_H
+#define TOOLROOT_WORKER_STAGE_FILE_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+#include <time.h>
+
+struct blob;
+struct error;
+
+/* The time of modification of all inputs that ask for no other:
+ * 2000-01-01T00:00:00Z. Constant, so that nothing depends on when a blob
+ * arrived; not 0, which zip and others cannot express. */
+#define STAGE_TIME ((time_t)946684800)
+
+/* Writes the blob's content to fd, from its start. Takes the blob. */
+int stage_file_copy(int fd, struct blob *blob, struct error *err);
+/* Sets mode and time (NULL = STAGE_TIME). */
+int stage_file_finish(
+    int fd, mode_t mode, const struct timespec *time, struct error *err);
+
+#endif
