@@ -48,6 +48,8 @@ struct server {
 	struct http_server *http;
 	char *grpc_address;
 	char *http_address;
+	char *local_socket;   /* path, for local workers */
+	char *worker_address; /* the same as an address */
 	int64_t started_ns;
 	/* Drops interrupted uploads that nobody came back for. */
 	struct rpc_timer expire_timer;
@@ -187,6 +189,7 @@ open_rpc(struct server *server, struct error *err)
 	const struct serve_options *options = server->options;
 	const struct rpc_server_options rpc = {
 	    .listen = options->listen,
+	    .local_socket = options->workers > 0 ? server->local_socket : NULL,
 	    .tls_certificate = options->tls_certificate,
 	    .tls_key = options->tls_key,
 	    .tls_client_ca = options->tls_client_ca,
@@ -248,6 +251,8 @@ server_open(const struct serve_options *options, struct error *err)
 	rpc_timer_init(&server->expire_timer, expire_fired);
 	server->pool =
 	    thread_pool_new(4 + 2 * (size_t)sysconf(_SC_NPROCESSORS_ONLN));
+	server->local_socket = xasprintf("%s/worker.socket", options->store);
+	server->worker_address = xasprintf("unix:%s", server->local_socket);
 	if (open_storage(server, err) < 0 || add_methods(server, err) < 0)
 		goto fail;
 	server->metrics = metrics_new();
@@ -287,7 +292,7 @@ server_http_address(const struct server *server)
 const char *
 server_worker_address(const struct server *server)
 {
-	return server->grpc_address;
+	return server->worker_address;
 }
 
 void
@@ -314,5 +319,7 @@ server_close(struct server *server)
 	metrics_free(server->metrics);
 	free(server->grpc_address);
 	free(server->http_address);
+	free(server->local_socket);
+	free(server->worker_address);
 	free(server);
 }

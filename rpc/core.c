@@ -7,7 +7,7 @@
 #include "base/log.h"
 
 void
-rpc_core_batch(grpc_call *call, const grpc_op *ops, size_t count, void *tag)
+rpc_core_start(grpc_call *call, const grpc_op *ops, size_t count, void *tag)
 {
 	grpc_call_error error =
 	    grpc_call_start_batch(call, ops, count, tag, NULL);
@@ -17,6 +17,14 @@ rpc_core_batch(grpc_call *call, const grpc_op *ops, size_t count, void *tag)
 		    grpc_call_error_to_string(error), count);
 		abort();
 	}
+}
+
+void
+rpc_core_batch(
+    grpc_call *call, const grpc_op *ops, size_t count, struct rpc_tag *tag)
+{
+	rpc_tag_give(tag);
+	rpc_core_start(call, ops, count, tag);
 }
 
 int64_t

@@ -6,6 +6,7 @@
 #include <grpc/grpc_security.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -56,6 +57,7 @@ rpc_server_arm(struct rpc_server *server, const struct rpc_slot *slot)
 	pthread_mutex_lock(&server->lock);
 	server->calls++;
 	pthread_mutex_unlock(&server->lock);
+	rpc_tag_give(&call->arrived);
 	/* After a shutdown both still post the tag, as failed. */
 	if (slot == NULL) {
 		grpc_server_request_call(server->core, &call->core,
@@ -136,6 +138,34 @@ server_register(struct rpc_server *server)
 }
 
 static int
+server_bind_local(struct rpc_server *server, struct error *err)
+{
+	const char *path = server->options.local_socket;
+	grpc_server_credentials *credentials;
+	char *listen;
+	mode_t before;
+	int rc = 0;
+
+	if (path == NULL)
+		return 0;
+	listen = xasprintf("unix:%s", path);
+	if (rpc_listen_check(listen, false, err) < 0) {
+		free(listen);
+		return -1;
+	}
+	credentials = grpc_insecure_server_credentials_create();
+	/* No other thread of ours makes files while the server is put
+	 * together. */
+	before = umask(0177);
+	if (grpc_server_add_http2_port(server->core, listen, credentials) == 0)
+		rc = rpc_listen_explain(listen, err);
+	umask(before);
+	grpc_server_credentials_release(credentials);
+	free(listen);
+	return rc;
+}
+
+static int
 server_bind(struct rpc_server *server, struct error *err)
 {
 	const char *listen = server->options.listen;
@@ -149,7 +179,7 @@ server_bind(struct rpc_server *server, struct error *err)
 	if (port == 0)
 		return rpc_listen_explain(listen, err);
 	server->address = rpc_listen_address(listen, port);
-	return 0;
+	return server_bind_local(server, err);
 }
 
 static int
@@ -274,6 +304,7 @@ rpc_server_stop(struct rpc_server *server, int64_t grace_ms)
 		server->options.stopping(server->options.cookie);
 	if (!server->started)
 		rpc_pollers_start(server->pollers);
+	rpc_tag_give(&server->shutdown_tag);
 	grpc_server_shutdown_and_notify(server->core,
 	    rpc_pollers_queue(server->pollers), &server->shutdown_tag);
 	if (!server_wait(server, clock_monotonic_ms() + grace_ms)) {

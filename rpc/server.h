@@ -39,6 +39,9 @@ struct rpc_method {
 struct rpc_server_options {
 	/* "host:port" or "unix:path"; port 0 takes a free one. */
 	const char *listen;
+	/* Path of a unix socket that is served too, always in plain text: for
+	 * processes of the same user, as its mode is 0600. NULL: none. */
+	const char *local_socket;
 	/* PEM files; certificate and key NULL: plain text. They are read anew
 	 * before a handshake when they changed. client_ca set: clients must
 	 * show a certificate signed by it. */
