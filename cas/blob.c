@@ -304,6 +304,7 @@ store_read(struct store *store, const struct digest *digest,
 	}
 	if (rc < 0)
 		return -1;
+	data[digest->size] = '\0';
 	content->len += (size_t)digest->size;
 	return 1;
 }

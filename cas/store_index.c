@@ -78,7 +78,7 @@ place_encode(const struct place *place, uint8_t out[PLACE_SIZE])
 	little_endian_put64(out + 8, place->stored_size);
 	little_endian_put64(out + 16, place->offset);
 	little_endian_put32(out + 24, place->segment);
-	little_endian_put32(out + 28, place->epoch);
+	little_endian_put32(out + INDEX_BLOB_EPOCH, place->epoch);
 	out[32] = (uint8_t)place->kind;
 	out[33] = (uint8_t)place->encoding;
 	out[34] = out[35] = 0;
@@ -99,7 +99,7 @@ place_decode(const MDB_val *value, struct place *place, struct error *err)
 	place->stored_size = little_endian_get64(in + 8);
 	place->offset = little_endian_get64(in + 16);
 	place->segment = little_endian_get32(in + 24);
-	place->epoch = little_endian_get32(in + 28);
+	place->epoch = little_endian_get32(in + INDEX_BLOB_EPOCH);
 	place->kind = (enum place_kind)in[32];
 	place->encoding = (enum encoding)in[33];
 	if (place->kind == PLACE_SEGMENT &&
@@ -478,25 +478,49 @@ index_remove(struct index_write *write, const struct digest *digest,
 	return 1;
 }
 
+/* Rewrites a value with another epoch. */
+static int
+index_set_epoch(struct index_write *write, MDB_dbi table, struct str key,
+    size_t at, uint32_t epoch)
+{
+	MDB_val name = index_value(key);
+	MDB_val value;
+	uint8_t *bytes;
+	int rc = mdb_get(write->txn, table, &name, &value);
+
+	if (rc != 0)
+		return rc == MDB_NOTFOUND ? 0 : rc;
+	if (value.mv_size < at + 4 ||
+	    little_endian_get32((uint8_t *)value.mv_data + at) >= epoch)
+		return 0;
+	/* What the transaction gave may move when it writes. */
+	bytes = xmalloc(value.mv_size);
+	memcpy(bytes, value.mv_data, value.mv_size);
+	little_endian_put32(bytes + at, epoch);
+	value.mv_data = bytes;
+	rc = mdb_put(write->txn, table, &name, &value, 0);
+	free(bytes);
+	return rc;
+}
+
 int
 index_touch(struct index_write *write, struct str key, uint32_t epoch,
     struct error *err)
 {
-	uint8_t bytes[PLACE_SIZE];
-	MDB_val value;
-	int found =
-	    index_get(write->txn, write->index->blobs, key, &value, err);
+	int rc = index_set_epoch(
+	    write, write->index->blobs, key, INDEX_BLOB_EPOCH, epoch);
 
-	if (found != 1)
-		return found;
-	if (value.mv_size != sizeof(bytes))
-		return 0;
-	memcpy(bytes, value.mv_data, sizeof(bytes));
-	if (little_endian_get32(bytes + 28) >= epoch)
-		return 0;
-	little_endian_put32(bytes + 28, epoch);
-	return index_put(write, write->index->blobs, key,
-	    (struct str){(char *)bytes, sizeof(bytes)}, err);
+	return rc == 0 ? 0 : index_fail(err, rc, "touch");
+}
+
+int
+index_touch_action(struct index_write *write, struct str key, uint32_t epoch,
+    struct error *err)
+{
+	int rc = index_set_epoch(
+	    write, write->index->actions, key, INDEX_ACTION_EPOCH, epoch);
+
+	return rc == 0 ? 0 : index_fail(err, rc, "touch");
 }
 
 int

@@ -57,6 +57,10 @@ struct index_state {
 	uint32_t touch_floor;
 };
 
+/* Where the epoch stands in the values of both tables. */
+#define INDEX_BLOB_EPOCH 28
+#define INDEX_ACTION_EPOCH 8
+
 /* A digest's key in the blobs table. */
 #define INDEX_KEY_MAX (1 + DIGEST_HASH_MAX)
 size_t index_key(const struct digest *digest, uint8_t key[INDEX_KEY_MAX]);
@@ -106,6 +110,8 @@ int index_remove(struct index_write *write, const struct digest *digest,
 /* Sets the epoch of a blob by its key, when it is still there. */
 int index_touch(struct index_write *write, struct str key, uint32_t epoch,
     struct error *err);
+int index_touch_action(struct index_write *write, struct str key,
+    uint32_t epoch, struct error *err);
 int index_put_action(struct index_write *write, struct str key,
     struct str value, struct error *err);
 /* 1 removed, 0 absent, -1. */

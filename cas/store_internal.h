@@ -107,6 +107,9 @@ void touches_free(struct touches *touches);
 /* place is the blob's, as found; nothing happens when it is young. */
 void store_touch(struct store *store, const struct digest *digest,
     const struct place *place);
+/* The same for an action result, by its key in the index. */
+void store_touch_action(
+    struct store *store, const struct digest *name, uint32_t epoch);
 size_t touches_waiting(struct touches *touches);
 /* Those taken could not be written: every blob is to count as touched. */
 void touches_lost(struct touches *touches);

@@ -85,32 +85,49 @@ touches_lost(struct touches *touches)
 	pthread_mutex_unlock(&touches->lock);
 }
 
+static void
+touches_add(struct touches *touches, struct str name)
+{
+	struct touch *touch;
+
+	pthread_mutex_lock(&touches->lock);
+	if (touches->waiting.count >= TOUCHES_MAX) {
+		touches->overflow = true;
+	} else if (map_get(&touches->waiting, name) == NULL) {
+		touch = xmalloc(sizeof(*touch) + name.len);
+		touch->length = name.len;
+		memcpy(touch->key, name.data, name.len);
+		name.data = (char *)touch->key;
+		map_put(&touches->waiting, name, touch);
+	}
+	atomic_store(&touches->any, true);
+	pthread_mutex_unlock(&touches->lock);
+}
+
 void
 store_touch(
     struct store *store, const struct digest *digest, const struct place *place)
 {
-	struct touches *touches = store->touches;
 	uint8_t key[INDEX_KEY_MAX];
-	struct str name = {(char *)key, 0};
-	struct touch *touch;
 
-	if (touches == NULL || place->epoch >= store_epoch())
+	if (store->touches == NULL || place->epoch >= store_epoch())
 		return;
-	name.len = index_key(digest, key);
-	pthread_mutex_lock(&touches->lock);
-	if (map_get(&touches->waiting, name) == NULL) {
-		if (touches->waiting.count < TOUCHES_MAX) {
-			touch = xmalloc(sizeof(*touch) + name.len);
-			touch->length = name.len;
-			memcpy(touch->key, key, name.len);
-			name.data = (char *)touch->key;
-			map_put(&touches->waiting, name, touch);
-		} else {
-			touches->overflow = true;
-		}
-		atomic_store(&touches->any, true);
-	}
-	pthread_mutex_unlock(&touches->lock);
+	touches_add(
+	    store->touches, (struct str){(char *)key, index_key(digest, key)});
+}
+
+void
+store_touch_action(
+    struct store *store, const struct digest *name, uint32_t epoch)
+{
+	uint8_t key[INDEX_KEY_MAX];
+
+	if (store->touches == NULL || epoch >= store_epoch())
+		return;
+	/* No blob has the function 0. */
+	key[0] = DIGEST_UNKNOWN;
+	memcpy(key + 1, name->hash, 32);
+	touches_add(store->touches, (struct str){(char *)key, 33});
 }
 
 /* Takes up to count of them out. */
@@ -153,7 +170,11 @@ touches_apply(struct touches *touches, size_t count, struct index_write *write,
 	for (size_t i = 0; i < count; i++) {
 		struct str key = {(char *)taken[i]->key, taken[i]->length};
 
-		if (rc == 0)
+		if (rc == 0 && key.data[0] == DIGEST_UNKNOWN)
+			rc = index_touch_action(write,
+			    (struct str){key.data + 1, key.len - 1}, epoch,
+			    err);
+		else if (rc == 0)
 			rc = index_touch(write, key, epoch, err);
 		free(taken[i]);
 	}
