@@ -239,7 +239,7 @@ static grpc_event
 unary_run(grpc_completion_queue *queue, grpc_call *call, const grpc_op *ops,
     size_t count)
 {
-	rpc_core_batch(call, ops, count, call);
+	rpc_core_start(call, ops, count, call);
 	/* The call has the deadline; gRPC ends the batch when it passes. */
 	return grpc_completion_queue_pluck(
 	    queue, call, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);

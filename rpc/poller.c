@@ -112,6 +112,7 @@ pollers_main(void *argument)
 		if (event.type == GRPC_OP_COMPLETE) {
 			struct rpc_tag *tag = event.tag;
 
+			rpc_tag_got(tag);
 			tag->complete(tag, event.success != 0);
 		}
 	}

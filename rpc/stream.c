@@ -56,7 +56,7 @@ stream_start(
 	ops[1].data.recv_initial_metadata.recv_initial_metadata =
 	    &stream->initial;
 	ops[2] = rpc_client_status_op(&stream->status);
-	rpc_core_batch(stream->call, ops, 3, &stream->ended);
+	rpc_core_start(stream->call, ops, 3, &stream->ended);
 }
 
 struct rpc_stream *
@@ -88,7 +88,7 @@ rpc_stream_open(struct rpc_channel *channel, const char *path,
 static int
 stream_send_op(struct rpc_stream *stream, const grpc_op *op, struct error *err)
 {
-	rpc_core_batch(stream->call, op, 1, &stream->sent);
+	rpc_core_start(stream->call, op, 1, &stream->sent);
 	if (stream_wait(stream, &stream->sent))
 		return 0;
 	return error_set(err, ERROR_UNAVAILABLE,
@@ -125,7 +125,7 @@ rpc_stream_receive(
 
 	*message = NULL;
 	op.data.recv_message.recv_message = &received;
-	rpc_core_batch(stream->call, &op, 1, &stream->received);
+	rpc_core_start(stream->call, &op, 1, &stream->received);
 	stream_wait(stream, &stream->received);
 	if (received != NULL) {
 		*message = rpc_message_from_buffer(received);

@@ -181,8 +181,12 @@ tls_config(const struct tls_pem *pem)
 	    .cert_chain = pem->content[TLS_CERTIFICATE].data,
 	};
 
+	/* gRPC insists on authorities even where it asks for no client
+	 * certificate, and then uses them for nothing. */
 	return grpc_ssl_server_certificate_config_create(
-	    pem->content[TLS_CA].data, &pair, 1);
+	    pem->content[TLS_CA].data != NULL ? pem->content[TLS_CA].data
+					      : pair.cert_chain,
+	    &pair, 1);
 }
 
 /* Under the lock: the files differ from the last look, which is now. */
