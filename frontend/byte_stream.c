@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "cas/store.h"
 #include "frontend/method_table.h"
+#include "frontend/request_metadata.h"
 #include "frontend/resource_name.h"
 #include "frontend/upload_table.h"
 #include "protos/wire.h"
@@ -32,38 +33,61 @@ struct write_status {
 	bool complete;
 };
 
+/* Bazel takes NOT_FOUND here for the end of the upload, where every server
+ * that has restarted must say it; 0 bytes make it begin anew. */
+static bool
+wants_zero_for_unknown(const struct rpc_call *call)
+{
+	struct request_metadata metadata;
+
+	request_metadata_read(call, &metadata);
+	return str_starts_with(metadata.tool_name, STR("bazel"));
+}
+
 static int
-query(const struct storage *storage, struct str message,
+query(struct rpc_call *call, const struct storage *storage, struct str text,
     struct write_status *status, struct error *err)
 {
-	struct str text = {"", 0};
 	struct resource_name name;
-	struct wire_field field;
 	bool missing;
-	int more;
+	bool known;
 
-	while ((more = wire_next(&message, &field)) > 0) {
-		if (field.number == 1 && field.type == WIRE_BYTES)
-			text = field.bytes;
-	}
-	if (more < 0)
-		return error_set(err, ERROR_INVALID_ARGUMENT,
-		    "the QueryWriteStatusRequest is malformed");
 	if (resource_name_parse_upload(text, &name, err) < 0 ||
 	    storage_check_instance(storage, name.instance, err) < 0 ||
 	    store_find_missing(storage->store, &name.digest, 1, &missing, err) <
 		0)
 		return -1;
 	*status = (struct write_status){0, !missing};
-	if (!missing)
+	if (!missing) {
 		status->committed_size = name.digest.size;
-	/* An upload that nobody knows has 0 bytes: clients then begin at 0,
-	 * where NOT_FOUND would make them give up after a restart of ours. A
-	 * compressed one cannot be gone on with, so it too begins at 0. */
-	else if (name.encoding == ENCODING_IDENTITY &&
-		 !upload_table_query(
-		     storage->uploads, text, &status->committed_size))
+		return 0;
+	}
+	known =
+	    upload_table_query(storage->uploads, text, &status->committed_size);
+	if (!known && !wants_zero_for_unknown(call))
+		return error_set(err, ERROR_NOT_FOUND,
+		    "no upload is known by this resource name; begin it at "
+		    "offset 0");
+	/* A compressed upload cannot be gone on with: it begins anew. */
+	if (!known || name.encoding != ENCODING_IDENTITY)
 		status->committed_size = 0;
+	return 0;
+}
+
+static int
+query_parse(struct str message, struct str *text, struct error *err)
+{
+	struct wire_field field;
+	int more;
+
+	*text = (struct str){"", 0};
+	while ((more = wire_next(&message, &field)) > 0) {
+		if (field.number == 1 && field.type == WIRE_BYTES)
+			*text = field.bytes;
+	}
+	if (more < 0)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "the QueryWriteStatusRequest is malformed");
 	return 0;
 }
 
@@ -74,13 +98,14 @@ byte_stream_query_write_status(struct rpc_call *call, void *storage)
 	struct write_status status;
 	struct rpc_message *reply;
 	struct str message;
+	struct str text;
 	struct error err;
 	size_t len = 0;
 
 	message = rpc_message_flat(
 	    rpc_call_request(call), rpc_call_arena(call), &err);
-	if (message.data == NULL ||
-	    query(storage, message, &status, &err) < 0) {
+	if (message.data == NULL || query_parse(message, &text, &err) < 0 ||
+	    query(call, storage, text, &status, &err) < 0) {
 		rpc_call_finish(call, &err);
 		return;
 	}
