@@ -88,7 +88,6 @@ add_opened(struct walk *walk, int parent, const char *name, struct error *err)
 	int fd = openat(parent, name, flags);
 	int rc;
 
-	(void)seen;
 	if (fd == -1)
 		return walk_error(walk, err);
 	if (fstat(fd, &status) == -1) {

@@ -130,8 +130,7 @@ run_metadata_make(struct arena *arena, const char *worker,
 
 	if (!failed) {
 		reapi__executed_action_metadata__init(metadata);
-		metadata->worker = (ProtobufCBinaryData){
-		    .len = strlen(name), .data = (uint8_t *)name};
+		metadata->worker = name;
 		metadata->queued_timestamp =
 		    timestamp(arena, times->queued, &failed);
 		metadata->worker_start_timestamp =

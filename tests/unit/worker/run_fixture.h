@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the tests of running actions share: one spawner for the program (it has
+ * to start before any thread), a store and a file cache in a fresh directory
+ * for each test, an input tree under construction, and a run that keeps the
+ * result. Outputs go into the same store. The host's programs are used, by
+ * --host-root.
+ */
+#ifndef TOOLROOT_TESTS_UNIT_WORKER_RUN_FIXTURE_H
+#define TOOLROOT_TESTS_UNIT_WORKER_RUN_FIXTURE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/arena.h"
+#include "base/buffer.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "cas/digest_list.h"
+#include "cas/digest_message.h"
+#include "cas/directory.h"
+#include "cas/merkle_builder.h"
+#include "cas/store.h"
+#include "worker/file_cache.h"
+#include "worker/outputs.h"
+#include "worker/run_action.h"
+#include "worker/spawner.h"
+
+#define FIXTURE_FUNCTION DIGEST_SHA256
+#define FIXTURE_LIST_MAX 16
+
+static struct spawner *fixture_spawner;
+
+struct fixture {
+	char path[64];
+	char cache_path[80];
+	struct store *store;
+	struct file_cache *files;
+	struct merkle_builder *tree;
+	struct digest root; /* used instead of tree when root_given */
+	bool root_given;
+	Reapi__Command command;
+	ProtobufCBinaryData arguments[FIXTURE_LIST_MAX];
+	ProtobufCBinaryData lists[4][FIXTURE_LIST_MAX];
+	Reapi__Command__EnvironmentVariable variables[FIXTURE_LIST_MAX];
+	Reapi__Command__EnvironmentVariable *variable_list[FIXTURE_LIST_MAX];
+	Reapi__Platform platform;
+	Reapi__Platform__Property property;
+	Reapi__Platform__Property *property_list[1];
+	struct arena arena;
+	struct run_action run;
+	struct digest_list missing;
+	Reapi__ActionResult *result;
+	struct error error;
+	int rc;
+};
+
+static inline void
+fixture_put(struct fixture *fixture, struct str content, struct digest *digest)
+{
+	struct error err;
+
+	digest_compute(FIXTURE_FUNCTION, content.data, content.len, digest);
+	if (store_put_bytes(fixture->store, digest, content, &err) < 0)
+		fail_msg("store_put_bytes: %s", err.text);
+}
+
+static inline void
+fixture_add_file(struct fixture *fixture, const char *path, struct str content,
+    bool executable)
+{
+	struct merkle_file file = {.executable = executable};
+	struct error err;
+
+	fixture_put(fixture, content, &file.digest);
+	if (merkle_builder_add_file(
+		fixture->tree, str_from(path), &file, &err) < 0)
+		fail_msg("add %s: %s", path, err.text);
+}
+
+static inline void
+fixture_add_text(struct fixture *fixture, const char *path, const char *text)
+{
+	fixture_add_file(fixture, path, str_from(text), false);
+}
+
+static inline ProtobufCBinaryData
+fixture_bytes(const char *text)
+{
+	return (ProtobufCBinaryData){
+	    .len = strlen(text), .data = (uint8_t *)(uintptr_t)text};
+}
+
+static inline void
+fixture_argument(struct fixture *fixture, const char *text)
+{
+	fixture->command.arguments = fixture->arguments;
+	fixture->arguments[fixture->command.n_arguments++] =
+	    fixture_bytes(text);
+}
+
+static inline void
+fixture_script(struct fixture *fixture, const char *script)
+{
+	fixture_argument(fixture, "sh");
+	fixture_argument(fixture, "-c");
+	fixture_argument(fixture, script);
+}
+
+static inline void
+fixture_output(struct fixture *fixture, const char *path)
+{
+	fixture->command.output_paths = fixture->lists[0];
+	fixture->lists[0][fixture->command.n_output_paths++] =
+	    fixture_bytes(path);
+}
+
+static inline void
+fixture_output_file(struct fixture *fixture, const char *path)
+{
+	fixture->command.output_files = fixture->lists[1];
+	fixture->lists[1][fixture->command.n_output_files++] =
+	    fixture_bytes(path);
+}
+
+static inline void
+fixture_output_directory(struct fixture *fixture, const char *path)
+{
+	fixture->command.output_directories = fixture->lists[2];
+	fixture->lists[2][fixture->command.n_output_directories++] =
+	    fixture_bytes(path);
+}
+
+static inline void
+fixture_node_property(struct fixture *fixture, const char *name)
+{
+	fixture->command.output_node_properties = fixture->lists[3];
+	fixture->lists[3][fixture->command.n_output_node_properties++] =
+	    fixture_bytes(name);
+}
+
+static inline void
+fixture_variable(struct fixture *fixture, const char *name, const char *value)
+{
+	size_t i = fixture->command.n_environment_variables++;
+
+	reapi__command__environment_variable__init(&fixture->variables[i]);
+	fixture->variables[i].name = fixture_bytes(name);
+	fixture->variables[i].value = fixture_bytes(value);
+	fixture->variable_list[i] = &fixture->variables[i];
+	fixture->command.environment_variables = fixture->variable_list;
+}
+
+static inline void
+fixture_property(struct fixture *fixture, const char *name, const char *value)
+{
+	reapi__platform__init(&fixture->platform);
+	reapi__platform__property__init(&fixture->property);
+	fixture->property.name = fixture_bytes(name);
+	fixture->property.value = fixture_bytes(value);
+	fixture->property_list[0] = &fixture->property;
+	fixture->platform.properties = fixture->property_list;
+	fixture->platform.n_properties = 1;
+}
+
+/* The upload of the tests: into the test's own store. */
+static inline int
+fixture_upload(void *cookie, const struct outputs *outputs, struct error *err)
+{
+	struct fixture *fixture = cookie;
+
+	for (size_t i = 0; i < outputs->blob_count; i++) {
+		const struct output_blob *blob = &outputs->blobs[i];
+		struct str content = blob->content;
+		char *data = NULL;
+		int fd = -1;
+		int rc = 0;
+
+		if (content.data == NULL) {
+			fd = outputs_open(outputs->input_root, blob->path, err);
+			if (fd < 0)
+				return -1;
+			data = xmalloc((size_t)blob->digest.size + 1);
+			rc = file_pread(
+			    fd, data, (size_t)blob->digest.size, 0, err);
+			content = (struct str){data, (size_t)blob->digest.size};
+		}
+		if (rc == 0)
+			rc = store_put_bytes(
+			    fixture->store, &blob->digest, content, err);
+		free(data);
+		file_close(&fd);
+		if (rc < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static inline void
+fixture_put_tree(struct fixture *fixture)
+{
+	const struct merkle_directory *list;
+	struct error err;
+	size_t count;
+
+	if (merkle_builder_finish(fixture->tree, &err) < 0)
+		fail_msg("finish: %s", err.text);
+	list = merkle_builder_directories(fixture->tree, &count);
+	for (size_t i = 0; i < count; i++)
+		if (store_put_bytes(fixture->store, &list[i].digest,
+			list[i].bytes, &err) < 0)
+			fail_msg("store_put_bytes: %s", err.text);
+	fixture->root = *merkle_builder_root(fixture->tree);
+}
+
+static inline void
+fixture_put_command(struct fixture *fixture, struct digest *digest)
+{
+	size_t size = reapi__command__get_packed_size(&fixture->command);
+	uint8_t *packed = xmalloc(size + 1);
+
+	reapi__command__pack(&fixture->command, packed);
+	fixture_put(fixture, (struct str){(const char *)packed, size}, digest);
+	free(packed);
+}
+
+/* Runs what was set up; rc, error and result tell how it went. */
+static inline void
+fixture_run(struct fixture *fixture)
+{
+	Reapi__Action action = REAPI__ACTION__INIT;
+	Reapi__Digest command_message = REAPI__DIGEST__INIT;
+	Reapi__Digest root_message = REAPI__DIGEST__INIT;
+	char command_text[DIGEST_TEXT_MAX];
+	char root_text[DIGEST_TEXT_MAX];
+	struct digest command;
+
+	if (!fixture->root_given)
+		fixture_put_tree(fixture);
+	fixture_put_command(fixture, &command);
+	digest_to_message(&command, command_text, &command_message);
+	digest_to_message(&fixture->root, root_text, &root_message);
+	action.command_digest = &command_message;
+	action.input_root_digest = &root_message;
+	if (fixture->platform.n_properties > 0)
+		action.platform = &fixture->platform;
+	fixture->run.action = &action;
+	fixture->rc =
+	    run_action(&fixture->run, &fixture->result, &fixture->error);
+	fixture->run.action = NULL;
+}
+
+static inline void
+fixture_run_well(struct fixture *fixture)
+{
+	fixture_run(fixture);
+	if (fixture->rc < 0)
+		fail_msg("run_action: %s: %s",
+		    error_code_name(fixture->error.code), fixture->error.text);
+}
+
+/* The blob's content; the caller frees it. */
+static inline char *
+fixture_read(struct fixture *fixture, const Reapi__Digest *message)
+{
+	struct buffer content;
+	struct digest digest;
+	struct error err;
+
+	buffer_init(&content, (size_t)64 << 20);
+	assert_non_null(message);
+	if (digest_from_message(FIXTURE_FUNCTION, message, &digest, &err) < 0)
+		fail_msg("%s", err.text);
+	if (store_read(fixture->store, &digest, &content, &err) != 1)
+		fail_msg("blob of the result is not in the store");
+	return content.data != NULL ? content.data : xstrdup("");
+}
+
+static inline void
+fixture_assert_blob(
+    struct fixture *fixture, const Reapi__Digest *message, const char *expected)
+{
+	char *content = fixture_read(fixture, message);
+
+	assert_string_equal(content, expected);
+	free(content);
+}
+
+/* Standard output of the run. */
+static inline void
+fixture_assert_stdout(struct fixture *fixture, const char *expected)
+{
+	if (expected[0] == '\0')
+		assert_null(fixture->result->stdout_digest);
+	else
+		fixture_assert_blob(
+		    fixture, fixture->result->stdout_digest, expected);
+}
+
+static inline int
+fixture_setup(void **state)
+{
+	struct fixture *fixture = xcalloc(1, sizeof(*fixture));
+	struct store_options options = {.path = fixture->path,
+	    .max_size = (uint64_t)1 << 30,
+	    .segment_size = 1 << 20};
+	struct error err;
+
+	snprintf(fixture->path, sizeof(fixture->path), "%s",
+	    "/tmp/toolroot-run-XXXXXX");
+	if (mkdtemp(fixture->path) == NULL)
+		return -1;
+	snprintf(fixture->cache_path, sizeof(fixture->cache_path), "%s/files",
+	    fixture->path);
+	fixture->store = store_open(&options, &err);
+	if (fixture->store == NULL)
+		fail_msg("store_open: %s", err.text);
+	fixture->files =
+	    file_cache_open(fixture->cache_path, (uint64_t)1 << 30, &err);
+	if (fixture->files == NULL)
+		fail_msg("file_cache_open: %s", err.text);
+	fixture->tree = merkle_builder_new(FIXTURE_FUNCTION);
+	reapi__command__init(&fixture->command);
+	arena_init(&fixture->arena, (size_t)64 << 20);
+	digest_list_init(&fixture->missing, 1000);
+	fixture->run = (struct run_action){.spawner = fixture_spawner,
+	    .store = fixture->store,
+	    .files = fixture->files,
+	    .worker_name = "tester",
+	    .stream_limit = 1 << 20,
+	    .function = FIXTURE_FUNCTION,
+	    .timeout_ms = 20000,
+	    .cancel_fd = -1,
+	    .arena = &fixture->arena,
+	    .missing = &fixture->missing,
+	    .upload = fixture_upload,
+	    .cookie = fixture};
+	*state = fixture;
+	return 0;
+}
+
+static inline int
+fixture_teardown(void **state)
+{
+	struct fixture *fixture = *state;
+	struct error err;
+
+	merkle_builder_free(fixture->tree);
+	file_cache_close(fixture->files);
+	store_close(fixture->store);
+	digest_list_clear(&fixture->missing);
+	arena_clear(&fixture->arena);
+	if (file_remove_tree(fixture->path, &err) < 0)
+		fprintf(stderr, "%s\n", err.text);
+	free(fixture);
+	return 0;
+}
+
+/* Before any thread. False, with a line that says why, where this host allows
+ * no sandbox. */
+static inline bool
+fixture_start_spawner(void)
+{
+	struct spawner_options options = {.slots = 1,
+	    .host_root = true,
+	    .scratch_bytes = (uint64_t)256 << 20,
+	    .scratch_files = 20000};
+	struct error err;
+
+	fixture_spawner = spawner_start(&options, &err);
+	if (fixture_spawner == NULL)
+		fprintf(stderr, "no sandbox on this host: %s\n", err.text);
+	return fixture_spawner != NULL;
+}
+
+#endif

@@ -1,0 +1,532 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Actions run whole: inputs staged from a store, a command in a sandbox, its
+ * outputs as an ActionResult. */
+#include "run_fixture.h"
+
+#include <sys/eventfd.h>
+
+#include "base/clock.h"
+#include "cas/tree.h"
+
+static void
+command_sees_its_inputs_and_leaves_an_output(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture_add_text(fixture, "a/in.txt", "hello\n");
+	fixture_script(fixture, "cat a/in.txt a/in.txt > out/deep/x.txt");
+	fixture_output(fixture, "out/deep/x.txt");
+	fixture_run_well(fixture);
+	assert_int_equal(fixture->result->exit_code, 0);
+	assert_int_equal(fixture->result->n_output_files, 1);
+	fixture_assert_blob(fixture, fixture->result->output_files[0]->digest,
+	    "hello\nhello\n");
+	assert_false(fixture->result->output_files[0]->is_executable);
+}
+
+static void
+exit_code_and_streams_are_returned(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture->run.inline_stdout_limit = 100;
+	fixture_script(fixture, "echo out; echo err >&2; exit 7");
+	fixture_run_well(fixture);
+	assert_int_equal(fixture->result->exit_code, 7);
+	fixture_assert_stdout(fixture, "out\n");
+	fixture_assert_blob(fixture, fixture->result->stderr_digest, "err\n");
+	assert_memory_equal(fixture->result->stdout_raw.data, "out\n", 4);
+	assert_int_equal(fixture->result->stderr_raw.len, 0);
+}
+
+static void
+signal_gives_128_plus_its_number(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture_script(fixture, "kill -SEGV $$");
+	fixture_run_well(fixture);
+	assert_int_equal(fixture->result->exit_code, 128 + 11);
+}
+
+static void
+missing_output_is_left_out(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture_script(fixture, "true");
+	fixture_output(fixture, "never");
+	fixture_run_well(fixture);
+	assert_int_equal(fixture->result->n_output_files, 0);
+}
+
+static void
+large_inputs_are_mounted_executable_or_not(void **state)
+{
+	struct fixture *fixture = *state;
+	size_t size = 700000;
+	char *script = xmalloc(size);
+	char *data = xmalloc(size);
+	const char *start = "#!/bin/sh\necho ran\nexit 0\n";
+
+	memset(script, '#', size);
+	memcpy(script, start, strlen(start));
+	memset(data, 'x', size);
+	fixture_add_file(fixture, "bin/tool", (struct str){script, size}, true);
+	fixture_add_file(fixture, "data", (struct str){data, size}, false);
+	fixture_add_file(fixture, "mid", (struct str){data, 100000}, false);
+	fixture_script(fixture,
+	    "bin/tool; stat -c '%s %a' bin/tool data mid; "
+	    "echo y >> data; chmod 777 bin/tool; stat -c %a bin/tool");
+	fixture_run_well(fixture);
+	fixture_assert_stdout(
+	    fixture, "ran\n700000 555\n700000 444\n100000 444\n555\n");
+	free(script);
+	free(data);
+}
+
+static void
+inputs_have_fixed_modes_and_times(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture_add_text(fixture, "dir/file", "x");
+	fixture_add_file(fixture, "dir/tool", STR("#!/bin/sh\n"), true);
+	fixture_script(fixture, "stat -c '%n %a %u %Y' dir dir/file dir/tool");
+	fixture_run_well(fixture);
+	fixture_assert_stdout(fixture,
+	    "dir 755 20001 946684800\ndir/file 444 20001 946684800\n"
+	    "dir/tool 555 20001 946684800\n");
+}
+
+static void
+environment_is_exactly_the_commands(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture_argument(fixture, "/usr/bin/env");
+	fixture_variable(fixture, "A", "1");
+	fixture_variable(fixture, "B", "two words");
+	fixture_run_well(fixture);
+	fixture_assert_stdout(
+	    fixture, "A=1\nB=two words\nPATH=/bin:/usr/bin\n");
+}
+
+static void
+program_is_searched_in_the_commands_path(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture_add_file(
+	    fixture, "tools/mine", STR("#!/bin/sh\necho found\n"), true);
+	fixture_argument(fixture, "mine");
+	fixture_variable(fixture, "PATH", "/nowhere:/b/tools");
+	fixture_run_well(fixture);
+	fixture_assert_stdout(fixture, "found\n");
+}
+
+static void
+relative_program_is_seen_from_the_working_directory(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture_add_file(
+	    fixture, "wd/tool", STR("#!/bin/sh\npwd > out\n"), true);
+	fixture->command.working_directory = fixture_bytes("wd");
+	fixture_argument(fixture, "./tool");
+	fixture_output(fixture, "out");
+	fixture_run_well(fixture);
+	assert_int_equal(fixture->result->n_output_files, 1);
+	fixture_assert_blob(
+	    fixture, fixture->result->output_files[0]->digest, "/b/wd\n");
+}
+
+static void
+absent_program_is_a_failed_precondition(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture_argument(fixture, "no-such-program");
+	fixture_run(fixture);
+	assert_int_equal(fixture->rc, -1);
+	assert_int_equal(fixture->error.code, ERROR_FAILED_PRECONDITION);
+	assert_non_null(strstr(fixture->error.text, "no-such-program"));
+	assert_null(fixture->result);
+}
+
+static void
+absent_working_directory_is_an_invalid_argument(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture->command.working_directory = fixture_bytes("none");
+	fixture_script(fixture, "true");
+	fixture_run(fixture);
+	assert_int_equal(fixture->rc, -1);
+	assert_int_equal(fixture->error.code, ERROR_INVALID_ARGUMENT);
+}
+
+static void
+timeout_kills_and_keeps_the_streams(void **state)
+{
+	struct fixture *fixture = *state;
+	int64_t start = clock_monotonic_ms();
+
+	fixture->run.timeout_ms = 300;
+	fixture_script(fixture, "echo early; (setsid sleep 60 &) ; sleep 60");
+	fixture_run(fixture);
+	assert_int_equal(fixture->rc, -1);
+	assert_int_equal(fixture->error.code, ERROR_DEADLINE_EXCEEDED);
+	assert_non_null(fixture->result);
+	fixture_assert_stdout(fixture, "early\n");
+	assert_true(clock_monotonic_ms() - start < 10000);
+}
+
+static void
+cancel_ends_the_run(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture->run.cancel_fd = eventfd(1, EFD_CLOEXEC);
+	fixture_script(fixture, "sleep 60");
+	fixture_run(fixture);
+	close(fixture->run.cancel_fd);
+	assert_int_equal(fixture->rc, -1);
+	assert_int_equal(fixture->error.code, ERROR_CANCELLED);
+}
+
+static void
+streams_are_cut_at_their_limit_and_say_so(void **state)
+{
+	struct fixture *fixture = *state;
+	char *content;
+
+	fixture->run.stream_limit = 1000;
+	fixture_script(fixture, "head -c 3000000 /dev/zero | tr '\\0' x");
+	fixture_run_well(fixture);
+	assert_int_equal(fixture->result->exit_code, 0);
+	content = fixture_read(fixture, fixture->result->stdout_digest);
+	assert_int_equal(strspn(content, "x"), 1000);
+	assert_non_null(strstr(content, "2999000 bytes more were dropped"));
+	free(content);
+}
+
+static void
+missing_input_is_named(void **state)
+{
+	struct fixture *fixture = *state;
+	struct merkle_file file = {.executable = false};
+	struct error err;
+
+	digest_compute(FIXTURE_FUNCTION, "absent", 6, &file.digest);
+	assert_int_equal(
+	    merkle_builder_add_file(fixture->tree, STR("f"), &file, &err), 0);
+	fixture_script(fixture, "true");
+	fixture_run(fixture);
+	assert_int_equal(fixture->rc, -1);
+	assert_int_equal(fixture->error.code, ERROR_FAILED_PRECONDITION);
+	assert_int_equal(fixture->missing.count, 1);
+	assert_true(digest_equal(&fixture->missing.items[0], &file.digest));
+}
+
+static int
+visit_nothing(void *cookie, const struct digest *digest,
+    const Reapi__Directory *directory, struct error *err)
+{
+	size_t *count = cookie;
+
+	(void)digest;
+	(void)directory;
+	(void)err;
+	++*count;
+	return 0;
+}
+
+static void
+output_directory_becomes_a_sorted_tree_and_directories(void **state)
+{
+	struct fixture *fixture = *state;
+	size_t count = 0;
+	struct tree_options options = {.function = FIXTURE_FUNCTION,
+	    .sorted = true,
+	    .visit = visit_nothing,
+	    .cookie = &count};
+	const Reapi__OutputDirectory *directory;
+	struct digest expected;
+	struct digest root;
+	struct error err;
+	char *tree;
+
+	fixture_script(fixture,
+	    "mkdir -p d/sub/empty; echo 1 > d/f; echo 2 > d/sub/g; "
+	    "ln -s ../f d/sub/link; chmod +x d/sub/g");
+	fixture_output(fixture, "d");
+	fixture->command.output_directory_format =
+	    REAPI__COMMAND__OUTPUT_DIRECTORY_FORMAT__TREE_AND_DIRECTORY;
+	fixture_run_well(fixture);
+	assert_int_equal(fixture->result->n_output_directories, 1);
+	directory = fixture->result->output_directories[0];
+	assert_true(directory->is_topologically_sorted);
+	tree = fixture_read(fixture, directory->tree_digest);
+	if (tree_walk(
+		(struct str){tree, (size_t)directory->tree_digest->size_bytes},
+		&options, &root, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_int_equal(count, 3);
+	assert_int_equal(digest_from_message(FIXTURE_FUNCTION,
+			     directory->root_directory_digest, &expected, &err),
+	    0);
+	assert_true(digest_equal(&root, &expected));
+	free(tree);
+	free(fixture_read(fixture, directory->root_directory_digest));
+}
+
+static void
+output_links_are_returned_and_not_followed(void **state)
+{
+	struct fixture *fixture = *state;
+	const Reapi__ActionResult *result;
+
+	fixture_script(fixture,
+	    "ln -s /etc/passwd abs; ln -s nowhere dangling; mkdir d; "
+	    "ln -s d to_directory");
+	fixture_output(fixture, "abs");
+	fixture_output(fixture, "dangling");
+	fixture_output(fixture, "to_directory");
+	fixture_run_well(fixture);
+	result = fixture->result;
+	assert_int_equal(result->n_output_symlinks, 3);
+	assert_int_equal(result->n_output_file_symlinks, 2);
+	assert_int_equal(result->n_output_files, 0);
+	assert_memory_equal(
+	    result->output_symlinks[0]->target.data, "/etc/passwd", 11);
+}
+
+static void
+older_output_fields_check_the_kind(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture_script(fixture, "mkdir f d; ln -s d l");
+	fixture_output_directory(fixture, "d");
+	fixture_output_directory(fixture, "l");
+	fixture_output_file(fixture, "f");
+	fixture_run(fixture);
+	assert_int_equal(fixture->rc, -1);
+	assert_int_equal(fixture->error.code, ERROR_FAILED_PRECONDITION);
+	assert_non_null(strstr(fixture->error.text, "\"f\""));
+}
+
+static void
+older_output_fields_list_links_by_kind(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture_script(fixture, "mkdir d; echo > t; ln -s d l; ln -s t f");
+	fixture_output_file(fixture, "f");
+	fixture_output_directory(fixture, "d");
+	fixture_output_directory(fixture, "l");
+	fixture_run_well(fixture);
+	assert_int_equal(fixture->result->n_output_directories, 1);
+	assert_int_equal(fixture->result->n_output_directory_symlinks, 1);
+	assert_int_equal(fixture->result->n_output_file_symlinks, 1);
+	assert_int_equal(fixture->result->n_output_symlinks, 0);
+}
+
+static void
+fifo_as_output_is_refused(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture_script(fixture, "mkdir d; mkfifo d/pipe");
+	fixture_output(fixture, "d");
+	fixture_run(fixture);
+	assert_int_equal(fixture->rc, -1);
+	assert_int_equal(fixture->error.code, ERROR_FAILED_PRECONDITION);
+	assert_non_null(strstr(fixture->error.text, "d/pipe"));
+	assert_null(fixture->result);
+}
+
+static void
+output_behind_a_link_that_leads_out_is_refused(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture_script(fixture, "rmdir out; ln -s /etc out");
+	fixture_output(fixture, "out/passwd");
+	fixture_run(fixture);
+	assert_int_equal(fixture->rc, -1);
+	assert_int_equal(fixture->error.code, ERROR_FAILED_PRECONDITION);
+}
+
+static void
+output_path_that_leads_out_is_invalid(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture_script(fixture, "true");
+	fixture_output(fixture, "../etc/passwd");
+	fixture_run(fixture);
+	assert_int_equal(fixture->rc, -1);
+	assert_int_equal(fixture->error.code, ERROR_INVALID_ARGUMENT);
+}
+
+static void
+large_output_is_stored_whole(void **state)
+{
+	struct fixture *fixture = *state;
+	char *content;
+
+	fixture_script(fixture, "head -c 5000000 /dev/zero | tr '\\0' z > big");
+	fixture_output(fixture, "big");
+	fixture_run_well(fixture);
+	assert_int_equal(
+	    fixture->result->output_files[0]->digest->size_bytes, 5000000);
+	content =
+	    fixture_read(fixture, fixture->result->output_files[0]->digest);
+	assert_int_equal(strspn(content, "z"), 5000000);
+	free(content);
+}
+
+static void
+mounted_input_below_an_output_directory_is_seen_there(void **state)
+{
+	struct fixture *fixture = *state;
+	size_t size = 400000;
+	char *data = xmalloc(size);
+	struct digest expected;
+	struct digest seen;
+	struct error err;
+
+	memset(data, 'q', size);
+	fixture_add_file(fixture, "d/in", (struct str){data, size}, false);
+	digest_compute(FIXTURE_FUNCTION, data, size, &expected);
+	fixture_script(fixture, "echo 1 > d/new");
+	fixture_output(fixture, "d/in");
+	fixture_output(fixture, "d/new");
+	fixture_run_well(fixture);
+	assert_int_equal(fixture->result->n_output_files, 2);
+	if (digest_from_message(FIXTURE_FUNCTION,
+		fixture->result->output_files[0]->digest, &seen, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_true(digest_equal(&seen, &expected));
+	free(data);
+}
+
+static void
+node_properties_are_returned_where_asked(void **state)
+{
+	struct fixture *fixture = *state;
+	const Reapi__NodeProperties *properties;
+
+	fixture_script(
+	    fixture, "echo > f; chmod 640 f; touch -d @1234567890 f");
+	fixture_output(fixture, "f");
+	fixture_node_property(fixture, "mtime");
+	fixture_node_property(fixture, "unix_mode");
+	fixture_run_well(fixture);
+	properties = fixture->result->output_files[0]->node_properties;
+	assert_non_null(properties);
+	assert_int_equal(properties->unix_mode->value, 0640);
+	assert_int_equal(properties->mtime->seconds, 1234567890);
+}
+
+static void
+unknown_node_property_is_invalid(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture_script(fixture, "true");
+	fixture_node_property(fixture, "colour");
+	fixture_run(fixture);
+	assert_int_equal(fixture->rc, -1);
+	assert_int_equal(fixture->error.code, ERROR_INVALID_ARGUMENT);
+}
+
+static void
+input_root_can_be_elsewhere(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture_add_text(fixture, "f", "x");
+	fixture_property(
+	    fixture, "InputRootAbsolutePath", "/home/build/project");
+	fixture_script(fixture, "pwd; ls");
+	fixture_run_well(fixture);
+	fixture_assert_stdout(fixture, "/home/build/project\nf\n");
+}
+
+static void
+input_root_over_a_device_directory_is_invalid(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture_property(fixture, "InputRootAbsolutePath", "/proc/x");
+	fixture_script(fixture, "true");
+	fixture_run(fixture);
+	assert_int_equal(fixture->rc, -1);
+	assert_int_equal(fixture->error.code, ERROR_INVALID_ARGUMENT);
+}
+
+static void
+metadata_has_ordered_times_and_usage(void **state)
+{
+	struct fixture *fixture = *state;
+	const Reapi__ExecutedActionMetadata *metadata;
+
+	fixture_script(fixture, "sleep 0.1");
+	fixture_run_well(fixture);
+	metadata = fixture->result->execution_metadata;
+	assert_string_equal(metadata->worker, "tester");
+	assert_true(metadata->execution_completed_timestamp->seconds >=
+		    metadata->execution_start_timestamp->seconds);
+	assert_true(metadata->virtual_execution_duration->nanos > 90000000 ||
+		    metadata->virtual_execution_duration->seconds > 0);
+	assert_int_equal(metadata->n_auxiliary_metadata, 1);
+	assert_true(metadata->auxiliary_metadata[0]->value.len > 4);
+}
+
+int
+main(void)
+{
+#define RUN_TEST(test) \
+	cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
+	const struct CMUnitTest tests[] = {
+	    RUN_TEST(command_sees_its_inputs_and_leaves_an_output),
+	    RUN_TEST(exit_code_and_streams_are_returned),
+	    RUN_TEST(signal_gives_128_plus_its_number),
+	    RUN_TEST(missing_output_is_left_out),
+	    RUN_TEST(large_inputs_are_mounted_executable_or_not),
+	    RUN_TEST(inputs_have_fixed_modes_and_times),
+	    RUN_TEST(environment_is_exactly_the_commands),
+	    RUN_TEST(program_is_searched_in_the_commands_path),
+	    RUN_TEST(relative_program_is_seen_from_the_working_directory),
+	    RUN_TEST(absent_program_is_a_failed_precondition),
+	    RUN_TEST(absent_working_directory_is_an_invalid_argument),
+	    RUN_TEST(timeout_kills_and_keeps_the_streams),
+	    RUN_TEST(cancel_ends_the_run),
+	    RUN_TEST(streams_are_cut_at_their_limit_and_say_so),
+	    RUN_TEST(missing_input_is_named),
+	    RUN_TEST(output_directory_becomes_a_sorted_tree_and_directories),
+	    RUN_TEST(output_links_are_returned_and_not_followed),
+	    RUN_TEST(older_output_fields_check_the_kind),
+	    RUN_TEST(older_output_fields_list_links_by_kind),
+	    RUN_TEST(fifo_as_output_is_refused),
+	    RUN_TEST(output_behind_a_link_that_leads_out_is_refused),
+	    RUN_TEST(output_path_that_leads_out_is_invalid),
+	    RUN_TEST(large_output_is_stored_whole),
+	    RUN_TEST(mounted_input_below_an_output_directory_is_seen_there),
+	    RUN_TEST(node_properties_are_returned_where_asked),
+	    RUN_TEST(unknown_node_property_is_invalid),
+	    RUN_TEST(input_root_can_be_elsewhere),
+	    RUN_TEST(input_root_over_a_device_directory_is_invalid),
+	    RUN_TEST(metadata_has_ordered_times_and_usage),
+	};
+	int failed;
+
+	if (!fixture_start_spawner())
+		return 1;
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	spawner_stop(fixture_spawner);
+	return failed;
+}
