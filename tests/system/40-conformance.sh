@@ -68,6 +68,7 @@ need protoc protobuf-compiler
 need openssl openssl
 
 ok "the server starts" server_start --workers 2 --host-root --memory 256M \
+	--property conformance=yes \
 	--digest-function sha256 --digest-function sha384 \
 	--digest-function sha512 --digest-function sha1 || exit 1
 
@@ -76,8 +77,9 @@ if grep -q __sanitizer_ "$TOOLROOT"; then
 	note "a sanitizer takes memory of its own: the budget is not watched"
 	watched=()
 fi
-conform rules "grpc://$GRPC_ADDR"
-conform hostile "grpc://$GRPC_ADDR" --only hostile "${watched[@]}"
+conform rules "grpc://$GRPC_ADDR" --platform conformance=yes
+conform hostile "grpc://$GRPC_ADDR" --platform conformance=yes \
+	--only hostile "${watched[@]}"
 conform instance "grpc://$GRPC_ADDR" --instance team/linux/main \
 	--only capabilities --only cas --only bytestream --only ac
 ok "the server is still there" server_running

@@ -235,12 +235,55 @@ def endless_timeout(context: Context) -> None:
 )
 def unknown_platform_property(context: Context) -> None:
     context.need_execution()
-    platform = platform_of(context.settings)
-    platform.properties.add(name="zz-conformance-no-such", value="1")
+    platform = _unknown_platform(context)
     run = Job(context, "true", platform=platform).run()
     run.expect_code(
         StatusCode.FAILED_PRECONDITION, StatusCode.INVALID_ARGUMENT
     )
+
+
+@group.should(
+    "EXE-PLT-02",
+    "The platform of the action is preferred to that of the command",
+    spec="Action.platform",
+)
+def action_platform_is_preferred(context: Context) -> None:
+    context.need_execution()
+    if not context.settings.platform:
+        raise Skip("no --platform was given")
+    job = Job(context, "true")
+    command = job.command()
+    command.platform.CopyFrom(_unknown_platform(context))
+    action = job.action(
+        context.put_message(command), context.put_message(api.Directory())
+    )
+    execute(context, context.put_message(action)).expect_success()
+
+
+@group.practice(
+    "EXE-PLT-03",
+    "The platform of the command counts when the action has none",
+    spec="Command.platform",
+)
+def command_platform_is_used(context: Context) -> None:
+    context.need_execution()
+    job = Job(context, "true")
+    command = job.command()
+    command.platform.CopyFrom(_unknown_platform(context))
+    action = job.action(
+        context.put_message(command), context.put_message(api.Directory())
+    )
+    action.ClearField("platform")
+    run = execute(context, context.put_message(action))
+    run.expect_code(
+        StatusCode.FAILED_PRECONDITION, StatusCode.INVALID_ARGUMENT
+    )
+
+
+def _unknown_platform(context: Context) -> Any:
+    platform = platform_of(context.settings)
+    platform.properties.add(name="zz-conformance-no-such", value="1")
+    return platform
 
 
 @group.must(

@@ -19,6 +19,7 @@ MUST = "MUST"  # the specification demands it, or states it as a fact
 SHOULD = "SHOULD"  # the specification recommends it
 PRACTICE = "PRACTICE"  # the specification is silent, clients rely on it
 LEVELS = (MUST, SHOULD, PRACTICE)
+SLOW_SECONDS = 1.0
 
 Test = Callable[["Context"], None]
 
@@ -222,6 +223,13 @@ class Runner:
 
     def _run_one(self, number: int, rule: Rule, context: Context) -> None:
         title = f"{number} - {rule.name}: {rule.sentence}"
+        start = time.monotonic()
+        self._try(title, rule, context)
+        took = time.monotonic() - start
+        if took > SLOW_SECONDS:
+            self._print(f"# {rule.name} took {took:.1f} s")
+
+    def _try(self, title: str, rule: Rule, context: Context) -> None:
         try:
             rule.test(context)
         except Skip as reason:

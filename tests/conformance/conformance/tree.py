@@ -240,3 +240,25 @@ def invented_token_is_refused(context: Context) -> None:
         StatusCode.INVALID_ARGUMENT,
         what="GetTree",
     )
+
+
+@group.practice(
+    "CAS-GTR-11",
+    "A tree larger than one message is returned in messages that default "
+    "clients can receive",
+    spec=TREE,
+)
+def large_tree_is_returned(context: Context) -> None:
+    file = context.put(b"content")
+    root = api.Directory()
+    for index in range(60):
+        child = api.Directory()
+        for number in range(1000):
+            child.files.add(name=f"{index}-{number:04}", digest=file)
+        root.directories.add(
+            name=f"child-{index:02}", digest=context.put_message(child)
+        )
+    digest = context.put_message(root)
+    replies = _all_pages(context, digest, 0)
+    found = sum(len(reply.directories) for reply in replies)
+    expect_equal(found, 61, "number of directories")

@@ -73,12 +73,14 @@ def _prefixed(context: Context, tail: str) -> str:
     spec=NAMES,
 )
 def bad_read_names_are_refused(context: Context) -> None:
-    for tail in [*_bad_tails(context), "", "/", "//", "\x00", "uploads"]:
-        name = _prefixed(context, tail)
+    tails = [*_bad_tails(context), "", "/", "//", "\x00", "uploads"]
+    names = [_prefixed(context, tail) for tail in tails]
+    names.append("/" + context.read_name(context.digest(b"named blob")))
+    for name in names:
         expect_status(
             partial(context.client.read, name),
             INVALID,
-            what=f"Read of {tail[:90]!r}",
+            what=f"Read of {name[:90]!r}",
         )
     still_well(context)
 
