@@ -226,36 +226,41 @@ is_loopback(const struct sockaddr *address)
 			->sin6_addr);
 }
 
-/* The caller frees *found with freeaddrinfo. */
-static int
-resolve(const char *listen_on, struct addrinfo **found, struct error *err)
+/* The caller frees it with freeaddrinfo; NULL on failure. */
+static struct addrinfo *
+resolve(const char *listen_on, struct error *err)
 {
 	struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV,
 	    .ai_family = AF_UNSPEC,
 	    .ai_socktype = SOCK_STREAM};
 	const char *colon = strrchr(listen_on, ':');
+	struct addrinfo *found = NULL;
 	struct str host = {listen_on, 0};
 	uint64_t port;
 	char *name;
 	int rc;
 
 	if (colon == NULL || colon == listen_on ||
-	    !str_to_uint64(str_from(colon + 1), UINT16_MAX, &port))
-		return error_set(err, ERROR_INVALID_ARGUMENT,
+	    !str_to_uint64(str_from(colon + 1), UINT16_MAX, &port)) {
+		error_set(err, ERROR_INVALID_ARGUMENT,
 		    "HTTP address \"%s\" is not of the form host:port, with a "
 		    "number up to 65535 as the port",
 		    listen_on);
+		return NULL;
+	}
 	host.len = (size_t)(colon - listen_on);
 	if (host.len > 2 && host.data[0] == '[' &&
 	    host.data[host.len - 1] == ']')
 		host = (struct str){host.data + 1, host.len - 2};
 	name = xstrndup(host.data, host.len);
-	rc = getaddrinfo(name, colon + 1, &hints, found);
+	rc = getaddrinfo(name, colon + 1, &hints, &found);
 	free(name);
-	if (rc != 0)
-		return error_set(err, ERROR_INVALID_ARGUMENT,
+	if (rc != 0) {
+		error_set(err, ERROR_INVALID_ARGUMENT,
 		    "HTTP address \"%s\": %s", listen_on, gai_strerror(rc));
-	return 0;
+		return NULL;
+	}
+	return found;
 }
 
 /* A listening socket, or -1. */
@@ -290,7 +295,7 @@ listen_at(const struct addrinfo *address, const struct http_options *options,
 static char *
 real_address(int fd, struct error *err)
 {
-	struct sockaddr_storage address;
+	struct sockaddr_storage address = {0};
 	socklen_t len = sizeof(address);
 	char host[NI_MAXHOST], port[NI_MAXSERV];
 
@@ -340,7 +345,8 @@ http_server_open(const struct http_options *options, struct error *err)
 	server->options.listen = NULL;
 	server->grpc_address = xstrdup(options->grpc_address);
 	server->options.grpc_address = server->grpc_address;
-	if (resolve(options->listen, &address, err) < 0)
+	address = resolve(options->listen, err);
+	if (address == NULL)
 		goto out;
 	fd = listen_at(address, options, err);
 	if (fd < 0)

@@ -180,6 +180,7 @@ labels_text(const struct metric_family *family, const char *const *values)
 	struct buffer text;
 	char *copy = NULL;
 
+	assert(values != NULL || family->label_count == 0);
 	buffer_init(&text, METRIC_LABELS_TEXT_MAX);
 	for (size_t i = 0; i < family->label_count; i++) {
 		if (buffer_printf(&text, "%s%s=\"", i > 0 ? "," : "",

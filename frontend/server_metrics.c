@@ -41,8 +41,8 @@ struct shown {
 	{ \
 		FIELD(field), \
 		{ \
-			.name = "toolroot_" metric_name, .help = metric_help, \
-			.type = METRIC_##kind \
+			.name = "toolroot_" metric_name, \
+			.help = (metric_help), .type = METRIC_##kind \
 		} \
 	}
 
