@@ -74,6 +74,7 @@ struct model {
 	struct model_session sessions[SESSIONS_MAX];
 	struct model_lease leases[LEASES_MAX];
 	size_t lease_count;
+	bool cancelling; /* a client cancels right now */
 };
 
 #define CHECK(model, condition) \
@@ -252,6 +253,10 @@ on_event(const struct scheduler_event *event, void *cookie)
 	case EVENT_OPERATION_DONE:
 		CHECK(model, operation != NULL);
 		CHECK(model, leases_of_operation(model, operation) == 0);
+		/* Nobody who waits is abandoned. */
+		CHECK(model,
+		    operation->operation->error.code != ERROR_CANCELLED ||
+			model->cancelling || operation->waiters == 0);
 		operation->done = true;
 		operation->waiting = false;
 		break;
@@ -400,8 +405,11 @@ client_changes_its_mind(struct model *model)
 	if (operation == NULL)
 		return;
 	if (draw(model, 20) == 0) {
+		model->cancelling = true;
 		scheduler_cancel(
 		    model->scheduler, operation->operation, model->now);
+		scheduler_deliver(model->scheduler);
+		model->cancelling = false;
 	} else if (draw(model, 2) == 0) {
 		scheduler_wait(model->scheduler, operation->operation);
 		operation->waiters++;
