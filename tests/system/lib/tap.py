@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Test Anything Protocol for system tests that are clients in Python.
+
+    with Tap() as tap:
+        tap.ok(condition, "what is true of the server")
+        tap.equal(got, wanted, "another fact")
+
+Facts go to standard output, what explains a failure to standard error. The
+plan comes last. The exit status is that of the script: 1 when a fact failed
+or the script ended early.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+import traceback
+from types import TracebackType
+from typing import Any
+
+SHOWN = 2000
+
+
+class Tap:
+    """Numbers the facts of one script, and ends it."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._failed = 0
+
+    def __enter__(self) -> Tap:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: sys.exit(1))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None and not issubclass(kind, SystemExit):
+            self.ok(False, "the script runs to its end")
+            traceback.print_exception(kind, value, trace)
+        elif kind is not None:
+            return
+        print(f"1..{self._count}", flush=True)
+        sys.exit(1 if self._failed else 0)
+
+    def ok(self, condition: object, title: str, *details: object) -> bool:
+        """One fact; the details are shown when it does not hold."""
+        self._count += 1
+        word = "ok" if condition else "not ok"
+        print(f"{word} {self._count} - {title}", flush=True)
+        if not condition:
+            self._failed += 1
+            self.diag(f"failed: {title}")
+            for detail in details:
+                self.diag(str(detail)[:SHOWN])
+        return bool(condition)
+
+    def equal(self, got: Any, wanted: Any, title: str) -> bool:
+        """Both are the same."""
+        return self.ok(
+            got == wanted, title, f"got:    {got!r}", f"wanted: {wanted!r}"
+        )
+
+    def like(self, text: str, pattern: str, title: str) -> bool:
+        """The text matches a regular expression somewhere."""
+        return self.ok(
+            re.search(pattern, text), title, f"no {pattern!r} in: {text}"
+        )
+
+    def skip(self, title: str, reason: str) -> None:
+        """A fact that cannot be tried here."""
+        self._count += 1
+        print(f"ok {self._count} - {title} # SKIP {reason}", flush=True)
+
+    def note(self, text: str) -> None:
+        """Seen with `prove -v` only."""
+        for line in text.splitlines():
+            print(f"# {line}", flush=True)
+
+    def diag(self, text: str) -> None:
+        """Seen always."""
+        for line in text.splitlines():
+            print(f"# {line}", file=sys.stderr, flush=True)
