@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -210,6 +211,22 @@ out:
 }
 
 static int
+store_choose_max_size(struct store *store, struct error *err)
+{
+	struct statvfs status;
+	struct store_usage usage;
+
+	if (store->max_size != 0)
+		return 0;
+	if (fstatvfs(store->directory, &status) == -1)
+		return error_set_errno(err, errno, "statvfs %s", store->path);
+	store_usage(store, &usage);
+	store->max_size =
+	    ((uint64_t)status.f_frsize * status.f_bavail + usage.bytes) / 5 * 4;
+	return 0;
+}
+
+static int
 store_open_parts(struct store *store, struct error *err)
 {
 	bool create = !store->read_only;
@@ -223,7 +240,8 @@ store_open_parts(struct store *store, struct error *err)
 		store, "incoming", &store->incoming, create, err) < 0 ||
 	    store_open_directory(store, "segments", &store->segments_directory,
 		create, err) < 0 ||
-	    store_open_index(store, err) < 0)
+	    store_open_index(store, err) < 0 ||
+	    store_choose_max_size(store, err) < 0)
 		return -1;
 	store->segments =
 	    segment_table_new(store->segments_directory, OPEN_SEGMENTS);

@@ -47,7 +47,9 @@ enum encoding {
 
 struct store_options {
 	const char *path;      /* made when absent, unless read_only */
-	uint64_t max_size;     /* bytes on disk; writes beyond are refused */
+	uint64_t max_size;     /* bytes on disk; writes beyond are refused;
+				* 0 = four fifths of what is free and what
+				* the store has already */
 	uint64_t segment_size; /* 0 = 256 MiB */
 	uint32_t small_limit;  /* stored bytes up to this go to segments;
 				* 0 = 128 KiB */

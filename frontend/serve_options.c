@@ -2,14 +2,11 @@
 /* The table of serve's settings. */
 #include "frontend/serve_options.h"
 
-#include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "cas/digest.h"
@@ -110,23 +107,6 @@ default_store(void)
 }
 
 static int
-default_max_size(struct serve_options *options, struct error *err)
-{
-	struct statvfs status;
-
-	if (file_make_directories(options->store, err) < 0)
-		return -1;
-	if (statvfs(options->store, &status) == -1)
-		return error_set_errno(
-		    err, errno, "statvfs %s", options->store);
-	/* A store that is there already counts as free: what it holds is part
-	 * of what it may hold. Half of the used space is a safe guess at most;
-	 * the store's own figure is not known before it is open. */
-	options->max_size = (uint64_t)status.f_frsize * status.f_bavail / 5 * 4;
-	return 0;
-}
-
-static int
 check_tls(const struct serve_options *options, struct error *err)
 {
 	if ((options->tls_certificate == NULL) != (options->tls_key == NULL))
@@ -158,8 +138,6 @@ serve_options_complete(struct serve_options *options, struct error *err)
 		    "--attempts must be from 1 to 100");
 	if (options->store == NULL)
 		options->store = default_store();
-	if (options->max_size == 0 && default_max_size(options, err) < 0)
-		return -1;
 	if (options->workers == SERVE_WORKERS_CORES)
 		options->workers = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);
 	if (options->workers > 4096)
