@@ -35,6 +35,7 @@ CONFORMANCE = (
     "execution_cache",
     "operations",
     "services",
+    "execution_platform",
 )
 HOSTILE = ("digests", "names", "frames", "trees", "load")
 DEFAULT_PORTS = {"grpc": 8980, "grpcs": 443}
