@@ -28,7 +28,7 @@ HTTP_ADDR=
 server_start_limit=30
 server_stop_limit=30
 
-server_ready='^toolroot ready grpc://([^ ]+:[0-9]+) http://([^ ]+:[0-9]+)$'
+server_ready='^toolroot ready grpcs?://([^ ]+:[0-9]+) http://([^ ]+:[0-9]+)$'
 server_sanitizers='(Address|Thread|Leak)Sanitizer: |: runtime error: '
 server_options=()
 server_workers=
