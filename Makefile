@@ -96,13 +96,16 @@ $(TOOLS): $(BUILD)/%: $(BUILD)/%.o $(ARCHIVES)
 export TSAN_OPTIONS = suppressions=$(CURDIR)/tests/tsan.supp
 export ASAN_OPTIONS = detect_leaks=1
 export LSAN_OPTIONS = suppressions=$(CURDIR)/tests/lsan.supp
-export TOOLROOT = $(CURDIR)/$(PROGRAM)
-export TOOLROOT_BUILD = $(CURDIR)/$(BUILD)
+export TOOLROOT = $(abspath $(PROGRAM))
+export TOOLROOT_BUILD = $(abspath $(BUILD))
 
 UNIT   ?= $(UNIT_TESTS)
 SYSTEM ?= $(sort $(wildcard tests/system/[0-9]*.sh))
 
-test: packages-test unit system
+# One after the other, also with -j: what is built needs the packages.
+test: packages-test
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory system
 unit: $(UNIT)
 	@for test in $(UNIT); do echo "# $$test"; $$test || exit 1; done
 system: all $(TOOLS)
@@ -112,11 +115,19 @@ bench: all $(TOOLS)
 
 # --- care ------------------------------------------------------------------
 ALL_C = $(SOURCES) $(HEADERS) $(wildcard protos/*.c) main.c $(wildcard tests/*/*.c tests/*/*/*.c)
+SCRIPTS = $(wildcard .ci/run config/packages config/*.bash-completion \
+	  tests/check-layers tests/bench/run tests/*/*.sh)
 
 format:
 	clang-format -i $(ALL_C)
-lint: check-headers check-layers check-style
-	clang-tidy --quiet $(SOURCES) main.c -- $(CPPFLAGS) -std=c17
+lint: check-headers check-layers check-style check-scripts tidy
+# One target a file, so that -j works: `make -j2 -k tidy`.
+TIDY = $(addprefix tidy/,$(SOURCES) main.c)
+tidy: $(TIDY)
+$(TIDY): tidy/%: | $(PROTO_STAMP)
+	@clang-tidy --quiet $* -- $(CPPFLAGS) -std=c17 2> /dev/null
+check-scripts:
+	shellcheck $(SCRIPTS)
 check-style:
 	clang-format --dry-run -Werror $(ALL_C)
 check-headers: | $(PROTO_STAMP)
@@ -127,7 +138,8 @@ check-layers:
 	@tests/check-layers
 
 # --- running, packages, installing ------------------------------------------
-run: packages all
+run: packages
+	@$(MAKE) --no-print-directory all
 	$(PROGRAM) serve --host-root $(ARGS)
 packages:
 	@config/packages build
@@ -145,6 +157,13 @@ install: all
 	    $(DESTDIR)$(PREFIX)/share/doc/toolroot/toolroot.conf
 	install -D -m 0644 config/toolroot.bash-completion \
 	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/toolroot
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	for unit in toolroot toolroot-worker; do \
+	    sed 's|/usr/local/bin|$(PREFIX)/bin|' \
+		config/systemd/$$unit.service > \
+		$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service || \
+		exit 1; \
+	done
 
 clean:
 	rm -rf build build-*
@@ -160,5 +179,5 @@ help:
 	@echo 'make install PREFIX=/usr/local DESTDIR='
 
 -include $(OBJECTS:.o=.d) $(BUILD)/main.d $(UNIT_TESTS:=.d) $(TOOLS:=.d)
-.PHONY: all test unit system bench format lint check-style check-headers \
-	check-layers run packages packages-test packages-lint install clean help
+.PHONY: all test unit system bench format lint tidy $(TIDY) check-style check-headers \
+	check-layers check-scripts run packages packages-test packages-lint install clean help

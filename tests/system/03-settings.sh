@@ -1,0 +1,82 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# The example config, the man page and the completion know exactly the
+# settings that the program has.
+
+. "$(dirname "$0")/tap.sh"
+. "$(dirname "$0")/server.sh"
+
+commands='serve worker'
+plan 17
+
+config=$ROOT/config/toolroot.conf
+page=$WORK/page
+
+# keys_of_help COMMAND: without --config, which a file cannot hold, and
+# --help.
+keys_of_help() {
+	"$TOOLROOT" "$1" --help | sed -n -E 's/^  --([a-z-]+)( .*|$)/\1/p' |
+		grep -vxE 'config|help' | sort
+}
+
+# section COMMAND: its lines in the example, with every key taken in.
+section() {
+	sed -n -E "/^\[$1\]/,/^\[/{/^\[/!{s/^#([a-z-]+ = )/\1/p}}" "$config"
+}
+
+# refused_option COMMAND: a run that reads the file ($WORK/conf), then fails
+# on the command line; so it tells whether the file was accepted.
+refused_option() {
+	TOOLROOT_CONFIG=$WORK/conf "$TOOLROOT" "$1" --no-such-option 2>&1
+}
+
+# bold_keys COMMAND: the options that its section of the man page describes.
+bold_keys() {
+	awk -v wanted=".Ss toolroot $1" '
+		/^\.S[sh]/ { inside = ($0 ~ "^" wanted) }
+		inside && /^\.It Fl Fl / { print $4 }
+	' "$ROOT/docs/toolroot.1" | grep -vxE 'config|help' | sort
+}
+
+for command in $commands; do
+	wanted=$(keys_of_help "$command")
+	ok "$command has settings" test -n "$wanted"
+	is "the example has every key of [$command], and no other" \
+		"$(section "$command" | sed 's/ = .*//' | sort -u)" "$wanted"
+	{
+		echo "[$command]"
+		section "$command"
+	} > "$WORK/conf"
+	like "$command accepts each of them" "$(refused_option "$command")" \
+		'no-such-option'
+	unlike "without a word about the file" \
+		"$(refused_option "$command")" "$WORK/conf"
+	echo 'no-such-key = 1' >> "$WORK/conf"
+	like "and refuses one that is not known, naming the file" \
+		"$(refused_option "$command")" "$WORK/conf.*no-such-key"
+	is "the man page describes every option of $command" \
+		"$(bold_keys "$command")" "$wanted"
+done
+
+is "the example as it stands sets nothing" \
+	"$(grep -vE '^(#.*|\[[a-z]+\]|)$' "$config")" ""
+need groff groff-base
+groff -mdoc -Tutf8 -ww "$ROOT/docs/toolroot.1" > "$page" 2> "$WORK/errors"
+is "groff has nothing against the man page" "$(cat "$WORK/errors")" ""
+
+# complete_line WORD...: what the completion offers for the last word.
+complete_line() {
+	(
+		. "$ROOT/config/toolroot.bash-completion"
+		COMP_WORDS=(toolroot "$@")
+		COMP_CWORD=$#
+		previous=${COMP_WORDS[COMP_CWORD - 1]}
+		_toolroot "$TOOLROOT" "${!#}" "$previous"
+		echo "${COMPREPLY[*]}"
+	)
+}
+like "commands are completed" "$(complete_line '')" "serve.*worker"
+is "options are completed" "$(complete_line serve --max-s)" "--max-size"
+is "values that are known are completed" \
+	"$(complete_line serve --log-level d)" "debug"
