@@ -18,7 +18,7 @@
 #include "cas/closure.h"
 #include "cas/directory.h"
 #include "cas/merkle_builder.h"
-#include "worker/command.h"
+#include "worker/run_command.h"
 
 struct walk {
 	struct outputs *outputs;
@@ -50,7 +50,7 @@ static int
 add_file(
     struct walk *walk, int fd, const struct stat *status, struct error *err)
 {
-	const struct command *command = walk->outputs->command;
+	const struct run_command *command = walk->outputs->command;
 	struct output_source source = {fd, walk->path.data, status};
 	struct merkle_file file = {
 	    .executable = (status->st_mode & S_IXUSR) != 0,
@@ -226,7 +226,7 @@ int
 output_directory_add(struct outputs *outputs, int fd, const char *place,
     Reapi__OutputDirectory *directory, struct error *err)
 {
-	const struct command *command = outputs->command;
+	const struct run_command *command = outputs->command;
 	struct walk walk = {.outputs = outputs,
 	    .builder = merkle_builder_new(outputs->function),
 	    .top = strlen(place) + (place[0] != '\0' ? 1 : 0)};

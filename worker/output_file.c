@@ -9,7 +9,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/memory.h"
-#include "worker/command.h"
+#include "worker/run_command.h"
 
 #define CHUNK ((size_t)256 << 10)
 /* Files up to this size are kept in memory for the upload, as long as all of

@@ -16,7 +16,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "cas/directory.h"
-#include "worker/command.h"
+#include "worker/run_command.h"
 #include "worker/output_file.h"
 
 /* Beneath the input root in any case; links on the way may lead elsewhere
@@ -43,8 +43,8 @@ outputs_open(int input_root, const char *path, struct error *err)
 }
 
 static int
-wrong_kind(
-    const struct command_output *output, const char *what, struct error *err)
+wrong_kind(const struct run_command_output *output, const char *what,
+    struct error *err)
 {
 	char printable[DIRECTORY_PRINTABLE_MAX];
 
@@ -53,7 +53,7 @@ wrong_kind(
 }
 
 static int
-collect_file(struct outputs *outputs, const struct command_output *output,
+collect_file(struct outputs *outputs, const struct run_command_output *output,
     Reapi__ActionResult *result, struct error *err)
 {
 	Reapi__OutputFile *file = arena_alloc(outputs->arena, sizeof(*file));
@@ -89,8 +89,9 @@ out:
 }
 
 static int
-collect_directory(struct outputs *outputs, const struct command_output *output,
-    Reapi__ActionResult *result, struct error *err)
+collect_directory(struct outputs *outputs,
+    const struct run_command_output *output, Reapi__ActionResult *result,
+    struct error *err)
 {
 	Reapi__OutputDirectory *directory =
 	    arena_alloc(outputs->arena, sizeof(*directory));
@@ -130,21 +131,21 @@ target_type(const struct outputs *outputs, const char *place)
  * and the older ones by what it leads to; one that dangles counts as a file.
  */
 static int
-list_symlink(struct outputs *outputs, const struct command_output *output,
+list_symlink(struct outputs *outputs, const struct run_command_output *output,
     Reapi__OutputSymlink *link, Reapi__ActionResult *result, struct error *err)
 {
 	mode_t type = target_type(outputs, output->place);
 
-	if (output->kind == COMMAND_OUTPUT_FILE && type == S_IFDIR)
+	if (output->kind == RUN_COMMAND_OUTPUT_FILE && type == S_IFDIR)
 		return wrong_kind(output,
 		    "is declared as a file but is a link to a directory", err);
-	if (output->kind == COMMAND_OUTPUT_DIRECTORY && type != S_IFDIR &&
+	if (output->kind == RUN_COMMAND_OUTPUT_DIRECTORY && type != S_IFDIR &&
 	    type != 0)
 		return wrong_kind(output,
 		    "is declared as a directory but is a link to a file", err);
-	if (output->kind == COMMAND_OUTPUT_ANY)
+	if (output->kind == RUN_COMMAND_OUTPUT_ANY)
 		result->output_symlinks[result->n_output_symlinks++] = link;
-	if (output->kind == COMMAND_OUTPUT_DIRECTORY)
+	if (output->kind == RUN_COMMAND_OUTPUT_DIRECTORY)
 		result->output_directory_symlinks
 		    [result->n_output_directory_symlinks++] = link;
 	else if (type != S_IFDIR)
@@ -154,8 +155,9 @@ list_symlink(struct outputs *outputs, const struct command_output *output,
 }
 
 static int
-collect_symlink(struct outputs *outputs, const struct command_output *output,
-    int fd, Reapi__ActionResult *result, struct error *err)
+collect_symlink(struct outputs *outputs,
+    const struct run_command_output *output, int fd,
+    Reapi__ActionResult *result, struct error *err)
 {
 	Reapi__OutputSymlink *link = arena_alloc(outputs->arena, sizeof(*link));
 	char target[DIRECTORY_TARGET_MAX + 1];
@@ -184,8 +186,9 @@ collect_symlink(struct outputs *outputs, const struct command_output *output,
 }
 
 static int
-collect_by_type(struct outputs *outputs, const struct command_output *output,
-    int fd, Reapi__ActionResult *result, struct error *err)
+collect_by_type(struct outputs *outputs,
+    const struct run_command_output *output, int fd,
+    Reapi__ActionResult *result, struct error *err)
 {
 	struct stat status;
 
@@ -196,12 +199,12 @@ collect_by_type(struct outputs *outputs, const struct command_output *output,
 	case S_IFLNK:
 		return collect_symlink(outputs, output, fd, result, err);
 	case S_IFREG:
-		if (output->kind == COMMAND_OUTPUT_DIRECTORY)
+		if (output->kind == RUN_COMMAND_OUTPUT_DIRECTORY)
 			return wrong_kind(output,
 			    "is declared as a directory but is a file", err);
 		return collect_file(outputs, output, result, err);
 	case S_IFDIR:
-		if (output->kind == COMMAND_OUTPUT_FILE)
+		if (output->kind == RUN_COMMAND_OUTPUT_FILE)
 			return wrong_kind(output,
 			    "is declared as a file but is a directory", err);
 		return collect_directory(outputs, output, result, err);
@@ -212,7 +215,7 @@ collect_by_type(struct outputs *outputs, const struct command_output *output,
 }
 
 static int
-collect_one(struct outputs *outputs, const struct command_output *output,
+collect_one(struct outputs *outputs, const struct run_command_output *output,
     Reapi__ActionResult *result, struct error *err)
 {
 	int fd = open_beneath(
@@ -259,7 +262,7 @@ int
 outputs_collect(
     struct outputs *outputs, Reapi__ActionResult *result, struct error *err)
 {
-	const struct command *command = outputs->command;
+	const struct run_command *command = outputs->command;
 
 	if (make_lists(outputs, result) < 0)
 		return output_no_memory(err);

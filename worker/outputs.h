@@ -20,7 +20,7 @@
 #include "cas/digest.h"
 
 struct arena;
-struct command;
+struct run_command;
 struct error;
 
 /* A blob that the result names: its content, or else the file that has it. */
@@ -33,7 +33,7 @@ struct output_blob {
 struct outputs {
 	/* --- given --- */
 	struct arena *arena; /* all that is returned lives in it */
-	const struct command *command;
+	const struct run_command *command;
 	int input_root;
 	enum digest_function function;
 	/* A file that claims more bytes than the sandbox could have stored

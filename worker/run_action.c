@@ -12,7 +12,7 @@
 #include "cas/digest_list.h"
 #include "cas/digest_message.h"
 #include "cas/store.h"
-#include "worker/command.h"
+#include "worker/run_command.h"
 #include "worker/outputs.h"
 #include "worker/sandbox.h"
 #include "worker/spawner.h"
@@ -24,7 +24,7 @@
 
 struct execution {
 	struct run_action *run;
-	struct command command;
+	struct run_command command;
 	struct sandbox *sandbox;
 	struct sandbox_outcome outcome;
 	struct stage stage;
@@ -64,7 +64,7 @@ load_command(struct execution *execution, struct error *err)
 		    digest_format(&digest, text));
 		goto out;
 	}
-	rc = command_decode(&execution->command, run->arena,
+	rc = run_command_decode(&execution->command, run->arena,
 	    buffer_str(&content), run->default_path, err);
 out:
 	buffer_clear(&content);
@@ -75,7 +75,7 @@ out:
 static const char *
 find_input_root(struct execution *execution, struct error *err)
 {
-	struct str path = command_property(execution->run->action,
+	struct str path = run_command_property(execution->run->action,
 	    execution->command.message, INPUT_ROOT_PROPERTY);
 	const char *plain;
 
@@ -91,7 +91,7 @@ find_input_root(struct execution *execution, struct error *err)
 		path.data++;
 		path.len--;
 	}
-	plain = command_resolve(execution->run->arena, STR(""), path, err);
+	plain = run_command_resolve(execution->run->arena, STR(""), path, err);
 	if (plain == NULL)
 		error_prefix(err, "platform property InputRootAbsolutePath");
 	return plain;
@@ -121,7 +121,7 @@ static int
 stage(struct execution *execution, struct error *err)
 {
 	struct run_action *run = execution->run;
-	const struct command *command = &execution->command;
+	const struct run_command *command = &execution->command;
 	struct digest root;
 
 	progress(execution, RUN_STAGING);
@@ -142,7 +142,7 @@ static int
 execute(struct execution *execution, struct error *err)
 {
 	const struct run_action *run = execution->run;
-	const struct command *command = &execution->command;
+	const struct run_command *command = &execution->command;
 	struct sandbox_command what = {.arguments = command->arguments,
 	    .argument_count = command->argument_count,
 	    .environment = command->environment,

@@ -35,7 +35,7 @@ struct run_action {
 	struct store *store; /* holds command and inputs */
 	struct file_cache *files;
 	const char *worker_name;
-	const char *default_path; /* NULL = COMMAND_DEFAULT_PATH */
+	const char *default_path; /* NULL = RUN_COMMAND_DEFAULT_PATH */
 	size_t stream_limit;      /* bytes of stdout and of stderr */
 	/* What is special to this one. */
 	const Reapi__Action *action;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Checks and conversions of a Command. No state. */
-#include "worker/command.h"
+#include "worker/run_command.h"
 
 #include <limits.h>
 #include <string.h>
@@ -57,7 +57,7 @@ walk_path(char *out, size_t *len, struct str path, struct error *err)
 }
 
 const char *
-command_resolve(
+run_command_resolve(
     struct arena *arena, struct str base, struct str path, struct error *err)
 {
 	size_t len = 0;
@@ -110,7 +110,7 @@ copy_text(struct arena *arena, ProtobufCBinaryData data, const char *what,
 }
 
 static int
-decode_arguments(struct command *command, struct arena *arena,
+decode_arguments(struct run_command *command, struct arena *arena,
     const Reapi__Command *message, struct error *err)
 {
 	size_t count = message->n_arguments;
@@ -159,7 +159,7 @@ decode_variable(struct arena *arena,
 }
 
 static int
-decode_environment(struct command *command, struct arena *arena,
+decode_environment(struct run_command *command, struct arena *arena,
     const Reapi__Command *message, struct error *err)
 {
 	const char *default_path = command->search_path;
@@ -194,20 +194,20 @@ decode_environment(struct command *command, struct arena *arena,
 }
 
 static int
-add_outputs(struct command *command, struct arena *arena,
+add_outputs(struct run_command *command, struct arena *arena,
     const ProtobufCBinaryData *paths, size_t count,
-    enum command_output_kind kind, struct error *err)
+    enum run_command_output_kind kind, struct error *err)
 {
 	for (size_t i = 0; i < count; i++) {
-		struct command_output *output =
+		struct run_command_output *output =
 		    &command->outputs[command->output_count];
 
 		output->path = directory_str(paths[i]);
 		output->kind = kind;
-		if (output->path.len == 0 && kind == COMMAND_OUTPUT_FILE)
+		if (output->path.len == 0 && kind == RUN_COMMAND_OUTPUT_FILE)
 			return error_set(err, ERROR_INVALID_ARGUMENT,
 			    "an output file has an empty path");
-		output->place = command_resolve(arena,
+		output->place = run_command_resolve(arena,
 		    str_from(command->working_directory), output->path, err);
 		if (output->place == NULL)
 			return -1;
@@ -218,7 +218,7 @@ add_outputs(struct command *command, struct arena *arena,
 
 /* output_paths, where given, make the older fields void. */
 static int
-decode_outputs(struct command *command, struct arena *arena,
+decode_outputs(struct run_command *command, struct arena *arena,
     const Reapi__Command *message, struct error *err)
 {
 	size_t files = message->n_output_files;
@@ -233,14 +233,14 @@ decode_outputs(struct command *command, struct arena *arena,
 		return out_of_memory(err);
 	if (paths > 0) {
 		rc = add_outputs(command, arena, message->output_paths, paths,
-		    COMMAND_OUTPUT_ANY, err);
+		    RUN_COMMAND_OUTPUT_ANY, err);
 	} else {
 		rc = add_outputs(command, arena, message->output_files, files,
-		    COMMAND_OUTPUT_FILE, err);
+		    RUN_COMMAND_OUTPUT_FILE, err);
 		if (rc == 0)
 			rc = add_outputs(command, arena,
 			    message->output_directories, directories,
-			    COMMAND_OUTPUT_DIRECTORY, err);
+			    RUN_COMMAND_OUTPUT_DIRECTORY, err);
 	}
 	if (rc < 0)
 		error_prefix(err, "an output");
@@ -248,8 +248,8 @@ decode_outputs(struct command *command, struct arena *arena,
 }
 
 static int
-decode_format(
-    struct command *command, const Reapi__Command *message, struct error *err)
+decode_format(struct run_command *command, const Reapi__Command *message,
+    struct error *err)
 {
 	for (size_t i = 0; i < message->n_output_node_properties; i++) {
 		struct str name =
@@ -281,10 +281,10 @@ decode_format(
 }
 
 static int
-decode_working_directory(struct command *command, struct arena *arena,
+decode_working_directory(struct run_command *command, struct arena *arena,
     const Reapi__Command *message, struct error *err)
 {
-	command->working_directory = command_resolve(
+	command->working_directory = run_command_resolve(
 	    arena, STR(""), directory_str(message->working_directory), err);
 	if (command->working_directory == NULL) {
 		error_prefix(err, "the working directory");
@@ -294,15 +294,15 @@ decode_working_directory(struct command *command, struct arena *arena,
 }
 
 int
-command_decode(struct command *command, struct arena *arena, struct str bytes,
-    const char *default_path, struct error *err)
+run_command_decode(struct run_command *command, struct arena *arena,
+    struct str bytes, const char *default_path, struct error *err)
 {
 	Reapi__Command *message =
 	    protos_unpack(arena, &reapi__command__descriptor, bytes, err);
 
 	memset(command, 0, sizeof(*command));
 	command->search_path =
-	    default_path != NULL ? default_path : COMMAND_DEFAULT_PATH;
+	    default_path != NULL ? default_path : RUN_COMMAND_DEFAULT_PATH;
 	if (message == NULL ||
 	    decode_arguments(command, arena, message, err) < 0 ||
 	    decode_environment(command, arena, message, err) < 0 ||
@@ -326,7 +326,7 @@ find_property(const Reapi__Platform *platform, struct str name)
 }
 
 struct str
-command_property(
+run_command_property(
     const Reapi__Action *action, const Reapi__Command *command, struct str name)
 {
 	/* The command's list counts only where the action has none. */

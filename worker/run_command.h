@@ -3,8 +3,8 @@
  * A REAPI Command, checked and in the form that a run needs. Pure: bytes in,
  * struct or error out; everything lives in the arena.
  */
-#ifndef TOOLROOT_WORKER_COMMAND_H
-#define TOOLROOT_WORKER_COMMAND_H
+#ifndef TOOLROOT_WORKER_RUN_COMMAND_H
+#define TOOLROOT_WORKER_RUN_COMMAND_H
 
 #include <build/bazel/remote/execution/v2/remote_execution.pb-c.h>
 #include <stdbool.h>
@@ -15,19 +15,19 @@
 struct arena;
 struct error;
 
-enum command_output_kind {
-	COMMAND_OUTPUT_ANY,       /* of output_paths */
-	COMMAND_OUTPUT_FILE,      /* of the older output_files */
-	COMMAND_OUTPUT_DIRECTORY, /* of the older output_directories */
+enum run_command_output_kind {
+	RUN_COMMAND_OUTPUT_ANY,       /* of output_paths */
+	RUN_COMMAND_OUTPUT_FILE,      /* of the older output_files */
+	RUN_COMMAND_OUTPUT_DIRECTORY, /* of the older output_directories */
 };
 
-struct command_output {
+struct run_command_output {
 	struct str path;   /* as the client wrote it */
 	const char *place; /* the same, seen from the input root */
-	enum command_output_kind kind;
+	enum run_command_output_kind kind;
 };
 
-struct command {
+struct run_command {
 	const Reapi__Command *message;
 	const char **arguments; /* at least one; ends in NULL */
 	size_t argument_count;
@@ -36,7 +36,7 @@ struct command {
 	const char *search_path;       /* PATH of the environment, or the
 					* default */
 	const char *working_directory; /* plain, seen from the input root */
-	struct command_output *outputs;
+	struct run_command_output *outputs;
 	size_t output_count;
 	/* Node properties asked for. */
 	bool want_mode;
@@ -47,24 +47,24 @@ struct command {
 };
 
 /* A command without PATH in its environment gets this one added. */
-#define COMMAND_DEFAULT_PATH "/bin:/usr/bin"
+#define RUN_COMMAND_DEFAULT_PATH "/bin:/usr/bin"
 
 /* INVALID_ARGUMENT says what is wrong: no argument, NUL bytes, names of
  * variables with "=", paths that are absolute, end in "/", or lead out of the
  * input root, node properties that are not known. default_path NULL:
- * COMMAND_DEFAULT_PATH. */
-int command_decode(struct command *command, struct arena *arena,
+ * RUN_COMMAND_DEFAULT_PATH. */
+int run_command_decode(struct run_command *command, struct arena *arena,
     struct str bytes, const char *default_path, struct error *err);
 
 /* The value of the first platform property of this name: of the action's list,
  * or the command's where the action has none; data NULL when it is absent. */
-struct str command_property(const Reapi__Action *action,
+struct str run_command_property(const Reapi__Action *action,
     const Reapi__Command *command, struct str name);
 
 /* path, relative to base, as a plain path without ".", ".." or doubled "/";
  * "" for the root itself. NULL with INVALID_ARGUMENT when it is absolute, ends
  * in "/", holds a NUL or leads out of the root. */
-const char *command_resolve(
+const char *run_command_resolve(
     struct arena *arena, struct str base, struct str path, struct error *err);
 
 #endif
