@@ -15,8 +15,6 @@ from random import Random
 from typing import Any
 
 import grpc
-from conformance import zstd
-from conformance.client import write_requests
 
 from ledger import Ledger, check_contents
 from remote import (
@@ -26,6 +24,7 @@ from remote import (
     digest_of,
     half_random,
     write_name,
+    zstd,
 )
 
 KIB = 1 << 10
