@@ -65,13 +65,13 @@ static bool
 call_enter(struct rpc_call *call, unsigned clear, struct call_frame *frame)
 {
 	unsigned old = atomic_load(&call->gate);
-	unsigned new;
+	unsigned next;
 
 	do {
-		new = old & ~clear;
+		next = old & ~clear;
 		if ((old & CALL_ENDED) == 0)
-			new ++;
-	} while (!atomic_compare_exchange_weak(&call->gate, &old, new));
+			next++;
+	} while (!atomic_compare_exchange_weak(&call->gate, &old, next));
 	if ((old & CALL_ENDED) != 0)
 		return false;
 	*frame = (struct call_frame){call, call_frames};

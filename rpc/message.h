@@ -37,7 +37,8 @@ void rpc_message_add_borrowed(struct rpc_message *message, const void *data,
     size_t len, void (*release)(void *cookie), void *cookie);
 
 size_t rpc_message_size(const struct rpc_message *message);
-/* The parts in order, pointing into the message; the array belongs to it. */
+/* The parts in order, pointing into the message; the array belongs to it. Both
+ * are good until something is added. NULL when there are none. */
 const struct iovec *rpc_message_parts(
     struct rpc_message *message, size_t *count);
 /* All bytes in one run: the message's own memory when it is one part already,

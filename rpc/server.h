@@ -58,8 +58,9 @@ struct rpc_server_options {
 	uint32_t max_streams;     /* concurrent, per connection */
 	uint64_t memory;          /* gRPC's own buffers: the last resort */
 	struct thread_pool *pool; /* borrowed: work that may block */
-	/* Runs when a call has ended, on any thread: for log and metrics.
-	 * May be NULL. */
+	/* Runs when a call has ended, on any thread: for log and metrics. A
+	 * unary request above max_receive_bytes is refused by gRPC and never
+	 * becomes a call. May be NULL. */
 	void (*finished)(struct rpc_call *call, int status, int64_t duration_ns,
 	    void *cookie);
 	/* Runs at the start of rpc_server_stop, on its thread: the moment to

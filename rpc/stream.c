@@ -122,15 +122,18 @@ rpc_stream_receive(
 {
 	grpc_byte_buffer *received = NULL;
 	grpc_op op = {.op = GRPC_OP_RECV_MESSAGE};
+	bool ok;
 
 	*message = NULL;
 	op.data.recv_message.recv_message = &received;
 	rpc_core_start(stream->call, &op, 1, &stream->received);
-	stream_wait(stream, &stream->received);
-	if (received != NULL) {
+	ok = stream_wait(stream, &stream->received);
+	if (ok && received != NULL) {
 		*message = rpc_message_from_buffer(received);
 		return 1;
 	}
+	if (received != NULL)
+		grpc_byte_buffer_destroy(received);
 	stream_wait_end(stream);
 	return rpc_client_status_error(&stream->status, err);
 }

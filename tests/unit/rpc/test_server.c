@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -466,6 +467,37 @@ unix_socket_serves_and_is_not_stolen(void **state)
 }
 
 static void
+local_socket_is_served_beside_and_private(void **state)
+{
+	char path[64], address[80];
+	struct rpc_server_options options;
+	struct rpc_server *second;
+	struct rpc_channel *channel;
+	struct stat status;
+	struct error err;
+	char out[64];
+
+	(void)state;
+	snprintf(path, sizeof(path), "/tmp/rpc-local-%d.socket", getpid());
+	snprintf(address, sizeof(address), "unix:%s", path);
+	options = fixture_options("127.0.0.1:0");
+	options.local_socket = path;
+	second = rpc_server_new(&options, &err);
+	assert_non_null(second);
+	rpc_server_start(second);
+	assert_int_equal(stat(path, &status), 0);
+	assert_int_equal(status.st_mode & 0777, 0600);
+	channel = rpc_channel_open(
+	    &(struct rpc_channel_options){.address = address}, &err);
+	assert_int_equal(call_text(channel, "/t.T/Unary", "local",
+			     &five_seconds, out, sizeof(out), &err),
+	    0);
+	rpc_channel_close(channel);
+	rpc_server_stop(second, 1000);
+	rpc_server_free(second);
+}
+
+static void
 thousand_idle_connections_do_no_harm(void **state)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET};
@@ -519,6 +551,7 @@ main(void)
 	    FACT(taken_port_is_a_clear_error),
 	    FACT(plain_text_beyond_loopback_is_refused),
 	    FACT(unix_socket_serves_and_is_not_stolen),
+	    FACT(local_socket_is_served_beside_and_private),
 	    FACT(thousand_idle_connections_do_no_harm),
 	};
 	int failed;
