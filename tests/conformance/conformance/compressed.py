@@ -13,7 +13,7 @@ from grpc import StatusCode
 from . import zstd
 from .client import write_requests
 from .context import Context
-from .digests import with_size
+from .digests import digest_of, with_size
 from .harness import (
     Group,
     attempt,
@@ -142,6 +142,24 @@ def metadata_segments_are_accepted(context: Context) -> None:
         zstd.compress(data),
     )
     expect_equal(context.get(digest), data, "the blob read back")
+
+
+@group.must(
+    "BSZ-PUT-07",
+    "Each announced digest function is inferred from the length of the hash",
+    spec=UPLOADS + ", digest_function",
+)
+def function_is_inferred(context: Context) -> None:
+    context.need_zstd()
+    for function in context.functions():
+        data = context.compressible(10_000)
+        digest = digest_of(data, function)
+        context.client.write_all(
+            context.write_name(digest, ZSTD), zstd.compress(data)
+        )
+        what = f"digest function {function}"
+        expect_equal(context.get(digest), data, f"{what}, read plain")
+        expect_equal(_read(context, digest), data, f"{what}, compressed")
 
 
 @group.must(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from grpc import StatusCode
@@ -262,3 +263,22 @@ def large_tree_is_returned(context: Context) -> None:
     replies = _all_pages(context, digest, 0)
     found = sum(len(reply.directories) for reply in replies)
     expect_equal(found, 61, "number of directories")
+
+
+@group.must(
+    "CAS-GTR-12",
+    "A tree is returned under each announced digest function, named or "
+    "inferred",
+    spec="GetTreeRequest.digest_function",
+)
+def every_function_has_trees(context: Context) -> None:
+    for function in context.functions():
+        sample = Sample(replace(context, function=function), width=2)
+        for given in (0, function):
+            replies = context.client.get_tree(sample.digest, function=given)
+            found = [each for reply in replies for each in reply.directories]
+            expect_equal(
+                encoded(found),
+                encoded(sample.directories),
+                f"directories under digest function {function}",
+            )
