@@ -57,7 +57,7 @@ blob_file_write(
 	if (rc == 0)
 		rc = file_sync(fd, err);
 	file_close(&fd);
-	return rc;
+	return rc < 0 ? store_disk_error(store, err) : 0;
 }
 
 /* The directory of a function, or of one first byte of its hashes. */

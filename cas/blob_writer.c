@@ -135,6 +135,19 @@ blob_writer_spill(struct blob_writer *writer, struct error *err)
 	return 0;
 }
 
+static int
+blob_writer_keep(
+    struct blob_writer *writer, const void *data, size_t len, struct error *err)
+{
+	if (writer->fd == -1) {
+		if (buffer_append(&writer->content, data, len) == 0)
+			return 0;
+		if (blob_writer_spill(writer, err) < 0)
+			return -1;
+	}
+	return file_write(writer->fd, data, len, err);
+}
+
 int
 blob_writer_append(
     struct blob_writer *writer, const void *data, size_t len, struct error *err)
@@ -143,12 +156,8 @@ blob_writer_append(
 		return 0;
 	if (blob_writer_verify(writer, data, len, err) < 0)
 		return -1;
-	if (writer->fd == -1 &&
-	    buffer_append(&writer->content, data, len) < 0 &&
-	    blob_writer_spill(writer, err) < 0)
-		return -1;
-	if (writer->fd != -1 && file_write(writer->fd, data, len, err) < 0)
-		return -1;
+	if (blob_writer_keep(writer, data, len, err) < 0)
+		return store_disk_error(writer->store, err);
 	writer->received += len;
 	return 0;
 }
@@ -223,8 +232,10 @@ blob_writer_prepare(struct blob_writer *writer, struct error *err)
 
 	blob->encoding = writer->encoding;
 	blob->stored_size = writer->received;
+	if (writer->fd != -1 && file_sync(writer->fd, err) < 0)
+		return store_disk_error(writer->store, err);
 	if (writer->fd != -1)
-		return file_sync(writer->fd, err);
+		return 0;
 	if (writer->encoding == ENCODING_ZSTD &&
 	    blob->digest.size <= writer->received) {
 		if (blob_writer_decode(writer, err) < 0)

@@ -135,14 +135,15 @@ int store_read(struct store *store, const struct digest *digest,
  * thread; then the batch joins the next group commit: one fdatasync and one
  * index transaction for all that is waiting. done runs once, on the committer's
  * thread (or the calling one when nothing was left to commit), with every
- * put's error set: NULL = stored or there already. done must not block. */
+ * put's error set: NULL = stored or there already. done must not block. Blocks
+ * on the disk only for puts above small_limit, which become files first. */
 struct store_put {
 	struct digest digest;      /* what the bytes must be */
 	enum encoding encoding;    /* of the bytes given */
 	const struct iovec *parts; /* borrowed until done */
 	size_t part_count;
-	/* Set before done: NULL, or allocated, to be freed by the owner of
-	 * the batch. INVALID_ARGUMENT: not what the digest says;
+	/* Set before done: NULL, or allocated (free), to be freed by the owner
+	 * of the batch. INVALID_ARGUMENT: not what the digest says;
 	 * RESOURCE_EXHAUSTED: store or disk full, with the figures. */
 	struct error *error;
 };

@@ -169,6 +169,7 @@ committer_run(
 	segment_writer_position(committer->segment, &number, &length);
 	if (commit_group_run(group, jobs, touches, &err) < 0) {
 		result = &err;
+		store_disk_error(committer->store, &err);
 		index_write_abort(&group->write);
 		segment_writer_rollback(committer->segment, number, length,
 		    err.code != ERROR_RESOURCE_EXHAUSTED);

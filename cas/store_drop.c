@@ -52,6 +52,7 @@ drop_finish(struct commit_job *base, const struct error *err)
 	struct drop_job *job = (struct drop_job *)base;
 	char text[DIGEST_TEXT_MAX];
 
+	atomic_fetch_sub(&job->store->drops, 1);
 	if (err == NULL && job->removed && job->place.kind == PLACE_FILE)
 		blob_file_remove(job->store, &job->digest, job->place.encoding);
 	if (job->waiter != NULL) {
@@ -77,6 +78,7 @@ drop_job_new(struct store *store, const struct digest *digest)
 	job->job.ends_group = true;
 	job->store = store;
 	job->digest = *digest;
+	atomic_fetch_add(&store->drops, 1);
 	return job;
 }
 

@@ -60,6 +60,8 @@ struct store {
 	struct touches *touches;     /* NULL when read-only */
 	struct committer *committer; /* NULL when read-only */
 	atomic_uint_least64_t dropped;
+	/* Drops under way: what looks present may be about to go. */
+	atomic_uint_least64_t drops;
 	atomic_uint_least64_t incoming_names; /* made so far */
 	pthread_mutex_t usage_lock;
 	struct index_state state; /* as of the last commit */
@@ -70,6 +72,10 @@ struct store {
 
 /* FAILED_PRECONDITION when the store was opened read-only. */
 int store_check_writable(const struct store *store, struct error *err);
+
+/* Puts the store's path before an error of the disk, and the remedy after it
+ * when the disk is full. Returns -1. */
+int store_disk_error(const struct store *store, struct error *err);
 
 /* --- space (store_usage.c) ------------------------------------------------*/
 

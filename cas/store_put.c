@@ -32,7 +32,10 @@ struct put_batch_job {
 	struct store_batch *batch;
 	struct zstd_verify *verify; /* made when first needed */
 	struct commit_blob *blobs;  /* one a put */
-	bool *queued;               /* blobs[i] is to be committed */
+	/* Those to be committed, in the order of their keys: neighbours share
+	 * pages of the index. */
+	struct commit_blob **queued;
+	size_t queued_count;
 };
 
 static uint64_t
@@ -140,7 +143,10 @@ store_put_prepare(struct put_batch_job *job, const struct store_put *put,
 	found = store_find(store, &put->digest, &place, err);
 	if (found < 0)
 		return -1;
-	if (found == 1 && store_place_exists(store, &put->digest, &place))
+	/* While something is being dropped, the committer decides: it may be
+	 * this blob, found bad a moment ago. */
+	if (found == 1 && atomic_load(&store->drops) == 0 &&
+	    store_place_exists(store, &put->digest, &place))
 		return 0;
 	cost = store_blob_cost(store, blob->stored_size);
 	if (store_reserve(store, cost, err) < 0)
@@ -158,9 +164,8 @@ put_batch_apply(
 {
 	struct put_batch_job *job = (struct put_batch_job *)base;
 
-	for (size_t i = 0; i < job->batch->count; i++) {
-		if (job->queued[i] &&
-		    commit_group_add(group, &job->blobs[i], err) < 0)
+	for (size_t i = 0; i < job->queued_count; i++) {
+		if (commit_group_add(group, job->queued[i], err) < 0)
 			return -1;
 	}
 	return 0;
@@ -179,10 +184,13 @@ put_batch_finish(struct commit_job *base, const struct error *err)
 	struct put_batch_job *job = (struct put_batch_job *)base;
 	struct store_batch *batch = job->batch;
 
-	for (size_t i = 0; i < batch->count; i++) {
-		if (job->queued[i] && err != NULL)
-			store_put_set_error(&batch->puts[i], err);
-		commit_blob_clear(job->store, &job->blobs[i], err != NULL);
+	for (size_t i = 0; i < job->queued_count; i++) {
+		struct commit_blob *blob = job->queued[i];
+
+		if (err != NULL)
+			store_put_set_error(
+			    &batch->puts[blob - job->blobs], err);
+		commit_blob_clear(job->store, blob, err != NULL);
 	}
 	zstd_verify_free(job->verify);
 	free(job->blobs);
@@ -191,11 +199,18 @@ put_batch_finish(struct commit_job *base, const struct error *err)
 	batch->done(batch);
 }
 
+static int
+commit_blob_order(const void *a, const void *b)
+{
+	const struct commit_blob *const *left = a, *const *right = b;
+
+	return digest_compare(&(*left)->digest, &(*right)->digest);
+}
+
 void
 store_put_batch(struct store *store, struct store_batch *batch)
 {
 	struct put_batch_job *job = xcalloc(1, sizeof(*job));
-	size_t waiting = 0;
 
 	job->job.apply = put_batch_apply;
 	job->job.finish = put_batch_finish;
@@ -212,13 +227,16 @@ store_put_batch(struct store *store, struct store_batch *batch)
 		put->error = NULL;
 		if (rc < 0)
 			store_put_set_error(put, &err);
-		job->queued[i] = rc == 1;
-		waiting += rc == 1 ? 1 : 0;
-		job->job.weight += rc == 1 ? blob->stored_size : 0;
-		if (rc != 1)
+		if (rc == 1) {
+			job->queued[job->queued_count++] = blob;
+			job->job.weight += blob->stored_size;
+		} else {
 			commit_blob_clear(store, blob, true);
+		}
 	}
-	if (waiting > 0)
+	qsort(job->queued, job->queued_count, sizeof(*job->queued),
+	    commit_blob_order);
+	if (job->queued_count > 0)
 		committer_submit(store->committer, &job->job);
 	else
 		put_batch_finish(&job->job, NULL);

@@ -63,6 +63,19 @@ store_reserve(struct store *store, uint64_t bytes, struct error *err)
 	    store->max_size, used, bytes);
 }
 
+int
+store_disk_error(const struct store *store, struct error *err)
+{
+	if (err->code == ERROR_RESOURCE_EXHAUSTED)
+		error_prefix(err,
+		    "store %s: the disk is full; free some of it, or run "
+		    "`toolroot gc --run`",
+		    store->path);
+	else
+		error_prefix(err, "store %s", store->path);
+	return -1;
+}
+
 void
 store_release(struct store *store, uint64_t bytes)
 {

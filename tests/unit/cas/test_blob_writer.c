@@ -233,13 +233,8 @@ compression_that_saves_nothing_is_undone(void **state)
 	struct fixture *fixture = *state;
 	size_t packed = 5;
 	char *zstd = compress_content("seven", &packed);
-	struct iovec part = {zstd, packed};
 	struct digest digest;
-	struct store_put put = {
-	    .encoding = ENCODING_ZSTD, .parts = &part, .part_count = 1};
-	struct store_batch batch = {.puts = &put, .count = 1};
 
-	(void)batch;
 	digest_compute(DIGEST_SHA256, "seven", 5, &digest);
 	assert_true(packed > 5);
 	assert_int_equal(upload(fixture->store, &digest, ENCODING_ZSTD,
@@ -320,12 +315,7 @@ a_bomb_is_refused_at_the_declared_size(void **state)
 	size_t len = (size_t)64 << 20, packed = len;
 	char *zeros = xcalloc(1, len);
 	char *bomb = compress_content(zeros, &packed);
-	struct iovec part = {bomb, packed};
-	struct store_put put = {.digest = digest_of(1, 1000),
-	    .encoding = ENCODING_ZSTD,
-	    .parts = &part,
-	    .part_count = 1};
-	struct digest digest = put.digest;
+	struct digest digest = digest_of(1, 1000);
 	struct store_usage usage;
 
 	assert_true(packed < 20000);
@@ -362,6 +352,52 @@ empty_frames_cannot_fill_the_disk(void **state)
 	assert_int_equal(err.code, ERROR_INVALID_ARGUMENT);
 	blob_writer_free(writer);
 	free(frame);
+}
+
+static void
+batch_done(struct store_batch *batch)
+{
+	/* The test waits for it by closing the store. */
+	(void)batch;
+}
+
+static void
+a_batch_takes_compressed_blobs(void **state)
+{
+	struct fixture *fixture = *state;
+	char *data = make_content(1, LARGE), *zeros = xcalloc(1, LARGE);
+	size_t large = LARGE, bomb = LARGE, tiny = 5;
+	char *packed[3] = {compress_content(data, &large),
+	    compress_content(zeros, &bomb), compress_content("seven", &tiny)};
+	struct iovec parts[3] = {
+	    {packed[0], large}, {packed[1], bomb}, {packed[2], tiny}};
+	struct store_put puts[3] = {{.digest = digest_of(1, LARGE)},
+	    {.digest = digest_of(2, 1000)}, {.encoding = ENCODING_ZSTD}};
+	struct store_batch batch = {
+	    .puts = puts, .count = 3, .done = batch_done};
+
+	digest_compute(DIGEST_SHA256, "seven", 5, &puts[2].digest);
+	for (size_t i = 0; i < 3; i++) {
+		puts[i].encoding = ENCODING_ZSTD;
+		puts[i].parts = &parts[i];
+		puts[i].part_count = 1;
+	}
+	store_put_batch(fixture->store, &batch);
+	fixture_reopen(fixture);
+	assert_null(puts[0].error);
+	assert_non_null(puts[1].error);
+	assert_int_equal(puts[1].error->code, ERROR_INVALID_ARGUMENT);
+	assert_null(puts[2].error);
+	assert_int_equal(
+	    encoding_of(fixture->store, &puts[0].digest), ENCODING_ZSTD);
+	assert_int_equal(
+	    encoding_of(fixture->store, &puts[2].digest), ENCODING_IDENTITY);
+	assert_content(fixture->store, 1, LARGE);
+	free(puts[1].error);
+	for (size_t i = 0; i < 3; i++)
+		free(packed[i]);
+	free(zeros);
+	free(data);
 }
 
 static void
@@ -458,6 +494,7 @@ main(void)
 	    TEST(bad_zstd_is_refused_and_not_stored),
 	    TEST(a_bomb_is_refused_at_the_declared_size),
 	    TEST(empty_frames_cannot_fill_the_disk),
+	    TEST(a_batch_takes_compressed_blobs),
 	    TEST(too_much_or_too_little_or_wrong_is_refused),
 	    TEST(the_empty_blob_can_be_uploaded_in_both_encodings),
 	    TEST(two_uploads_of_one_blob_both_succeed),
