@@ -235,6 +235,58 @@ handle_collect(struct rpc_call *call, void *service)
 	    arena_zalloc(rpc_call_arena(call), 1, sizeof(size_t)));
 }
 
+/* Ended by a pool thread while it receives, perhaps as the client cancels; what
+ * the callbacks use is freed right after the end. */
+struct race {
+	struct task task;
+	struct rpc_call *call;
+	atomic_int seen;
+};
+
+static inline void
+race_received(struct rpc_call *call, struct rpc_message *message, void *cookie)
+{
+	struct race *race = cookie;
+	bool ended = message == NULL;
+
+	rpc_message_free(message);
+	atomic_fetch_add(&race->seen, 1);
+	if (!ended)
+		rpc_call_receive(call, race_received, race);
+}
+
+static inline void
+race_cancelled(struct rpc_call *call, void *cookie)
+{
+	struct race *race = cookie;
+
+	assert_ptr_equal(race->call, call);
+	atomic_fetch_add(&race->seen, 1);
+}
+
+static inline void
+race_end(struct task *task)
+{
+	struct race *race = (struct race *)(void *)task;
+
+	rpc_call_finish(race->call, NULL);
+	free(race);
+	atomic_fetch_add(&fixture.handled, 1);
+}
+
+static inline void
+handle_race(struct rpc_call *call, void *service)
+{
+	struct race *race = xcalloc(1, sizeof(*race));
+
+	(void)service;
+	race->call = call;
+	race->task.run = race_end;
+	rpc_call_on_cancel(call, race_cancelled, race);
+	rpc_call_receive(call, race_received, race);
+	rpc_call_submit(call, &race->task);
+}
+
 /* Answers after the first message, whatever comes then. */
 static inline void
 early_received(struct rpc_call *call, struct rpc_message *message, void *cookie)
@@ -310,6 +362,7 @@ static const struct rpc_method fixture_methods[] = {
     {"/t.T/Bidi", RPC_BIDIRECTIONAL, handle_bidi, NULL},
     {"/t.T/HoldBidi", RPC_BIDIRECTIONAL, handle_hold, NULL},
     {"/t.T/Collect", RPC_CLIENT_STREAM, handle_collect, NULL},
+    {"/t.T/Race", RPC_BIDIRECTIONAL, handle_race, NULL},
     {"/t.T/Early", RPC_CLIENT_STREAM, handle_early, NULL},
     {"/t.T/Flaky", RPC_UNARY, handle_flaky, NULL},
     {"/t.T/Details", RPC_UNARY, handle_details, NULL},

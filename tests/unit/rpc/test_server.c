@@ -247,6 +247,29 @@ early_reply_ends_an_upload_with_ok(void **state)
 	rpc_stream_free(stream);
 }
 
+static void
+no_callback_runs_after_the_end(void **state)
+{
+	struct error err;
+	struct rpc_stream *streams[8];
+
+	(void)state;
+	for (int round = 0; round < 50; round++) {
+		for (int i = 0; i < 8; i++)
+			streams[i] = rpc_stream_open(
+			    fixture.channel, "/t.T/Race", &five_seconds, &err);
+		for (int i = 0; i < 8; i++) {
+			if (i % 2 == 0)
+				(void)rpc_stream_send(
+				    streams[i], message_of("x"), &err);
+			rpc_stream_free(streams[i]);
+		}
+	}
+	/* A cancelled stream may not have reached the server at all. */
+	nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+	wait_until(&fixture.finished, fixture.handled);
+}
+
 static struct rpc_stream *
 open_count(struct rpc_channel *channel, const char *request)
 {
@@ -542,6 +565,7 @@ main(void)
 	    FACT(connection_lost_in_a_stream_is_a_cancel),
 	    FACT(half_close_is_not_a_cancel),
 	    FACT(early_reply_ends_an_upload_with_ok),
+	    FACT(no_callback_runs_after_the_end),
 	    FACT(server_stream_arrives_whole),
 	    FACT(slow_reader_holds_the_sender_back),
 	    FACT(bidirectional_stream_echoes),
