@@ -17,7 +17,8 @@
 /* One value and where it came from, for the error text. */
 struct setting_value {
 	struct str text;
-	const char *place; /* "--max-size", "TOOLROOT_MAX_SIZE", "file:7" */
+	/* "--max-size", "TOOLROOT_MAX_SIZE"; NULL in a file */
+	const char *place;
 };
 
 struct unit {
@@ -190,15 +191,15 @@ setting_apply(const struct settings *settings, struct str name,
 
 	if (setting == NULL) {
 		setting_names(settings, names, sizeof(names));
-		return error_set(err, ERROR_INVALID_ARGUMENT,
-		    "%s: there is no setting \"%.*s\" in %s; there are: %s",
-		    value->place, STR_ARG(name), settings->command, names);
+		error_set(err, ERROR_INVALID_ARGUMENT,
+		    "there is no setting \"%.*s\" in %s; there are: %s",
+		    STR_ARG(name), settings->command, names);
+	} else if (setting_store(setting, value->text, target, err) == 0) {
+		return 0;
 	}
-	if (setting_store(setting, value->text, target, err) < 0) {
+	if (value->place != NULL)
 		error_prefix(err, "%s", value->place);
-		return -1;
-	}
-	return 0;
+	return -1;
 }
 
 static int
@@ -244,15 +245,16 @@ settings_file_line(
     void *user, const char *section, const char *name, const char *text)
 {
 	struct file_reading *reading = user;
-	struct setting_value value = {str_from(text), reading->path};
+	/* The line is known, and put in front, when ini_parse returns. */
+	struct setting_value value = {str_from(text), NULL};
 
 	if (reading->failed)
 		return 0;
 	if (!section_known(section)) {
 		error_set(reading->err, ERROR_INVALID_ARGUMENT,
-		    "%s: unknown section [%s]; there are [serve], [worker], "
+		    "unknown section [%s]; there are [serve], [worker], "
 		    "[client] and [gc]",
-		    reading->path, section);
+		    section);
 		reading->failed = true;
 		return 0;
 	}
@@ -274,7 +276,7 @@ settings_file(const struct settings *settings, const char *path, void *target,
 	if (line == -1)
 		return error_set_errno(err, errno, "config file %s", path);
 	if (reading.failed) {
-		error_prefix(err, "line %d", line);
+		error_prefix(err, "%s: line %d", path, line);
 		return -1;
 	}
 	if (line != 0)

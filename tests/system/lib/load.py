@@ -54,11 +54,15 @@ class Load:
         for thread in self._threads:
             thread.start()
 
+    def join(self) -> None:
+        """Wait until the server's end has ended each."""
+        for thread in self._threads:
+            thread.join()
+
     def finish(self) -> None:
         """Wait until each has ended its last call, or seen it fail."""
         self._stopping.set()
-        for thread in self._threads:
-            thread.join()
+        self.join()
         self._client.channel.close()
 
     def _run(
