@@ -315,11 +315,13 @@ call_on_received(struct rpc_tag *tag, bool ok)
 	}
 	/* gRPC ends the receive of a cancelled call just before it reports the
 	 * close, as if the client had half-closed: wait for that report. */
+	call_ref(call); /* whoever delivers drops the receive's */
 	rpc_timer_set(
 	    call->server, &call->settle, clock_monotonic_ms() + CALL_SETTLE_MS);
 	if (atomic_load(&call->cancelled) &&
 	    rpc_timer_cancel(call->server, &call->settle))
 		call_deliver(call, NULL);
+	call_unref(call);
 }
 
 void
