@@ -15,6 +15,7 @@
 
 #include <google/bytestream/bytestream.pb-c.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <zstd.h>
 
 #include "base/arena.h"
@@ -33,33 +34,35 @@ static struct fake_cas {
 	struct thread_pool *pool;
 	struct rpc_server *server;
 	struct rpc_channel *channel;
-	/* Guards all below. */
+	/* Guards the blobs and the partial upload; the tests set and read the
+	 * atomics without it. */
 	pthread_mutex_t lock;
 	struct fake_blobs blobs;
 	/* Faults; each counts down. */
-	unsigned refuse_calls; /* unary calls: UNAVAILABLE */
-	unsigned refuse_items; /* blobs of batches: UNAVAILABLE */
-	unsigned break_streams;
-	size_t break_after; /* bytes of data, then UNAVAILABLE */
-	bool corrupt;       /* flip a bit of all that is read */
-	bool early_answer;  /* to a Write, after its first message */
+	atomic_uint refuse_calls; /* unary calls: UNAVAILABLE */
+	atomic_uint refuse_items; /* blobs of batches: UNAVAILABLE */
+	atomic_uint break_streams;
+	atomic_size_t break_after; /* bytes of data, then UNAVAILABLE */
+	atomic_bool corrupt;       /* flip a bit of all that is read */
+	atomic_bool early_answer;  /* to a Write, after its first message */
 	/* Capabilities. */
-	bool zstd;
-	int64_t max_batch;
-	int64_t max_blob;
+	atomic_bool zstd;
+	atomic_int_fast64_t max_batch;
+	atomic_int_fast64_t max_blob;
 	Reapi__DigestFunction__Value function;
 	/* What was seen. */
-	unsigned batch_reads;
-	unsigned batch_updates;
-	unsigned find_missings;
-	unsigned reads;
-	unsigned writes;
-	unsigned statuses;
-	size_t digests_read; /* in batches */
-	int64_t last_offset; /* of a Read or the first WriteRequest */
-	size_t received;     /* bytes of Writes */
-	bool saw_zstd;
-	bool saw_metadata;
+	atomic_uint batch_reads;
+	atomic_uint batch_updates;
+	atomic_uint find_missings;
+	atomic_uint reads;
+	atomic_uint writes;
+	atomic_uint statuses;
+	atomic_size_t digests_read; /* in batches */
+	atomic_int_fast64_t
+	    last_offset;        /* of a Read or the first WriteRequest */
+	atomic_size_t received; /* bytes of Writes */
+	atomic_bool saw_zstd;
+	atomic_bool saw_metadata;
 	/* The upload that was broken off. */
 	struct buffer partial_name;
 	struct buffer partial;
