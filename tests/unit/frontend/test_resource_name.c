@@ -123,7 +123,7 @@ refuses_uploads_that_are_malformed(void **state)
 	    "uploads/blobs/" HASH "/1",
 	    "uploads//blobs/" HASH "/1",
 	    "uploads/u/" HASH "/1",
-	    "uploads/u/blobs/" HASH,
+	    ("uploads/u/blobs/" HASH),
 	};
 	struct resource_name name;
 	struct error err;
