@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Settings of the worker command. Main thread. */
+#include "worker/command.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/settings.h"
+#include "worker/worker.h"
+
+#define EXIT_USAGE 2
+#define SLOTS_MAX 1024
+
+#if defined(__x86_64__)
+#define ISA "x86-64"
+#elif defined(__aarch64__)
+#define ISA "arm-a64"
+#else
+#define ISA "unknown"
+#endif
+
+struct command_settings {
+	char *config;
+	char *server;
+	char *tls_ca;
+	char *tls_certificate;
+	char *tls_key;
+	char *name;
+	uint64_t slots;
+	struct setting_list properties;
+	char *cache;
+	uint64_t cache_size;
+	char *local_store;
+	bool host_root;
+	char *sandbox;
+	uint64_t scratch_size;
+	uint64_t scratch_files;
+	uint64_t stream_limit;
+	char *default_path;
+	bool compress;
+	bool exit_with_parent;
+	char *log_level;
+};
+
+#define FIELD(name) offsetof(struct command_settings, name)
+
+static const struct setting table[] = {
+    {"config", SETTING_TEXT, FIELD(config), "FILE", NULL,
+	"Read settings from this file."},
+    {"server", SETTING_TEXT, FIELD(server), "ADDRESS", "grpc://127.0.0.1:8980",
+	"The server: grpc://HOST:PORT, grpcs://HOST:PORT or unix:PATH."},
+    {"tls-ca", SETTING_TEXT, FIELD(tls_ca), "FILE", NULL,
+	"Who signed the server's certificate (PEM); the system's otherwise."},
+    {"tls-cert", SETTING_TEXT, FIELD(tls_certificate), "FILE", NULL,
+	"Our certificate (PEM), where the server wants one."},
+    {"tls-key", SETTING_TEXT, FIELD(tls_key), "FILE", NULL,
+	"Its private key (PEM)."},
+    {"name", SETTING_TEXT, FIELD(name), "NAME", NULL,
+	"Shown in results and metrics. default: the host name"},
+    {"slots", SETTING_COUNT, FIELD(slots), "N", "0",
+	"Actions that run at once. 0: one a core."},
+    {"property", SETTING_LIST, FIELD(properties), "NAME=VALUE", NULL,
+	"A platform property that is offered; may be repeated. OSFamily and\n"
+	"ISA are offered in any case."},
+    {"cache", SETTING_TEXT, FIELD(cache), "DIR", NULL,
+	"Where inputs are kept.\n"
+	"default: /var/cache/toolroot for root, else "
+	"$XDG_CACHE_HOME/toolroot"},
+    {"cache-size", SETTING_SIZE, FIELD(cache_size), "SIZE", "20G",
+	"Bytes that it may take on disk."},
+    {"local-store", SETTING_TEXT, FIELD(local_store), "DIR", NULL,
+	"The server's own store on this machine: inputs are read from it and\n"
+	"not kept twice."},
+    {"host-root", SETTING_FLAG, FIELD(host_root), "", "no",
+	"Not hermetic: actions see the host's /usr, /bin, /lib* and /etc,\n"
+	"read-only."},
+    {"sandbox", SETTING_TEXT, FIELD(sandbox), "KIND", "auto",
+	"auto: namespaces, or refuse to run; none: no isolation at all."},
+    {"scratch-size", SETTING_SIZE, FIELD(scratch_size), "SIZE", "4G",
+	"Bytes that one action may write, its small inputs included. They\n"
+	"live in memory."},
+    {"scratch-files", SETTING_COUNT, FIELD(scratch_files), "N", "1000000",
+	"Files that one action may have, inputs included."},
+    {"stream-limit", SETTING_SIZE, FIELD(stream_limit), "SIZE", "64M",
+	"Bytes of standard output and of standard error that are kept."},
+    {"default-path", SETTING_TEXT, FIELD(default_path), "PATH", "/bin:/usr/bin",
+	"PATH of actions that set none."},
+    {"compress", SETTING_FLAG, FIELD(compress), "", "no",
+	"Compress blobs on the way (zstd): for slow networks."},
+    {"exit-with-parent", SETTING_FLAG, FIELD(exit_with_parent), "", "no",
+	"End when the process that started the worker ends."},
+    {"log-level", SETTING_TEXT, FIELD(log_level), "LEVEL", "info",
+	"debug, info, warn or error."},
+};
+
+static const struct settings worker_settings = {
+    .command = "worker",
+    .synopsis = "[options]",
+    .about = "Runs actions for a Toolroot server, each in a sandbox of its "
+	     "own. SIGTERM: finishes\nwhat runs, then ends; a second one "
+	     "cancels it.",
+    .table = table,
+    .count = sizeof(table) / sizeof(table[0]),
+    .epilogue = "Examples:\n"
+		"  toolroot worker --server grpc://build.example:8980 "
+		"--slots 16\n"
+		"  toolroot worker --server grpcs://build.example:8980 "
+		"--tls-ca ca.pem --property gpu=1",
+};
+
+static char *
+default_cache(void)
+{
+	const char *cache = getenv("XDG_CACHE_HOME");
+	const char *home = getenv("HOME");
+
+	if (geteuid() == 0)
+		return xstrdup("/var/cache/toolroot");
+	if (cache != NULL && cache[0] == '/')
+		return xasprintf("%s/toolroot", cache);
+	return xasprintf("%s/.cache/toolroot", home != NULL ? home : "/tmp");
+}
+
+/* Cuts the texts of the list at their "=". */
+static struct worker_property *
+parse_properties(
+    const struct setting_list *list, size_t *count, struct error *err)
+{
+	static const struct worker_property defaults[] = {
+	    {"OSFamily", "linux"}, {"ISA", ISA}};
+	struct worker_property *properties =
+	    xcalloc(list->count + 2, sizeof(*properties));
+	size_t given = 0;
+
+	for (size_t i = 0; i < list->count; i++) {
+		char *equals = strchr(list->items[i], '=');
+
+		if (equals == NULL || equals == list->items[i]) {
+			error_set(err, ERROR_INVALID_ARGUMENT,
+			    "--property \"%s\" is not NAME=VALUE",
+			    list->items[i]);
+			free(properties);
+			return NULL;
+		}
+		*equals = '\0';
+		properties[given].name = list->items[i];
+		properties[given++].value = equals + 1;
+	}
+	*count = given;
+	for (size_t i = 0; i < 2; i++) {
+		bool found = false;
+
+		for (size_t j = 0; j < given; j++)
+			found = found || strcmp(properties[j].name,
+					     defaults[i].name) == 0;
+		if (!found)
+			properties[(*count)++] = defaults[i];
+	}
+	return properties;
+}
+
+static int
+check(struct command_settings *settings, struct error *err)
+{
+	enum log_level level;
+
+	if (!log_level_parse(str_from(settings->log_level), &level))
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "--log-level \"%s\" is none of debug, info, warn, error",
+		    settings->log_level);
+	log_set_level(level);
+	if (strcmp(settings->sandbox, "auto") != 0 &&
+	    strcmp(settings->sandbox, "none") != 0)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "--sandbox \"%s\" is neither auto nor none",
+		    settings->sandbox);
+	if (settings->slots == 0)
+		settings->slots = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);
+	if (settings->slots > SLOTS_MAX)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "--slots %llu is more than %d",
+		    (unsigned long long)settings->slots, SLOTS_MAX);
+	if (settings->stream_limit > (uint64_t)1 << 30)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "--stream-limit is more than 1G");
+	if ((settings->tls_certificate == NULL) != (settings->tls_key == NULL))
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "--tls-cert and --tls-key go together");
+	if (settings->cache == NULL)
+		settings->cache = default_cache();
+	return 0;
+}
+
+/* Exit status. */
+static int
+run(struct command_settings *settings)
+{
+	struct worker_property *properties = NULL;
+	struct worker_options options = {.server = settings->server,
+	    .tls_ca = settings->tls_ca,
+	    .tls_certificate = settings->tls_certificate,
+	    .tls_key = settings->tls_key,
+	    .name = settings->name,
+	    .host_root = settings->host_root,
+	    .scratch_size = settings->scratch_size,
+	    .scratch_files = settings->scratch_files,
+	    .stream_limit = settings->stream_limit,
+	    .default_path = settings->default_path,
+	    .local_store = settings->local_store,
+	    .cache_size = settings->cache_size,
+	    .compress = settings->compress,
+	    .exit_with_parent = settings->exit_with_parent};
+	struct error err;
+	int status = EXIT_USAGE;
+
+	if (check(settings, &err) < 0)
+		goto out;
+	properties = parse_properties(
+	    &settings->properties, &options.property_count, &err);
+	if (properties == NULL)
+		goto out;
+	options.properties = properties;
+	options.cache = settings->cache;
+	options.slots = (size_t)settings->slots;
+	options.unfenced = strcmp(settings->sandbox, "none") == 0;
+	status = worker_run(&options, &err) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+out:
+	if (status != EXIT_SUCCESS)
+		fprintf(stderr, "toolroot worker: %s\n", err.text);
+	free(properties);
+	return status;
+}
+
+int
+worker_command(char **argv)
+{
+	struct command_settings settings = {0};
+	struct setting_arguments arguments;
+	struct error err;
+	int status = EXIT_USAGE;
+	int rc =
+	    settings_read(&worker_settings, argv, &settings, &arguments, &err);
+
+	if (rc > 0) {
+		settings_help(&worker_settings);
+		status = EXIT_SUCCESS;
+	} else if (rc < 0) {
+		fprintf(stderr, "toolroot worker: %s\n", err.text);
+	} else if (arguments.count > 0) {
+		fprintf(stderr,
+		    "toolroot worker: unexpected argument \"%s\"; see "
+		    "toolroot worker --help\n",
+		    arguments.items[0]);
+	} else {
+		status = run(&settings);
+	}
+	free(arguments.items);
+	settings_clear(&worker_settings, &settings);
+	return status;
+}

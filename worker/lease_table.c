@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Slots and their threads. */
+#include "worker/lease_table.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "cas/directory.h"
+
+struct slot {
+	struct lease_table *table;
+	pthread_t thread;
+	struct lease *lease; /* under the table's lock; NULL = free */
+};
+
+struct lease_table {
+	struct lease_table_options options;
+	struct slot *slots;
+	/* Guards which slot has which lease, and all below. A lease in a slot
+	 * is freed by the slot's thread alone, after it was taken out. */
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	size_t busy;   /* slots that have a lease */
+	size_t active; /* and those that still tell of the last one's end */
+	bool ending;
+};
+
+struct lease *
+lease_new(const struct arena *arena, const Workerapi__Lease *message)
+{
+	struct lease *lease = xcalloc(1, sizeof(*lease));
+
+	lease->arena = *arena;
+	lease->message = message;
+	lease->received_wall_ns = clock_wall_ns();
+	lease->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	atomic_init(&lease->stage, WORKERAPI__LEASE_STATE__STAGE__FETCHING);
+	atomic_init(&lease->cancelled, false);
+	return lease;
+}
+
+void
+lease_free(struct lease *lease)
+{
+	file_close(&lease->cancel_fd);
+	arena_clear(&lease->arena);
+	free(lease);
+}
+
+struct str
+lease_id(const struct lease *lease)
+{
+	return directory_str(lease->message->lease_id);
+}
+
+static void
+cancel(struct lease *lease)
+{
+	const uint64_t one = 1;
+
+	atomic_store(&lease->cancelled, true);
+	/* A counter that is set already serves as well. */
+	(void)!write(lease->cancel_fd, &one, sizeof(one));
+}
+
+static void
+run_lease(struct slot *slot, struct lease *lease)
+{
+	struct lease_table *table = slot->table;
+
+	table->options.run(table->options.cookie, lease);
+	pthread_mutex_lock(&table->lock);
+	slot->lease = NULL;
+	table->busy--;
+	pthread_mutex_unlock(&table->lock);
+	lease_free(lease);
+	table->options.idle(table->options.cookie);
+	pthread_mutex_lock(&table->lock);
+	table->active--;
+	pthread_cond_broadcast(&table->changed);
+	pthread_mutex_unlock(&table->lock);
+}
+
+static void *
+slot_main(void *cookie)
+{
+	struct slot *slot = cookie;
+	struct lease_table *table = slot->table;
+	struct lease *lease;
+
+	for (;;) {
+		pthread_mutex_lock(&table->lock);
+		while (slot->lease == NULL && !table->ending)
+			pthread_cond_wait(&table->changed, &table->lock);
+		lease = slot->lease;
+		pthread_mutex_unlock(&table->lock);
+		if (lease == NULL)
+			return NULL;
+		run_lease(slot, lease);
+	}
+}
+
+struct lease_table *
+lease_table_new(const struct lease_table_options *options)
+{
+	struct lease_table *table = xcalloc(1, sizeof(*table));
+
+	table->options = *options;
+	table->slots = xcalloc(options->slots, sizeof(*table->slots));
+	pthread_mutex_init(&table->lock, NULL);
+	pthread_cond_init(&table->changed, NULL);
+	for (size_t i = 0; i < options->slots; i++) {
+		table->slots[i].table = table;
+		/* Without threads there is no worker: as with memory. */
+		if (pthread_create(&table->slots[i].thread, NULL, slot_main,
+			&table->slots[i]) != 0)
+			abort();
+	}
+	return table;
+}
+
+void
+lease_table_free(struct lease_table *table)
+{
+	if (table == NULL)
+		return;
+	pthread_mutex_lock(&table->lock);
+	table->ending = true;
+	pthread_cond_broadcast(&table->changed);
+	pthread_mutex_unlock(&table->lock);
+	for (size_t i = 0; i < table->options.slots; i++)
+		pthread_join(table->slots[i].thread, NULL);
+	pthread_cond_destroy(&table->changed);
+	pthread_mutex_destroy(&table->lock);
+	free(table->slots);
+	free(table);
+}
+
+bool
+lease_table_offer(struct lease_table *table, struct lease *lease)
+{
+	bool taken = false;
+
+	pthread_mutex_lock(&table->lock);
+	for (size_t i = 0; i < table->options.slots && !taken; i++) {
+		if (table->slots[i].lease != NULL)
+			continue;
+		lease->slot = i;
+		table->slots[i].lease = lease;
+		table->busy++;
+		table->active++;
+		taken = true;
+	}
+	pthread_cond_broadcast(&table->changed);
+	pthread_mutex_unlock(&table->lock);
+	return taken;
+}
+
+bool
+lease_table_cancel(struct lease_table *table, struct str id)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&table->lock);
+	for (size_t i = 0; i < table->options.slots; i++) {
+		struct lease *lease = table->slots[i].lease;
+
+		if (lease == NULL || !str_equal(lease_id(lease), id))
+			continue;
+		cancel(lease);
+		found = true;
+	}
+	pthread_mutex_unlock(&table->lock);
+	return found;
+}
+
+void
+lease_table_cancel_all(struct lease_table *table)
+{
+	pthread_mutex_lock(&table->lock);
+	for (size_t i = 0; i < table->options.slots; i++)
+		if (table->slots[i].lease != NULL)
+			cancel(table->slots[i].lease);
+	pthread_mutex_unlock(&table->lock);
+}
+
+size_t
+lease_table_count(struct lease_table *table)
+{
+	size_t count;
+
+	pthread_mutex_lock(&table->lock);
+	count = table->busy;
+	pthread_mutex_unlock(&table->lock);
+	return count;
+}
+
+void
+lease_table_wait_idle(struct lease_table *table)
+{
+	pthread_mutex_lock(&table->lock);
+	while (table->active > 0)
+		pthread_cond_wait(&table->changed, &table->lock);
+	pthread_mutex_unlock(&table->lock);
+}
+
+static Workerapi__LeaseState *
+state_of(const struct lease *lease, struct arena *arena)
+{
+	Workerapi__LeaseState *state = arena_alloc(arena, sizeof(*state));
+	struct str id = lease_id(lease);
+	char *copy = arena_copy(arena, id);
+
+	if (state == NULL || copy == NULL)
+		return NULL;
+	workerapi__lease_state__init(state);
+	state->lease_id =
+	    (ProtobufCBinaryData){.len = id.len, .data = (uint8_t *)copy};
+	state->stage = (Workerapi__LeaseState__Stage)atomic_load(&lease->stage);
+	return state;
+}
+
+Workerapi__LeaseState **
+lease_table_states(
+    struct lease_table *table, struct arena *arena, size_t *count)
+{
+	Workerapi__LeaseState **states =
+	    arena_zalloc(arena, table->options.slots, sizeof(*states));
+
+	*count = 0;
+	if (states == NULL)
+		return NULL;
+	pthread_mutex_lock(&table->lock);
+	for (size_t i = 0; i < table->options.slots && states != NULL; i++) {
+		if (table->slots[i].lease == NULL)
+			continue;
+		states[*count] = state_of(table->slots[i].lease, arena);
+		if (states[(*count)++] == NULL)
+			states = NULL;
+	}
+	pthread_mutex_unlock(&table->lock);
+	return states;
+}

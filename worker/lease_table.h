@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The leases a worker holds, and the threads that run them: one thread and at
+ * most one lease a slot. Any thread, except where said otherwise.
+ */
+#ifndef TOOLROOT_WORKER_LEASE_TABLE_H
+#define TOOLROOT_WORKER_LEASE_TABLE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <toolroot/worker/v1/worker.pb-c.h>
+
+#include "base/arena.h"
+#include "base/str.h"
+
+struct lease {
+	struct arena arena;              /* of the message and the result */
+	const Workerapi__Lease *message; /* in arena */
+	size_t slot;
+	int64_t received_wall_ns;
+	atomic_int stage;      /* Workerapi__LeaseState__Stage */
+	atomic_bool cancelled; /* with cancel_fd */
+	int cancel_fd;         /* eventfd, readable once cancelled */
+};
+
+/* Takes the arena. */
+struct lease *lease_new(
+    const struct arena *arena, const Workerapi__Lease *message);
+void lease_free(struct lease *lease);
+struct str lease_id(const struct lease *lease);
+
+struct lease_table;
+
+/* run is called on the slot's thread and returns when the lease is done and
+ * its result handed on; then idle is called, with the lease gone. */
+struct lease_table_options {
+	size_t slots;
+	void (*run)(void *cookie, struct lease *lease);
+	void (*idle)(void *cookie);
+	void *cookie;
+};
+struct lease_table *lease_table_new(const struct lease_table_options *options);
+/* No lease may be left. NULL is allowed. */
+void lease_table_free(struct lease_table *table);
+
+/* Runs it on a free slot; false when there is none: the lease stays the
+ * caller's. */
+bool lease_table_offer(struct lease_table *table, struct lease *lease);
+/* False when there is no such lease. */
+bool lease_table_cancel(struct lease_table *table, struct str id);
+void lease_table_cancel_all(struct lease_table *table);
+size_t lease_table_count(struct lease_table *table);
+/* Blocks until no lease is left. */
+void lease_table_wait_idle(struct lease_table *table);
+
+/* The states of all leases as messages in the arena. NULL at its cap. */
+Workerapi__LeaseState **lease_table_states(
+    struct lease_table *table, struct arena *arena, size_t *count);
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the parts of one worker process share. Set up by worker.c before the
+ * slots' threads start; fields without a word on threads never change then.
+ */
+#ifndef TOOLROOT_WORKER_WORKER_STATE_H
+#define TOOLROOT_WORKER_WORKER_STATE_H
+
+#include <stdatomic.h>
+
+#include "worker/worker.h"
+
+struct cas_clients;
+struct file_cache;
+struct input_fetcher;
+struct lease_table;
+struct rpc_channel;
+struct session;
+struct spawner;
+struct store;
+
+struct worker {
+	const struct worker_options *options;
+	const char *name;
+	const char *directory; /* our part of options->cache */
+	struct spawner *spawner;
+	struct rpc_channel *channel;
+	struct store *store; /* set before the first lease */
+	struct file_cache *files;
+	struct lease_table *leases;
+	struct cas_clients *clients; /* has its own lock */
+	/* Set by the receiving thread while no lease is held, so that slots
+	 * see one session from the beginning of a lease to its end. */
+	struct session *session;
+	atomic_int signals; /* SIGTERM and SIGINT so far */
+};
+
+#endif
