@@ -28,18 +28,16 @@ operation_merge_key(struct str instance, const struct digest *action_digest)
 	return (struct str){key, fixed + instance.len};
 }
 
-static struct str
-operation_make_name(struct str instance)
+char *
+operation_name_new(struct str instance)
 {
 	char uuid_text[UUID_STR_LEN];
 	uuid_t uuid;
-	char *name;
 
 	uuid_generate_random(uuid);
 	uuid_unparse_lower(uuid, uuid_text);
-	name = xasprintf("%.*s%s%s%s", STR_ARG(instance),
+	return xasprintf("%.*s%s%s%s", STR_ARG(instance),
 	    instance.len > 0 ? "/" : "", OPERATION_NAME_MIDDLE, uuid_text);
-	return str_from(name);
 }
 
 static struct str
@@ -85,7 +83,7 @@ operation_new(const struct operation_request *request, struct error *err)
 	operation->request_metadata =
 	    operation_store(&next, request->request_metadata);
 	operation->invocation_id = operation_store(&next, request->invocation);
-	operation->name = operation_make_name(request->instance);
+	operation->name = str_from(operation_name_new(request->instance));
 	operation->merge_key =
 	    operation_merge_key(request->instance, &request->action_digest);
 	operation->action_digest = request->action_digest;

@@ -58,6 +58,8 @@ struct operation_request {
 /* "<instance>/operations/<uuid>", without the instance and its slash when that
  * is empty. */
 #define OPERATION_NAME_MIDDLE "operations/"
+/* A new one, malloced. */
+char *operation_name_new(struct str instance);
 
 struct operation {
 	atomic_size_t references;

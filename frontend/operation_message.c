@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From operations to messages. */
+#include "frontend/operation_message.h"
+
+#include <google/protobuf/wrappers.pb-c.h>
+#include <stdlib.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "cas/digest_message.h"
+#include "protos/arena_allocator.h"
+#include "rpc/message.h"
+#include "rpc/status.h"
+
+#define TYPE_URL "type.googleapis.com/"
+
+#define REAPI_TYPE TYPE_URL "build.bazel.remote.execution.v2."
+
+void
+operation_view_read(struct scheduler *scheduler,
+    const struct operation *operation, struct operation_view *view)
+{
+	*view = (struct operation_view){
+	    .name = operation->name,
+	    .action_digest = operation->action_digest,
+	    .queued_ns = operation->queued_ns,
+	};
+	scheduler_status(scheduler, operation, &view->status);
+	if (view->status.state != OPERATION_DONE)
+		return;
+	view->response = operation->response;
+	view->error = &operation->error;
+}
+
+static Google__Protobuf__Any *
+any_of_bytes(struct arena *arena, const char *type_url, struct str bytes)
+{
+	Google__Protobuf__Any *any = arena_alloc(arena, sizeof(*any));
+
+	if (any == NULL)
+		return NULL;
+	google__protobuf__any__init(any);
+	any->type_url = (char *)(uintptr_t)type_url;
+	any->value =
+	    (ProtobufCBinaryData){bytes.len, (uint8_t *)(uintptr_t)bytes.data};
+	return any;
+}
+
+static Google__Protobuf__Any *
+any_of_message(
+    struct arena *arena, const char *type_url, const ProtobufCMessage *message)
+{
+	struct str bytes;
+
+	if (protos_pack(arena, message, &bytes) == NULL)
+		return NULL;
+	return any_of_bytes(arena, type_url, bytes);
+}
+
+static Reapi__ExecutionStage__Value
+stage_of(enum operation_state state)
+{
+	switch (state) {
+	case OPERATION_QUEUED:
+		return REAPI__EXECUTION_STAGE__VALUE__QUEUED;
+	case OPERATION_LEASED:
+	case OPERATION_EXECUTING:
+	case OPERATION_STORING:
+		return REAPI__EXECUTION_STAGE__VALUE__EXECUTING;
+	case OPERATION_DONE:
+		break;
+	}
+	return REAPI__EXECUTION_STAGE__VALUE__COMPLETED;
+}
+
+/* Where it stands, for people. NULL when there is nothing to say. */
+static Google__Protobuf__Any *
+progress_of(struct arena *arena, const struct operation_status *status)
+{
+	Google__Protobuf__StringValue value =
+	    GOOGLE__PROTOBUF__STRING_VALUE__INIT;
+
+	if (status->state != OPERATION_QUEUED)
+		return NULL;
+	value.value = arena_printf(arena,
+	    "queued: place %zu in this build's turn, %zu waiting for such a "
+	    "worker%s%s",
+	    status->place, status->queued,
+	    status->attempt > 0 ? "; tried before on " : "", status->worker);
+	if (value.value == NULL)
+		return NULL;
+	return any_of_message(
+	    arena, TYPE_URL "google.protobuf.StringValue", &value.base);
+}
+
+static Google__Protobuf__Any *
+metadata_of(struct arena *arena, const struct operation_view *view)
+{
+	Reapi__ExecuteOperationMetadata metadata =
+	    REAPI__EXECUTE_OPERATION_METADATA__INIT;
+	Reapi__ExecutedActionMetadata partial =
+	    REAPI__EXECUTED_ACTION_METADATA__INIT;
+	Google__Protobuf__Timestamp queued = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
+	Google__Protobuf__Any *progress = progress_of(arena, &view->status);
+	Reapi__Digest digest = REAPI__DIGEST__INIT;
+	char hash[DIGEST_TEXT_MAX];
+
+	metadata.stage = stage_of(view->status.state);
+	digest_to_message(&view->action_digest, hash, &digest);
+	metadata.action_digest = &digest;
+	metadata.digest_function =
+	    (Reapi__DigestFunction__Value)view->action_digest.function;
+	if (view->queued_ns > 0) {
+		queued.seconds = view->queued_ns / 1000000000;
+		queued.nanos = (int32_t)(view->queued_ns % 1000000000);
+		partial.queued_timestamp = &queued;
+		partial.worker = (char *)(uintptr_t)view->status.worker;
+		if (progress != NULL) {
+			partial.n_auxiliary_metadata = 1;
+			partial.auxiliary_metadata = &progress;
+		}
+		metadata.partial_execution_metadata = &partial;
+	}
+	return any_of_message(
+	    arena, REAPI_TYPE "ExecuteOperationMetadata", &metadata.base);
+}
+
+static Google__Protobuf__Any *
+response_of(struct arena *arena, const struct operation_view *view)
+{
+	const char *type = REAPI_TYPE "ExecuteResponse";
+	Reapi__ExecuteResponse response = REAPI__EXECUTE_RESPONSE__INIT;
+
+	if (view->error == NULL || view->error->code == ERROR_OK)
+		return any_of_bytes(arena, type, view->response);
+	response.status = rpc_status_from_error(arena, view->error);
+	if (response.status == NULL)
+		return NULL;
+	response.message = (char *)(uintptr_t)view->error->text;
+	return any_of_message(arena, type, &response.base);
+}
+
+Longrunning__Operation *
+operation_message(struct arena *arena, const struct operation_view *view)
+{
+	Longrunning__Operation *message = arena_alloc(arena, sizeof(*message));
+
+	if (message == NULL)
+		return NULL;
+	longrunning__operation__init(message);
+	message->name = (ProtobufCBinaryData){
+	    view->name.len, (uint8_t *)(uintptr_t)view->name.data};
+	message->metadata = metadata_of(arena, view);
+	if (message->metadata == NULL)
+		return NULL;
+	if (view->status.state != OPERATION_DONE)
+		return message;
+	message->done = true;
+	message->result_case = LONGRUNNING__OPERATION__RESULT_RESPONSE;
+	message->response = response_of(arena, view);
+	return message->response != NULL ? message : NULL;
+}
+
+struct rpc_message *
+operation_message_pack(const struct operation_view *view)
+{
+	Longrunning__Operation *message;
+	struct rpc_message *packed;
+	struct arena arena;
+
+	arena_init(&arena, OPERATION_MESSAGE_ARENA);
+	message = operation_message(&arena, view);
+	/* Names, digests and texts are bounded far below the arena. */
+	if (message == NULL)
+		abort();
+	packed = rpc_message_pack(&message->base);
+	arena_clear(&arena);
+	return packed;
+}
+
+struct rpc_message *
+operation_message_now(
+    struct scheduler *scheduler, const struct operation *operation, bool *done)
+{
+	struct operation_view view;
+
+	operation_view_read(scheduler, operation, &view);
+	*done = view.status.state == OPERATION_DONE;
+	return operation_message_pack(&view);
+}

@@ -1,0 +1,653 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Workers.Serve: one stream a worker. What the worker sends is handled as it
+ * comes, on the poller; what it is to be told waits in the outbox. As with
+ * clients' streams (execution_stream.c) everything only sets flags, and one
+ * pump at a time uses the call.
+ *
+ * A session's cookie is its stream, of which it holds a reference; the stream
+ * gives up its session when it ends, which breaks the circle.
+ */
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "cas/digest_message.h"
+#include "frontend/execution_internal.h"
+#include "frontend/lease_result.h"
+#include "protos/arena_allocator.h"
+#include "protos/wire.h"
+#include "rpc/call.h"
+#include "rpc/message.h"
+
+/* An operation with a worker's result must fit into the 4 MiB that clients
+ * accept. */
+#define MESSAGE_MAX (STORAGE_SEND_MAX - (256u << 10))
+#define MESSAGE_ARENA (32u << 20)
+#define HEARTBEATS_PER_TIMEOUT 4
+
+struct outgoing {
+	struct rpc_message *message;
+	STAILQ_ENTRY(outgoing) link;
+};
+
+struct worker_stream {
+	struct execution_service *service;
+	struct rpc_call *call; /* the pump's */
+	/* The call's, the session's, those of threads that stop all. */
+	atomic_size_t references;
+	LIST_ENTRY(worker_stream) link; /* the service's lock */
+
+	/* Guards what follows; not held across calls of rpc/call.h. */
+	pthread_mutex_t lock;
+	struct worker_session *session; /* a reference, from Hello on */
+	STAILQ_HEAD(, outgoing) outbox;
+	struct error end; /* once finishing; code OK: a plain end */
+	bool pumping;
+	bool again;
+	bool receiving;
+	bool sending;
+	bool cancelled;
+	bool finishing;
+	bool ended;
+};
+
+static void worker_stream_pump(struct worker_stream *stream);
+
+static void
+worker_stream_clear_outbox(struct worker_stream *stream)
+{
+	struct outgoing *outgoing;
+
+	while ((outgoing = STAILQ_FIRST(&stream->outbox)) != NULL) {
+		STAILQ_REMOVE_HEAD(&stream->outbox, link);
+		rpc_message_free(outgoing->message);
+		free(outgoing);
+	}
+}
+
+static void
+worker_stream_unref(struct worker_stream *stream)
+{
+	if (atomic_fetch_sub(&stream->references, 1) != 1)
+		return;
+	worker_stream_clear_outbox(stream);
+	pthread_mutex_destroy(&stream->lock);
+	free(stream);
+}
+
+static void
+worker_stream_release(void *cookie)
+{
+	worker_stream_unref(cookie);
+}
+
+/* --- sending ---------------------------------------------------------------
+ */
+
+/* Under the lock. Takes the message. */
+static void
+worker_stream_put(struct worker_stream *stream, struct rpc_message *message)
+{
+	struct outgoing *outgoing = xcalloc(1, sizeof(*outgoing));
+
+	outgoing->message = message;
+	STAILQ_INSERT_TAIL(&stream->outbox, outgoing, link);
+}
+
+/* Takes the message; it is dropped when the stream ends. */
+static void
+worker_stream_send(struct worker_stream *stream, struct rpc_message *message)
+{
+	pthread_mutex_lock(&stream->lock);
+	if (stream->finishing || stream->ended)
+		rpc_message_free(message);
+	else
+		worker_stream_put(stream, message);
+	pthread_mutex_unlock(&stream->lock);
+	worker_stream_pump(stream);
+}
+
+/* The end: what waits is dropped, a reason is sent as Shutdown. err NULL: with
+ * OK. */
+static void
+worker_stream_finish(
+    struct worker_stream *stream, const struct error *err, const char *reason)
+{
+	Workerapi__ServerMessage message = WORKERAPI__SERVER_MESSAGE__INIT;
+	Workerapi__Shutdown shutdown = WORKERAPI__SHUTDOWN__INIT;
+
+	pthread_mutex_lock(&stream->lock);
+	if (!stream->finishing) {
+		stream->finishing = true;
+		stream->end = err != NULL ? *err : (struct error){ERROR_OK};
+		worker_stream_clear_outbox(stream);
+		if (reason != NULL) {
+			shutdown.reason = (char *)(uintptr_t)reason;
+			message.message_case =
+			    WORKERAPI__SERVER_MESSAGE__MESSAGE_SHUTDOWN;
+			message.shutdown = &shutdown;
+			worker_stream_put(
+			    stream, rpc_message_pack(&message.base));
+		}
+	}
+	pthread_mutex_unlock(&stream->lock);
+	worker_stream_pump(stream);
+}
+
+static Google__Protobuf__Duration
+duration_of(int64_t ms)
+{
+	Google__Protobuf__Duration duration = GOOGLE__PROTOBUF__DURATION__INIT;
+
+	duration.seconds = ms / 1000;
+	duration.nanos = (int32_t)(ms % 1000 * 1000000);
+	return duration;
+}
+
+static ProtobufCBinaryData
+binary_of(struct str text)
+{
+	return (ProtobufCBinaryData){text.len, (uint8_t *)(uintptr_t)text.data};
+}
+
+static void
+worker_stream_welcome(
+    struct worker_stream *stream, const struct worker_session *session)
+{
+	int64_t timeout_ms = stream->service->options.scheduler.heartbeat_ms;
+	Google__Protobuf__Duration interval =
+	    duration_of(timeout_ms / HEARTBEATS_PER_TIMEOUT);
+	Google__Protobuf__Duration timeout = duration_of(timeout_ms);
+	Workerapi__ServerMessage message = WORKERAPI__SERVER_MESSAGE__INIT;
+	Workerapi__Welcome welcome = WORKERAPI__WELCOME__INIT;
+
+	welcome.server_version = (char *)(uintptr_t)TOOLROOT_VERSION;
+	welcome.heartbeat_interval = &interval;
+	welcome.lease_timeout = &timeout;
+	welcome.max_message_bytes = MESSAGE_MAX;
+	welcome.session_id = binary_of(str_from(session->id));
+	message.message_case = WORKERAPI__SERVER_MESSAGE__MESSAGE_WELCOME;
+	message.welcome = &welcome;
+	worker_stream_send(stream, rpc_message_pack(&message.base));
+}
+
+/* The lease without what the operation holds in encoded form. */
+static void
+lease_of_event(const struct scheduler_event *event,
+    const struct execution_options *options, Workerapi__Lease *lease)
+{
+	const struct operation *operation = event->operation;
+
+	lease->lease_id = binary_of(str_from(event->lease_id));
+	lease->operation_name = binary_of(operation->name);
+	lease->instance_name = binary_of(operation->instance);
+	lease->digest_function =
+	    (Reapi__DigestFunction__Value)operation->action_digest.function;
+	lease->attempt = event->attempt;
+	lease->inline_stdout_limit = options->inline_limit;
+	lease->inline_stderr_limit = options->inline_limit;
+}
+
+static void
+add_bytes_field(struct rpc_message *message, uint32_t number, struct str bytes)
+{
+	uint8_t header[2 * WIRE_VARINT_MAX];
+	size_t used = wire_put_bytes_header(header, number, bytes.len);
+
+	rpc_message_add(message, header, used);
+	rpc_message_add(message, bytes.data, bytes.len);
+}
+
+static size_t
+bytes_field_size(uint32_t number, struct str bytes)
+{
+	uint8_t header[2 * WIRE_VARINT_MAX];
+
+	return wire_put_bytes_header(header, number, bytes.len) + bytes.len;
+}
+
+enum {
+	SERVER_MESSAGE_LEASE = 2,
+	LEASE_ACTION = 6,
+	LEASE_REQUEST_METADATA = 7,
+};
+
+/* Action and RequestMetadata go as the client encoded them: nothing that we do
+ * not know gets lost, and nothing is unpacked to be packed again. */
+static struct rpc_message *
+lease_message(Workerapi__Lease *lease, const struct operation *operation)
+{
+	struct rpc_message *message = rpc_message_new();
+	uint8_t header[2 * WIRE_VARINT_MAX];
+	size_t size = workerapi__lease__get_packed_size(lease);
+	uint8_t *packed = xmalloc(size + 1);
+	size_t used;
+
+	workerapi__lease__pack(lease, packed);
+	used = wire_put_bytes_header(header, SERVER_MESSAGE_LEASE,
+	    size + bytes_field_size(LEASE_ACTION, operation->action) +
+		bytes_field_size(
+		    LEASE_REQUEST_METADATA, operation->request_metadata));
+	rpc_message_add(message, header, used);
+	rpc_message_add_take(message, packed, size);
+	add_bytes_field(message, LEASE_ACTION, operation->action);
+	add_bytes_field(
+	    message, LEASE_REQUEST_METADATA, operation->request_metadata);
+	return message;
+}
+
+void
+worker_stream_offer(const struct scheduler_event *event)
+{
+	struct worker_stream *stream = event->session->cookie;
+	const struct operation *operation = event->operation;
+	Google__Protobuf__Duration timeout = duration_of(operation->timeout_ms);
+	Google__Protobuf__Timestamp queued = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
+	Workerapi__Lease lease = WORKERAPI__LEASE__INIT;
+	Reapi__Digest digest = REAPI__DIGEST__INIT;
+	char hash[DIGEST_TEXT_MAX];
+
+	digest_to_message(&operation->action_digest, hash, &digest);
+	queued.seconds = operation->queued_ns / 1000000000;
+	queued.nanos = (int32_t)(operation->queued_ns % 1000000000);
+	lease_of_event(event, &stream->service->options, &lease);
+	lease.action_digest = &digest;
+	lease.timeout = &timeout;
+	lease.queued = &queued;
+	worker_stream_send(stream, lease_message(&lease, operation));
+}
+
+void
+worker_stream_cancel_lease(const struct scheduler_event *event)
+{
+	Workerapi__ServerMessage message = WORKERAPI__SERVER_MESSAGE__INIT;
+	Workerapi__CancelLease cancel = WORKERAPI__CANCEL_LEASE__INIT;
+
+	cancel.lease_id = binary_of(str_from(event->lease_id));
+	cancel.reason = (char *)(uintptr_t)event->reason;
+	message.message_case = WORKERAPI__SERVER_MESSAGE__MESSAGE_CANCEL_LEASE;
+	message.cancel_lease = &cancel;
+	worker_stream_send(
+	    event->session->cookie, rpc_message_pack(&message.base));
+}
+
+void
+worker_stream_lost(const struct scheduler_event *event)
+{
+	struct error err;
+
+	error_set(&err, ERROR_UNAVAILABLE, "the worker was not heard of");
+	worker_stream_finish(event->session->cookie, &err, event->reason);
+}
+
+void
+worker_streams_stop(struct execution_service *service)
+{
+	struct worker_stream **streams;
+	struct worker_stream *stream;
+	struct error err;
+	size_t count = 0;
+
+	error_set(&err, ERROR_UNAVAILABLE, "the server is stopping");
+	pthread_mutex_lock(&service->lock);
+	LIST_FOREACH (stream, &service->workers, link)
+		count++;
+	streams = xcalloc(count + 1, sizeof(stream));
+	count = 0;
+	LIST_FOREACH (stream, &service->workers, link) {
+		atomic_fetch_add(&stream->references, 1);
+		streams[count++] = stream;
+	}
+	pthread_mutex_unlock(&service->lock);
+	while (count > 0) {
+		stream = streams[--count];
+		worker_stream_finish(stream, &err, err.text);
+		worker_stream_unref(stream);
+	}
+	free(streams);
+}
+
+/* --- what the worker says --------------------------------------------------
+ */
+
+static struct str
+binary_str(ProtobufCBinaryData data)
+{
+	return (struct str){
+	    data.data != NULL ? (const char *)data.data : "", data.len};
+}
+
+static int
+on_hello(struct worker_stream *stream, struct worker_message *worker_message,
+    struct error *err)
+{
+	const Workerapi__Hello *hello = worker_message->message->hello;
+	struct platform_property *properties =
+	    arena_zalloc(&worker_message->arena, hello->n_properties + 1,
+		sizeof(*properties));
+	struct session_options options = {
+	    .worker_name = binary_str(hello->worker_name),
+	    .slots = hello->slots,
+	    .properties = properties,
+	    .property_count = hello->n_properties,
+	    .cookie = stream,
+	    .release = worker_stream_release,
+	};
+	struct worker_session *session;
+	struct str *roots = arena_zalloc(
+	    &worker_message->arena, hello->n_held_roots + 1, sizeof(*roots));
+
+	if (properties == NULL || roots == NULL)
+		return error_set(
+		    err, ERROR_INVALID_ARGUMENT, "the Hello is too large");
+	for (size_t i = 0; i < hello->n_properties; i++)
+		properties[i] = (struct platform_property){
+		    binary_str(hello->properties[i]->name),
+		    binary_str(hello->properties[i]->value)};
+	for (size_t i = 0; i < hello->n_held_roots; i++)
+		roots[i] = binary_str(hello->held_roots[i]);
+	session = worker_session_new(&options, err);
+	if (session == NULL)
+		return -1;
+	atomic_fetch_add(&stream->references, 1); /* the session's */
+	worker_session_set_held_roots(session, roots, hello->n_held_roots);
+	pthread_mutex_lock(&stream->lock);
+	stream->session = session;
+	pthread_mutex_unlock(&stream->lock);
+	log_info("worker_joined",
+	    "worker=\"%.*s\" session=%s slots=%zu version=\"%s\" "
+	    "sandbox=\"%s\" peer=%.*s",
+	    STR_ARG(session->worker_name), session->id, session->slots,
+	    hello->software_version, hello->sandbox_tier,
+	    STR_ARG(rpc_call_peer(stream->call)));
+	worker_stream_welcome(stream, session);
+	scheduler_join_session(
+	    stream->service->scheduler, session, clock_monotonic_ms());
+	return 0;
+}
+
+static enum lease_stage
+stage_of(Workerapi__LeaseState__Stage stage)
+{
+	if (stage < WORKERAPI__LEASE_STATE__STAGE__FETCHING)
+		return LEASE_FETCHING;
+	if (stage > WORKERAPI__LEASE_STATE__STAGE__UPLOADING)
+		return LEASE_UPLOADING;
+	return (enum lease_stage)stage;
+}
+
+static int
+on_heartbeat(struct worker_stream *stream,
+    struct worker_message *worker_message, struct error *err)
+{
+	const Workerapi__Heartbeat *beat = worker_message->message->heartbeat;
+	struct lease_report *reports = arena_zalloc(
+	    &worker_message->arena, beat->n_leases + 1, sizeof(*reports));
+	struct str *roots = arena_zalloc(
+	    &worker_message->arena, beat->n_held_roots + 1, sizeof(*roots));
+	struct session_heartbeat heartbeat = {
+	    reports, beat->n_leases, roots, beat->n_held_roots};
+
+	if (reports == NULL || roots == NULL ||
+	    beat->n_leases > 2 * SESSION_SLOTS_MAX)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "the Heartbeat names too many leases or roots");
+	for (size_t i = 0; i < beat->n_leases; i++)
+		reports[i] =
+		    (struct lease_report){binary_str(beat->leases[i]->lease_id),
+			stage_of(beat->leases[i]->stage)};
+	for (size_t i = 0; i < beat->n_held_roots; i++)
+		roots[i] = binary_str(beat->held_roots[i]);
+	scheduler_heartbeat(stream->service->scheduler, stream->session,
+	    &heartbeat, clock_monotonic_ms());
+	return 0;
+}
+
+static void
+on_drain(struct worker_stream *stream, const Workerapi__Drain *drain)
+{
+	log_info("worker_drains", "worker=\"%.*s\" session=%s reason=\"%s\"",
+	    STR_ARG(stream->session->worker_name), stream->session->id,
+	    drain->reason);
+	scheduler_drain_session(
+	    stream->service->scheduler, stream->session, clock_monotonic_ms());
+}
+
+/* Takes the message. */
+static int
+worker_stream_handle(struct worker_stream *stream,
+    struct worker_message *worker_message, struct error *err)
+{
+	const Workerapi__WorkerMessage *message = worker_message->message;
+	bool first = stream->session == NULL;
+	int rc = 0;
+
+	if (first != (message->message_case ==
+			 WORKERAPI__WORKER_MESSAGE__MESSAGE_HELLO)) {
+		rc = error_set(err, ERROR_INVALID_ARGUMENT,
+		    first ? "the first message must be Hello"
+			  : "Hello came twice");
+		goto out;
+	}
+	switch (message->message_case) {
+	case WORKERAPI__WORKER_MESSAGE__MESSAGE_HELLO:
+		rc = on_hello(stream, worker_message, err);
+		break;
+	case WORKERAPI__WORKER_MESSAGE__MESSAGE_HEARTBEAT:
+		rc = on_heartbeat(stream, worker_message, err);
+		break;
+	case WORKERAPI__WORKER_MESSAGE__MESSAGE_LEASE_RESULT:
+		lease_result_take(stream->service, stream->call,
+		    stream->session, worker_message);
+		return 0;
+	case WORKERAPI__WORKER_MESSAGE__MESSAGE_DRAIN:
+		on_drain(stream, message->drain);
+		break;
+	default:
+		/* From a newer worker: not for us. */
+		break;
+	}
+out:
+	arena_clear(&worker_message->arena);
+	free(worker_message);
+	return rc;
+}
+
+/* Takes the message. */
+static int
+worker_stream_parse(struct worker_stream *stream, struct rpc_message *message,
+    struct error *err)
+{
+	struct worker_message *worker_message = NULL;
+	int rc = -1;
+
+	if (rpc_message_size(message) > MESSAGE_MAX) {
+		error_set(err, ERROR_INVALID_ARGUMENT,
+		    "a message of %zu bytes is above Welcome's "
+		    "max_message_bytes of %u",
+		    rpc_message_size(message), MESSAGE_MAX);
+		goto out;
+	}
+	worker_message = xcalloc(1, sizeof(*worker_message));
+	arena_init(&worker_message->arena, MESSAGE_ARENA);
+	worker_message->message =
+	    rpc_message_unpack(message, &workerapi__worker_message__descriptor,
+		&worker_message->arena, err);
+	if (worker_message->message != NULL) {
+		rc = worker_stream_handle(stream, worker_message, err);
+	} else {
+		arena_clear(&worker_message->arena);
+		free(worker_message);
+	}
+out:
+	rpc_message_free(message);
+	return rc;
+}
+
+static void
+worker_stream_received(
+    struct rpc_call *call, struct rpc_message *message, void *cookie)
+{
+	struct worker_stream *stream = cookie;
+	struct error err;
+
+	(void)call;
+	if (message == NULL)
+		worker_stream_finish(stream, NULL, NULL);
+	else if (worker_stream_parse(stream, message, &err) < 0)
+		worker_stream_finish(stream, &err, err.text);
+	execution_service_kick(stream->service);
+	pthread_mutex_lock(&stream->lock);
+	stream->receiving = false;
+	pthread_mutex_unlock(&stream->lock);
+	worker_stream_pump(stream);
+}
+
+static void
+worker_stream_sent(struct rpc_call *call, bool ok, void *cookie)
+{
+	struct worker_stream *stream = cookie;
+
+	(void)call;
+	pthread_mutex_lock(&stream->lock);
+	stream->sending = false;
+	if (!ok)
+		stream->cancelled = true;
+	pthread_mutex_unlock(&stream->lock);
+	worker_stream_pump(stream);
+}
+
+static void
+worker_stream_cancelled(struct rpc_call *call, void *cookie)
+{
+	struct worker_stream *stream = cookie;
+
+	(void)call;
+	pthread_mutex_lock(&stream->lock);
+	stream->cancelled = true;
+	pthread_mutex_unlock(&stream->lock);
+	worker_stream_pump(stream);
+}
+
+/* --- the pump --------------------------------------------------------------
+ */
+
+enum worker_step {
+	WORKER_STEP_NONE,
+	WORKER_STEP_SEND,
+	WORKER_STEP_RECEIVE,
+	WORKER_STEP_END,
+};
+
+/* Under the lock. */
+static enum worker_step
+worker_stream_next(struct worker_stream *stream, struct rpc_message **message)
+{
+	struct outgoing *outgoing = STAILQ_FIRST(&stream->outbox);
+
+	if (stream->ended)
+		return WORKER_STEP_NONE;
+	if (!stream->cancelled && !stream->sending && outgoing != NULL) {
+		STAILQ_REMOVE_HEAD(&stream->outbox, link);
+		*message = outgoing->message;
+		free(outgoing);
+		stream->sending = true;
+		return WORKER_STEP_SEND;
+	}
+	if (stream->cancelled || stream->finishing) {
+		stream->ended = true;
+		return WORKER_STEP_END;
+	}
+	if (!stream->receiving) {
+		stream->receiving = true;
+		return WORKER_STEP_RECEIVE;
+	}
+	return WORKER_STEP_NONE;
+}
+
+static void
+worker_stream_end(struct worker_stream *stream)
+{
+	struct execution_service *service = stream->service;
+	struct worker_session *session;
+	struct error err;
+
+	pthread_mutex_lock(&service->lock);
+	LIST_REMOVE(stream, link);
+	pthread_mutex_unlock(&service->lock);
+	error_set(&err, ERROR_CANCELLED, "the worker has gone");
+	if (stream->finishing)
+		err = stream->end;
+	rpc_call_finish(stream->call, err.code != ERROR_OK ? &err : NULL);
+	/* No callback runs any more, so no Hello can come after this. */
+	pthread_mutex_lock(&stream->lock);
+	session = stream->session;
+	stream->session = NULL;
+	pthread_mutex_unlock(&stream->lock);
+	if (session != NULL) {
+		log_info("worker_left", "worker=\"%.*s\" session=%s",
+		    STR_ARG(session->worker_name), session->id);
+		scheduler_leave_session(
+		    service->scheduler, session, clock_monotonic_ms());
+		worker_session_unref(session);
+	}
+	execution_service_kick(service);
+	worker_stream_unref(stream); /* the call's */
+}
+
+static void
+worker_stream_pump(struct worker_stream *stream)
+{
+	struct rpc_message *message = NULL;
+	enum worker_step step;
+
+	pthread_mutex_lock(&stream->lock);
+	stream->again = true;
+	if (stream->pumping) {
+		pthread_mutex_unlock(&stream->lock);
+		return;
+	}
+	stream->pumping = true;
+	/* The end gives up the call's reference. */
+	atomic_fetch_add(&stream->references, 1);
+	while (stream->again) {
+		step = worker_stream_next(stream, &message);
+		stream->again = step != WORKER_STEP_NONE;
+		pthread_mutex_unlock(&stream->lock);
+		if (step == WORKER_STEP_SEND)
+			rpc_call_send(
+			    stream->call, message, worker_stream_sent, stream);
+		else if (step == WORKER_STEP_RECEIVE)
+			rpc_call_receive(
+			    stream->call, worker_stream_received, stream);
+		else if (step == WORKER_STEP_END)
+			worker_stream_end(stream);
+		pthread_mutex_lock(&stream->lock);
+	}
+	stream->pumping = false;
+	pthread_mutex_unlock(&stream->lock);
+	worker_stream_unref(stream);
+}
+
+void
+workers_serve(struct rpc_call *call, void *cookie)
+{
+	struct execution_service *service = cookie;
+	struct worker_stream *stream = xcalloc(1, sizeof(*stream));
+
+	execution_service_meet(service, call);
+	stream->service = service;
+	stream->call = call;
+	atomic_init(&stream->references, 1);
+	pthread_mutex_init(&stream->lock, NULL);
+	STAILQ_INIT(&stream->outbox);
+	rpc_call_on_cancel(call, worker_stream_cancelled, stream);
+	pthread_mutex_lock(&service->lock);
+	LIST_INSERT_HEAD(&service->workers, stream, link);
+	pthread_mutex_unlock(&service->lock);
+	worker_stream_pump(stream);
+}
