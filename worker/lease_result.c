@@ -55,7 +55,7 @@ subject(struct arena *arena, const struct digest *digest)
 }
 
 static int
-add_missing(struct lease *lease, GrpcStatus__Status *status,
+add_missing(struct held_lease *lease, GrpcStatus__Status *status,
     const struct digest_list *missing, struct error *err)
 {
 	size_t count =
@@ -78,7 +78,7 @@ add_missing(struct lease *lease, GrpcStatus__Status *status,
 }
 
 void
-lease_result_send(struct session *session, struct lease *lease,
+lease_result_send(struct session *session, struct held_lease *lease,
     const struct lease_result *result)
 {
 	const struct error none = {.code = ERROR_OK};
@@ -106,7 +106,7 @@ lease_result_send(struct session *session, struct lease *lease,
 
 void
 lease_result_refuse(
-    struct session *session, struct lease *lease, const struct error *err)
+    struct session *session, struct held_lease *lease, const struct error *err)
 {
 	struct lease_result result = {.error = err};
 

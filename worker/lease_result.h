@@ -10,7 +10,7 @@
 
 struct digest_list;
 struct error;
-struct lease;
+struct held_lease;
 struct session;
 
 /* What every lease must have. INVALID_ARGUMENT names what it lacks. */
@@ -24,11 +24,11 @@ struct lease_result {
 	const struct digest_list *missing;
 	const struct error *error;
 };
-void lease_result_send(struct session *session, struct lease *lease,
+void lease_result_send(struct session *session, struct held_lease *lease,
     const struct lease_result *result);
 /* The result of a lease that was not run. */
 void lease_result_refuse(
-    struct session *session, struct lease *lease, const struct error *err);
+    struct session *session, struct held_lease *lease, const struct error *err);
 
 /* Makes a LeaseResult message that is longer than max_bytes (0 = any) shorter:
  * without inline streams, else without the result and INVALID_ARGUMENT, in

@@ -28,7 +28,7 @@
 
 struct lease_run {
 	struct worker *worker;
-	struct lease *lease;
+	struct held_lease *lease;
 	struct cas_peer peer;
 	struct request_metadata metadata;
 	struct cas_transfer transfer;
@@ -37,7 +37,7 @@ struct lease_run {
 };
 
 static enum digest_function
-function_of(const struct lease *lease)
+function_of(const struct held_lease *lease)
 {
 	return (enum digest_function)lease->message->digest_function;
 }
@@ -45,7 +45,7 @@ function_of(const struct lease *lease)
 /* A NUL-terminated copy; NULL for nothing, or when there is no room: then it
  * is not said. */
 static const char *
-text_of(struct lease *lease, ProtobufCBinaryData data)
+text_of(struct held_lease *lease, ProtobufCBinaryData data)
 {
 	return data.len > 0 ? arena_copy(&lease->arena, directory_str(data))
 			    : NULL;
@@ -54,7 +54,7 @@ text_of(struct lease *lease, ProtobufCBinaryData data)
 static void
 fill_metadata(struct lease_run *run)
 {
-	struct lease *lease = run->lease;
+	struct held_lease *lease = run->lease;
 	const Reapi__RequestMetadata *message =
 	    lease->message->request_metadata;
 
@@ -78,7 +78,7 @@ fill_metadata(struct lease_run *run)
 }
 
 static int64_t
-timeout_of(const struct lease *lease)
+timeout_of(const struct held_lease *lease)
 {
 	const Google__Protobuf__Duration *timeout = lease->message->timeout;
 	int64_t seconds = timeout->seconds;
@@ -208,7 +208,7 @@ log_result(const struct lease_run *run, const Reapi__ActionResult *result,
 		digest_format(&action, hash);
 	log_info("action_done",
 	    "lease=%.*s action=%s status=%s exit=%d ms=%" PRId64 "%s%s%s",
-	    STR_ARG(lease_id(run->lease)), hash,
+	    STR_ARG(held_lease_id(run->lease)), hash,
 	    error_code_name(err != NULL ? err->code : ERROR_OK),
 	    result != NULL ? result->exit_code : -1,
 	    (clock_wall_ns() - run->lease->received_wall_ns) / 1000000,
@@ -247,7 +247,7 @@ prepare(struct lease_run *run)
 }
 
 void
-lease_run(struct worker *worker, struct lease *lease)
+lease_run(struct worker *worker, struct held_lease *lease)
 {
 	struct lease_run run = {.worker = worker, .lease = lease};
 	Reapi__ActionResult *result = NULL;

@@ -6,10 +6,10 @@
 #ifndef TOOLROOT_WORKER_LEASE_RUN_H
 #define TOOLROOT_WORKER_LEASE_RUN_H
 
-struct lease;
+struct held_lease;
 struct worker;
 
 /* Hands the result to the worker's session, whatever comes of the lease. */
-void lease_run(struct worker *worker, struct lease *lease);
+void lease_run(struct worker *worker, struct held_lease *lease);
 
 #endif

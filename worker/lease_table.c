@@ -15,7 +15,7 @@
 struct slot {
 	struct lease_table *table;
 	pthread_t thread;
-	struct lease *lease; /* under the table's lock; NULL = free */
+	struct held_lease *lease; /* under the table's lock; NULL = free */
 };
 
 struct lease_table {
@@ -30,10 +30,10 @@ struct lease_table {
 	bool ending;
 };
 
-struct lease *
-lease_new(const struct arena *arena, const Workerapi__Lease *message)
+struct held_lease *
+held_lease_new(const struct arena *arena, const Workerapi__Lease *message)
 {
-	struct lease *lease = xcalloc(1, sizeof(*lease));
+	struct held_lease *lease = xcalloc(1, sizeof(*lease));
 
 	lease->arena = *arena;
 	lease->message = message;
@@ -45,7 +45,7 @@ lease_new(const struct arena *arena, const Workerapi__Lease *message)
 }
 
 void
-lease_free(struct lease *lease)
+held_lease_free(struct held_lease *lease)
 {
 	file_close(&lease->cancel_fd);
 	arena_clear(&lease->arena);
@@ -53,13 +53,13 @@ lease_free(struct lease *lease)
 }
 
 struct str
-lease_id(const struct lease *lease)
+held_lease_id(const struct held_lease *lease)
 {
 	return directory_str(lease->message->lease_id);
 }
 
 static void
-cancel(struct lease *lease)
+cancel(struct held_lease *lease)
 {
 	const uint64_t one = 1;
 
@@ -69,7 +69,7 @@ cancel(struct lease *lease)
 }
 
 static void
-run_lease(struct slot *slot, struct lease *lease)
+run_lease(struct slot *slot, struct held_lease *lease)
 {
 	struct lease_table *table = slot->table;
 
@@ -78,7 +78,7 @@ run_lease(struct slot *slot, struct lease *lease)
 	slot->lease = NULL;
 	table->busy--;
 	pthread_mutex_unlock(&table->lock);
-	lease_free(lease);
+	held_lease_free(lease);
 	table->options.idle(table->options.cookie);
 	pthread_mutex_lock(&table->lock);
 	table->active--;
@@ -91,7 +91,7 @@ slot_main(void *cookie)
 {
 	struct slot *slot = cookie;
 	struct lease_table *table = slot->table;
-	struct lease *lease;
+	struct held_lease *lease;
 
 	for (;;) {
 		pthread_mutex_lock(&table->lock);
@@ -142,7 +142,7 @@ lease_table_free(struct lease_table *table)
 }
 
 bool
-lease_table_offer(struct lease_table *table, struct lease *lease)
+lease_table_offer(struct lease_table *table, struct held_lease *lease)
 {
 	bool taken = false;
 
@@ -168,9 +168,9 @@ lease_table_cancel(struct lease_table *table, struct str id)
 
 	pthread_mutex_lock(&table->lock);
 	for (size_t i = 0; i < table->options.slots; i++) {
-		struct lease *lease = table->slots[i].lease;
+		struct held_lease *lease = table->slots[i].lease;
 
-		if (lease == NULL || !str_equal(lease_id(lease), id))
+		if (lease == NULL || !str_equal(held_lease_id(lease), id))
 			continue;
 		cancel(lease);
 		found = true;
@@ -210,10 +210,10 @@ lease_table_wait_idle(struct lease_table *table)
 }
 
 static Workerapi__LeaseState *
-state_of(const struct lease *lease, struct arena *arena)
+state_of(const struct held_lease *lease, struct arena *arena)
 {
 	Workerapi__LeaseState *state = arena_alloc(arena, sizeof(*state));
-	struct str id = lease_id(lease);
+	struct str id = held_lease_id(lease);
 	char *copy = arena_copy(arena, id);
 
 	if (state == NULL || copy == NULL)

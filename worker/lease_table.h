@@ -15,7 +15,7 @@
 #include "base/arena.h"
 #include "base/str.h"
 
-struct lease {
+struct held_lease {
 	struct arena arena;              /* of the message and the result */
 	const Workerapi__Lease *message; /* in arena */
 	size_t slot;
@@ -26,10 +26,10 @@ struct lease {
 };
 
 /* Takes the arena. */
-struct lease *lease_new(
+struct held_lease *held_lease_new(
     const struct arena *arena, const Workerapi__Lease *message);
-void lease_free(struct lease *lease);
-struct str lease_id(const struct lease *lease);
+void held_lease_free(struct held_lease *lease);
+struct str held_lease_id(const struct held_lease *lease);
 
 struct lease_table;
 
@@ -37,7 +37,7 @@ struct lease_table;
  * its result handed on; then idle is called, with the lease gone. */
 struct lease_table_options {
 	size_t slots;
-	void (*run)(void *cookie, struct lease *lease);
+	void (*run)(void *cookie, struct held_lease *lease);
 	void (*idle)(void *cookie);
 	void *cookie;
 };
@@ -47,7 +47,7 @@ void lease_table_free(struct lease_table *table);
 
 /* Runs it on a free slot; false when there is none: the lease stays the
  * caller's. */
-bool lease_table_offer(struct lease_table *table, struct lease *lease);
+bool lease_table_offer(struct lease_table *table, struct held_lease *lease);
 /* False when there is no such lease. */
 bool lease_table_cancel(struct lease_table *table, struct str id);
 void lease_table_cancel_all(struct lease_table *table);

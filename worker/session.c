@@ -427,7 +427,7 @@ static void
 take_lease(struct session *session, const struct arena *arena,
     const Workerapi__Lease *message)
 {
-	struct lease *lease = lease_new(arena, message);
+	struct held_lease *lease = held_lease_new(arena, message);
 	struct error err;
 
 	if (lease_result_check(message, &err) == 0) {
@@ -441,7 +441,7 @@ take_lease(struct session *session, const struct arena *arena,
 			    "the worker's slots are all busy");
 	}
 	lease_result_refuse(session, lease, &err);
-	lease_free(lease);
+	held_lease_free(lease);
 }
 
 /* Takes the arena. 1 to go on, 0 when the server ends the session. */

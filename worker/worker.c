@@ -102,7 +102,7 @@ signal_main(void *cookie)
 /* --- the slots' callbacks ------------------------------------------------- */
 
 static void
-run_lease(void *cookie, struct lease *lease)
+run_lease(void *cookie, struct held_lease *lease)
 {
 	lease_run(cookie, lease);
 }
