@@ -152,7 +152,7 @@ result_tree(struct collector *collector, const Reapi__OutputDirectory *output,
 	struct tree_options options = {collector->source->function,
 	    output->is_topologically_sorted, collector_visit, &tree};
 	struct digest digest;
-	struct str bytes;
+	struct str bytes = {"", 0};
 	char text[DIGEST_TEXT_MAX];
 	int found;
 

@@ -70,8 +70,7 @@ bool cas_client_compresses(const struct cas_client *client, uint64_t size);
 int cas_batch_item_error(
     const struct cas_batch_item *item, const char *what, struct error *err);
 
-/* --- streams ---------------------------------------------------------------
- */
+/* --- streams -------------------------------------------------------------- */
 
 /* Where a download goes. append gets the identity bytes in order, each once,
  * over however many tries; received counts them. */

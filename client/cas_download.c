@@ -79,8 +79,7 @@ download_refused(
 	return -1;
 }
 
-/* --- batches ---------------------------------------------------------------
- */
+/* --- batches -------------------------------------------------------------- */
 
 /* One BatchReadBlobs and what became of its blobs. */
 struct batch {
@@ -274,8 +273,7 @@ download_batch(struct job *job, struct error *err)
 	return rc;
 }
 
-/* --- streams ---------------------------------------------------------------
- */
+/* --- streams -------------------------------------------------------------- */
 
 struct writer_sink {
 	struct blob_sink sink; /* first: the reader hands this back */
@@ -341,8 +339,7 @@ download_stream(struct job *job, struct error *err)
 	return rc;
 }
 
-/* --- the whole -------------------------------------------------------------
- */
+/* --- the whole ------------------------------------------------------------ */
 
 static void
 download_submit(struct download *download, struct digest *digests, size_t count,

@@ -33,8 +33,7 @@ struct reader {
 	bool refused;     /* by the sink: another try would not help */
 };
 
-/* --- one message -----------------------------------------------------------
- */
+/* --- one message ---------------------------------------------------------- */
 
 static int
 reader_append(
@@ -139,8 +138,7 @@ reader_message(
 	return rc;
 }
 
-/* --- one try ---------------------------------------------------------------
- */
+/* --- one try -------------------------------------------------------------- */
 
 static int
 reader_open(

@@ -48,8 +48,7 @@ upload_sent(struct upload_run *run, const struct cas_upload *upload)
 	atomic_fetch_add(&run->sent_bytes, upload->digest.size);
 }
 
-/* --- batches ---------------------------------------------------------------
- */
+/* --- batches -------------------------------------------------------------- */
 
 /* Reads and checks, so that a file that was changed is found here, where its
  * name is known. NULL on error. */
@@ -207,8 +206,7 @@ upload_stream(struct job *job, struct error *err)
 	return 0;
 }
 
-/* --- the whole -------------------------------------------------------------
- */
+/* --- the whole ------------------------------------------------------------ */
 
 static void
 upload_submit(struct upload_run *run, const struct cas_upload **uploads,

@@ -36,8 +36,7 @@ struct writer {
 	bool local;                 /* our own side failed: no other try */
 };
 
-/* --- messages --------------------------------------------------------------
- */
+/* --- messages ------------------------------------------------------------- */
 
 static int
 writer_read(struct writer *writer, void *data, size_t len, struct error *err)
@@ -136,8 +135,7 @@ writer_send(struct writer *writer, struct rpc_stream *stream, struct error *err)
 	return 0;
 }
 
-/* --- one try ---------------------------------------------------------------
- */
+/* --- one try -------------------------------------------------------------- */
 
 static int
 writer_check(
@@ -216,8 +214,7 @@ out:
 	return rc;
 }
 
-/* --- trying again ----------------------------------------------------------
- */
+/* --- trying again --------------------------------------------------------- */
 
 /* How much the server has: 1 all of it, 0 and *offset, -1. */
 static int

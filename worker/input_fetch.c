@@ -101,8 +101,7 @@ keep_absent(
 	return rc;
 }
 
-/* --- flights ---------------------------------------------------------------
- */
+/* --- flights -------------------------------------------------------------- */
 
 /* Splits what is wanted into what we are to fetch and what others do. */
 static void
@@ -262,8 +261,7 @@ fetch_list(struct input_fetch *fetch, struct digest_list *list,
 	return 0;
 }
 
-/* --- directories -----------------------------------------------------------
- */
+/* --- directories ---------------------------------------------------------- */
 
 /* Adds the children of a directory in the store that were not seen. What
  * cannot be read or understood is left to the walk, which names its path. */
@@ -390,8 +388,7 @@ complete_directories(struct input_fetch *fetch, const struct digest *root,
 	return rc;
 }
 
-/* --- the whole -------------------------------------------------------------
- */
+/* --- the whole ------------------------------------------------------------ */
 
 static int
 report_missing(const char *what, const struct digest *digest,

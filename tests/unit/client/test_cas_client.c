@@ -1,162 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The storage client against a server with faults. */
+/* The storage client reads and downloads, from a server with faults. */
 #include "client/cas_client.h"
 
-#include "tests/unit/client/fake_cas.h"
+#include "tests/unit/client/client_fixture.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include "base/file.h"
-#include "cas/digest_list.h"
-#include "cas/store.h"
 #include "client/request_metadata.h"
 
-#define LARGE ((size_t)3 << 20)
-
-struct fixture {
-	struct cas_client *client;
-	struct store *store;
-	char path[64];
-	struct digest_list digests;
-	struct digest_list absent;
-	struct error err;
-	atomic_uint arrived;
-};
-
-static int
-setup(void **state)
-{
-	struct fixture *f = xcalloc(1, sizeof(*f));
-	struct store_options options = {
-	    .max_size = 1 << 30, .segment_size = 64 << 20};
-
-	snprintf(f->path, sizeof(f->path), "/tmp/toolroot-client-XXXXXX");
-	if (mkdtemp(f->path) == NULL)
-		return -1;
-	options.path = f->path;
-	f->store = store_open(&options, &f->err);
-	if (f->store == NULL) {
-		print_error("%s\n", f->err.text);
-		return -1;
-	}
-	fake_cas_start();
-	f->client = fake_cas_client(false);
-	digest_list_init(&f->digests, 1 << 20);
-	digest_list_init(&f->absent, 1 << 20);
-	*state = f;
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	cas_client_close(f->client);
-	fake_cas_stop();
-	store_close(f->store);
-	file_remove_tree(f->path, &f->err);
-	digest_list_clear(&f->digests);
-	digest_list_clear(&f->absent);
-	free(f);
-	return 0;
-}
-
-static void
-assert_ok(int rc, const struct fixture *f)
-{
-	if (rc < 0)
-		fail_msg("%s", f->err.text);
-}
-
-static void
-assert_failed(int rc, const struct fixture *f, enum error_code code,
-    const struct digest *digest)
-{
-	char text[DIGEST_TEXT_MAX];
-
-	assert_int_equal(rc, -1);
-	if (f->err.code != code)
-		fail_msg("%s: %s", error_code_name(f->err.code), f->err.text);
-	if (strstr(f->err.text, digest_format(digest, text)) == NULL)
-		fail_msg("\"%s\" does not name the digest", f->err.text);
-}
-
-/* So many bytes that depend on seed; the caller frees them. */
-static struct str
-make_bytes(size_t len, unsigned seed)
-{
-	char *bytes = xmalloc(len + 1);
-	uint64_t state = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
-
-	for (size_t i = 0; i < len; i++) {
-		state = state * UINT64_C(6364136223846793005) + 1;
-		/* Half of it compresses. */
-		bytes[i] = (char)(i % 128 < 64 ? state >> 56 : 'x');
-	}
-	return (struct str){bytes, len};
-}
-
-static struct digest
-add_remote(size_t len, unsigned seed)
-{
-	struct str bytes = make_bytes(len, seed);
-	struct digest digest = fake_add(bytes);
-
-	free((char *)bytes.data);
-	return digest;
-}
-
-static void
-want(struct fixture *f, const struct digest *digest)
-{
-	assert_int_equal(digest_list_add(&f->digests, digest), 0);
-}
-
-static void
-count_arrived(void *cookie, const struct digest *digest)
-{
-	(void)digest;
-	atomic_fetch_add(&((struct fixture *)cookie)->arrived, 1);
-}
-
-static int
-download(struct fixture *f)
-{
-	struct cas_download request = {
-	    f->store, &f->digests, &f->absent, count_arrived, f};
-
-	atomic_store(&f->arrived, 0);
-	return cas_client_download(f->client, NULL, &request, &f->err);
-}
-
-static void
-assert_stored(struct fixture *f, const struct digest *digest)
-{
-	struct buffer content;
-	struct digest actual;
-
-	buffer_init(&content, 64 << 20);
-	assert_int_equal(store_read(f->store, digest, &content, &f->err), 1);
-	digest_compute(digest->function, content.data, content.len, &actual);
-	assert_true(digest_equal(&actual, digest));
-	buffer_clear(&content);
-}
-
-static bool
-is_stored(struct fixture *f, const struct digest *digest)
-{
-	bool missing;
-
-	assert_ok(
-	    store_find_missing(f->store, digest, 1, &missing, &f->err), f);
-	return !missing;
-}
-
-/* --- opening ---------------------------------------------------------------
- */
+/* --- opening -------------------------------------------------------------- */
 
 static void
 capabilities_are_asked_for_and_bounded(void **state)
@@ -261,8 +114,7 @@ many_digests_are_asked_for_in_several_calls(void **state)
 	assert_int_equal(fake.find_missings, 3);
 }
 
-/* --- reading ---------------------------------------------------------------
- */
+/* --- reading -------------------------------------------------------------- */
 
 static void
 blob_is_read_into_a_buffer(void **state)
@@ -367,8 +219,7 @@ compressed_read_is_decompressed_and_resumed(void **state)
 	buffer_clear(&content);
 }
 
-/* --- downloading -----------------------------------------------------------
- */
+/* --- downloading ---------------------------------------------------------- */
 
 static void
 small_and_large_blobs_arrive_in_the_store(void **state)
@@ -503,220 +354,6 @@ cancelled_transfer_stops(void **state)
 	assert_int_equal(fake.reads, 0);
 }
 
-/* --- uploading -------------------------------------------------------------
- */
-
-static struct cas_upload
-upload_of(struct str bytes)
-{
-	struct cas_upload upload = {
-	    .from = CAS_UPLOAD_CONTENT, .content = bytes};
-
-	digest_compute(DIGEST_SHA256, bytes.data, bytes.len, &upload.digest);
-	return upload;
-}
-
-static void
-only_what_the_server_lacks_is_sent(void **state)
-{
-	enum { COUNT = 12 };
-	struct fixture *f = *state;
-	struct str bytes[COUNT];
-	struct cas_upload uploads[COUNT + 2];
-	struct cas_upload_stats stats;
-
-	for (unsigned i = 0; i < COUNT; i++) {
-		bytes[i] = make_bytes(i < 10 ? 100 * i : LARGE + i, i);
-		uploads[i] = upload_of(bytes[i]);
-	}
-	/* One stands twice, one is there, one is empty. */
-	uploads[COUNT] = uploads[4];
-	uploads[COUNT + 1] = uploads[11];
-	fake_add(bytes[5]);
-	assert_ok(cas_client_upload(
-		      f->client, NULL, uploads, COUNT + 2, &stats, &f->err),
-	    f);
-	for (unsigned i = 1; i < COUNT; i++) {
-		assert_true(fake_has(&uploads[i].digest));
-		free((char *)bytes[i].data);
-	}
-	free((char *)bytes[0].data);
-	assert_int_equal(stats.present_blobs, 1);
-	assert_int_equal(stats.sent_blobs, 10);
-	assert_int_equal(fake.batch_updates, 1);
-	assert_int_equal(fake.writes, 2);
-}
-
-static void
-files_and_stored_blobs_are_sent(void **state)
-{
-	struct fixture *f = *state;
-	struct str small = make_bytes(100, 1);
-	struct str large = make_bytes(LARGE, 2);
-	struct str stored = make_bytes(LARGE, 3);
-	struct str little = make_bytes(50, 4);
-	struct cas_upload uploads[4] = {upload_of(small), upload_of(large),
-	    upload_of(stored), upload_of(little)};
-	char paths[2][128];
-
-	for (int i = 0; i < 2; i++) {
-		int fd;
-
-		snprintf(paths[i], sizeof(paths[i]), "%s/f%d", f->path, i);
-		fd = open(paths[i], O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-		assert_ok(file_write(fd, uploads[i].content.data,
-			      uploads[i].content.len, &f->err),
-		    f);
-		close(fd);
-		uploads[i].from = CAS_UPLOAD_FILE;
-		uploads[i].path = paths[i];
-		assert_ok(store_put_bytes(f->store, &uploads[i + 2].digest,
-			      uploads[i + 2].content, &f->err),
-		    f);
-		uploads[i + 2].from = CAS_UPLOAD_STORE;
-		uploads[i + 2].store = f->store;
-	}
-	assert_ok(
-	    cas_client_upload(f->client, NULL, uploads, 4, NULL, &f->err), f);
-	for (int i = 0; i < 4; i++)
-		assert_true(fake_has(&uploads[i].digest));
-	free((char *)small.data);
-	free((char *)large.data);
-	free((char *)stored.data);
-	free((char *)little.data);
-}
-
-static void
-file_that_was_changed_is_named(void **state)
-{
-	static const size_t sizes[] = {100, LARGE};
-	struct fixture *f = *state;
-
-	for (size_t i = 0; i < 2; i++) {
-		struct str bytes = make_bytes(sizes[i], 1);
-		struct cas_upload upload = upload_of(bytes);
-		char path[128];
-		int fd;
-
-		snprintf(path, sizeof(path), "%s/changed%zu", f->path, i);
-		upload.from = CAS_UPLOAD_FILE;
-		upload.path = path;
-		assert_failed(cas_client_upload(
-				  f->client, NULL, &upload, 1, NULL, &f->err),
-		    f, ERROR_FAILED_PRECONDITION, &upload.digest);
-		fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-		assert_ok(
-		    file_write(fd, bytes.data, bytes.len - 1, &f->err), f);
-		assert_failed(cas_client_upload(
-				  f->client, NULL, &upload, 1, NULL, &f->err),
-		    f, ERROR_FAILED_PRECONDITION, &upload.digest);
-		assert_non_null(strstr(f->err.text, path));
-		assert_ok(file_write(fd, "?", 1, &f->err), f);
-		close(fd);
-		assert_failed(cas_client_upload(
-				  f->client, NULL, &upload, 1, NULL, &f->err),
-		    f, ERROR_FAILED_PRECONDITION, &upload.digest);
-		free((char *)bytes.data);
-	}
-}
-
-static void
-broken_upload_goes_on_where_the_server_says(void **state)
-{
-	struct fixture *f = *state;
-	struct str bytes = make_bytes(2 * LARGE, 1);
-	struct cas_upload upload = upload_of(bytes);
-
-	fake.break_streams = 1;
-	fake.break_after = LARGE;
-	assert_ok(
-	    cas_client_upload(f->client, NULL, &upload, 1, NULL, &f->err), f);
-	assert_true(fake_has(&upload.digest));
-	assert_int_equal(fake.writes, 2);
-	assert_int_equal(fake.statuses, 1);
-	assert_int_equal(fake.last_offset, LARGE);
-	free((char *)bytes.data);
-}
-
-static void
-compressed_upload_is_whole_also_after_a_break(void **state)
-{
-	struct fixture *f = *state;
-	struct str bytes = make_bytes(2 * LARGE + 12345, 1);
-	struct cas_upload upload = upload_of(bytes);
-
-	fake.zstd = true;
-	cas_client_close(f->client);
-	f->client = fake_cas_client(true);
-	fake.break_streams = 1;
-	fake.break_after = 2000000;
-	assert_ok(
-	    cas_client_upload(f->client, NULL, &upload, 1, NULL, &f->err), f);
-	assert_true(fake.saw_zstd);
-	assert_true(fake_has(&upload.digest));
-	assert_int_equal(fake.writes, 2);
-	assert_int_equal(fake.statuses, 0);
-	free((char *)bytes.data);
-}
-
-static void
-early_answer_ends_the_upload(void **state)
-{
-	struct fixture *f = *state;
-	struct str bytes = make_bytes(8 * LARGE, 1);
-	struct cas_upload upload = upload_of(bytes);
-
-	fake.early_answer = true;
-	assert_ok(
-	    cas_client_upload(f->client, NULL, &upload, 1, NULL, &f->err), f);
-	assert_int_equal(fake.writes, 1);
-	assert_true(fake.received < bytes.len);
-	free((char *)bytes.data);
-}
-
-static void
-refused_blobs_are_sent_again_and_a_full_server_reported(void **state)
-{
-	struct fixture *f = *state;
-	struct str bytes[6];
-	struct cas_upload uploads[6];
-
-	for (unsigned i = 0; i < 6; i++) {
-		bytes[i] = make_bytes(200, i + 1);
-		uploads[i] = upload_of(bytes[i]);
-	}
-	fake.refuse_items = 3;
-	assert_ok(
-	    cas_client_upload(f->client, NULL, uploads, 5, NULL, &f->err), f);
-	for (unsigned i = 0; i < 5; i++)
-		assert_true(fake_has(&uploads[i].digest));
-	fake.refuse_items = 100;
-	assert_failed(
-	    cas_client_upload(f->client, NULL, &uploads[5], 1, NULL, &f->err),
-	    f, ERROR_RESOURCE_EXHAUSTED, &uploads[5].digest);
-	for (unsigned i = 0; i < 6; i++)
-		free((char *)bytes[i].data);
-}
-
-static void
-blob_above_the_servers_limit_is_not_sent(void **state)
-{
-	struct fixture *f = *state;
-	struct str bytes = make_bytes(2000, 1);
-	struct cas_upload upload = upload_of(bytes);
-
-	fake.max_blob = 1000;
-	cas_client_close(f->client);
-	f->client = fake_cas_client(false);
-	assert_failed(
-	    cas_client_upload(f->client, NULL, &upload, 1, NULL, &f->err), f,
-	    ERROR_INVALID_ARGUMENT, &upload.digest);
-	assert_int_equal(fake.batch_updates, 0);
-	free((char *)bytes.data);
-}
-
-#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
 int
 main(void)
 {
@@ -738,14 +375,6 @@ main(void)
 	    CASE(corrupt_downloads_never_reach_the_store),
 	    CASE(broken_download_goes_on_into_the_store),
 	    CASE(cancelled_transfer_stops),
-	    CASE(only_what_the_server_lacks_is_sent),
-	    CASE(files_and_stored_blobs_are_sent),
-	    CASE(file_that_was_changed_is_named),
-	    CASE(broken_upload_goes_on_where_the_server_says),
-	    CASE(compressed_upload_is_whole_also_after_a_break),
-	    CASE(early_answer_ends_the_upload),
-	    CASE(refused_blobs_are_sent_again_and_a_full_server_reported),
-	    CASE(blob_above_the_servers_limit_is_not_sent),
 	};
 	int failed;
 
