@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "base/thread_pool.h"
 #include "cas/store.h"
+#include "frontend/execution.h"
 #include "frontend/health.h"
 #include "frontend/http.h"
 #include "frontend/method_table.h"
@@ -42,6 +43,7 @@ struct server {
 	struct metrics *metrics;
 	struct rpc_metrics *rpc_metrics;
 	struct server_metrics *server_metrics;
+	struct execution_service *execution;
 	struct health_service *health;
 	struct reflection_service *reflection;
 	struct rpc_server *rpc;
@@ -80,6 +82,7 @@ calls_stopping(void *cookie)
 	struct server *server = cookie;
 
 	health_service_stop(server->health);
+	execution_service_stopping(server->execution);
 }
 
 /* A poller: the disk is for the pool. */
@@ -111,12 +114,19 @@ static void
 report(struct status_report *report, void *cookie)
 {
 	struct server *server = cookie;
+	struct execution_statistics statistics;
 
 	report->started_ns = server->started_ns;
 	report->now_ns = clock_wall_ns();
 	if (rpc_server_stopping(server->rpc))
 		report->not_ready = "the server is shutting down";
 	store_usage(server->storage.store, &report->store);
+	execution_service_statistics(server->execution, &statistics);
+	report->workers = statistics.scheduler.workers;
+	report->slots = statistics.scheduler.slots;
+	report->slots_busy = statistics.scheduler.slots_busy;
+	report->queued = statistics.scheduler.queued;
+	report->executing = statistics.scheduler.leased;
 }
 
 /* --- opening ---------------------------------------------------------------
@@ -143,6 +153,7 @@ open_storage(struct server *server, struct error *err)
 	budget_init(&server->memory, options->memory);
 	storage->memory = &server->memory;
 	storage->instances = options->instances;
+	storage->execution = true;
 	storage->cache_updates = options->cache_updates;
 	storage->max_blob_size = options->max_blob_size;
 	storage->uploads =
@@ -151,6 +162,19 @@ open_storage(struct server *server, struct error *err)
 	    0)
 		return -1;
 	return open_store(server, err);
+}
+
+static struct execution_service *
+open_execution(struct server *server)
+{
+	const struct serve_options *options = server->options;
+	struct execution_options execution;
+
+	execution_options_init(&execution);
+	execution.action_timeout_ms = options->action_timeout;
+	execution.action_timeout_max_ms = options->action_timeout_max;
+	execution.scheduler.attempts_max = (unsigned)options->attempts;
+	return execution_service_new(&execution, &server->storage);
 }
 
 static int
@@ -162,6 +186,8 @@ add_methods(struct server *server, struct error *err)
 	content_addressable_storage_add(table, &server->storage);
 	byte_stream_add(table, &server->storage);
 	action_cache_add(table, &server->storage);
+	server->execution = open_execution(server);
+	execution_service_add(table, server->execution);
 	server->health = health_service_new();
 	health_service_add(table, server->health);
 	server->reflection = reflection_service_new(err);
@@ -310,6 +336,7 @@ server_close(struct server *server)
 	/* What the pool still runs may use the store. */
 	thread_pool_free(server->pool);
 	rpc_server_free(server->rpc);
+	execution_service_free(server->execution);
 	upload_table_free(server->storage.uploads);
 	store_close(server->storage.store);
 	health_service_free(server->health);
