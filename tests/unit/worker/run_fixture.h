@@ -368,10 +368,12 @@ fixture_teardown(void **state)
 /* Before any thread. False, with a line that says why, where this host allows
  * no sandbox. */
 static inline bool
-fixture_start_spawner(void)
+fixture_start_spawner(const char *unfenced_scratch)
 {
 	struct spawner_options options = {.slots = 1,
 	    .host_root = true,
+	    .unfenced = unfenced_scratch != NULL,
+	    .scratch_path = unfenced_scratch,
 	    .scratch_bytes = (uint64_t)256 << 20,
 	    .scratch_files = 20000};
 	struct error err;

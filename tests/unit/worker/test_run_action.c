@@ -524,7 +524,7 @@ main(void)
 	};
 	int failed;
 
-	if (!fixture_start_spawner())
+	if (!fixture_start_spawner(NULL))
 		return 1;
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
 	spawner_stop(fixture_spawner);

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* --sandbox=none: the same actions without namespaces, in a directory. */
+#include "run_fixture.h"
+
+#include <dirent.h>
+
+#include "base/clock.h"
+
+static char scratch[64] = "/tmp/toolroot-scratch-XXXXXX";
+
+static void
+command_sees_its_inputs_and_leaves_an_output(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture_add_text(fixture, "a/in.txt", "hello\n");
+	fixture_script(fixture, "cat a/in.txt a/in.txt > out/deep/x.txt");
+	fixture_output(fixture, "out/deep/x.txt");
+	fixture_run_well(fixture);
+	assert_int_equal(fixture->result->n_output_files, 1);
+	fixture_assert_blob(fixture, fixture->result->output_files[0]->digest,
+	    "hello\nhello\n");
+}
+
+static void
+large_inputs_are_copied(void **state)
+{
+	struct fixture *fixture = *state;
+	size_t size = 700000;
+	char *script = xmalloc(size);
+	const char *start = "#!/bin/sh\necho ran\nexit 0\n";
+
+	memset(script, '#', size);
+	memcpy(script, start, strlen(start));
+	fixture_add_file(fixture, "tool", (struct str){script, size}, true);
+	fixture_add_file(fixture, "data", (struct str){script, size}, false);
+	fixture_script(fixture, "./tool; stat -c '%s %a' tool data");
+	fixture_run_well(fixture);
+	fixture_assert_stdout(fixture, "ran\n700000 555\n700000 444\n");
+	free(script);
+}
+
+static void
+timeout_kills_processes_that_left_the_group(void **state)
+{
+	struct fixture *fixture = *state;
+	int64_t start = clock_monotonic_ms();
+
+	fixture->run.timeout_ms = 300;
+	fixture_script(fixture, "echo early; (setsid sleep 61 &); sleep 61");
+	fixture_run(fixture);
+	assert_int_equal(fixture->error.code, ERROR_DEADLINE_EXCEEDED);
+	fixture_assert_stdout(fixture, "early\n");
+	assert_true(clock_monotonic_ms() - start < 10000);
+}
+
+static void
+leftover_processes_do_not_hold_up_the_end(void **state)
+{
+	struct fixture *fixture = *state;
+	int64_t start = clock_monotonic_ms();
+
+	fixture_script(fixture, "(setsid sleep 62 &); echo done");
+	fixture_run_well(fixture);
+	fixture_assert_stdout(fixture, "done\n");
+	assert_true(clock_monotonic_ms() - start < 10000);
+}
+
+static void
+scratch_is_emptied(void **state)
+{
+	DIR *directory = opendir(scratch);
+	size_t count = 0;
+
+	(void)state;
+	assert_non_null(directory);
+	while (readdir(directory) != NULL)
+		count++;
+	closedir(directory);
+	/* Its own two entries and the sandboxes made ahead of demand. */
+	assert_true(count <= 4);
+}
+
+int
+main(void)
+{
+#define RUN_TEST(test) \
+	cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
+	const struct CMUnitTest tests[] = {
+	    RUN_TEST(command_sees_its_inputs_and_leaves_an_output),
+	    RUN_TEST(large_inputs_are_copied),
+	    RUN_TEST(timeout_kills_processes_that_left_the_group),
+	    RUN_TEST(leftover_processes_do_not_hold_up_the_end),
+	    RUN_TEST(scratch_is_emptied),
+	};
+	struct error err;
+	int failed;
+
+	if (mkdtemp(scratch) == NULL || !fixture_start_spawner(scratch))
+		return 1;
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	spawner_stop(fixture_spawner);
+	if (file_remove_tree(scratch, &err) < 0)
+		fprintf(stderr, "%s\n", err.text);
+	return failed;
+}
