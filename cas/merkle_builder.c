@@ -408,6 +408,7 @@ builder_keep(struct merkle_builder *builder, const Reapi__Directory *message,
 	return 0;
 }
 
+/* Calls itself at most CLOSURE_DEPTH_MAX deep: builder_descend. */
 static int
 builder_encode(struct merkle_builder *builder, const struct branch *branch,
     struct digest *digest, struct error *err)

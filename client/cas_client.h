@@ -69,9 +69,10 @@ const struct cas_capabilities *cas_client_capabilities(
 /* On whose behalf a call is made. */
 struct cas_transfer {
 	const struct request_metadata *metadata; /* NULL = none */
-	/* Turns true when nobody wants the result any more: no further
-	 * message is sent or waited for, CANCELLED is returned. NULL =
-	 * never. */
+	/* Turns true when nobody wants the result any more; looked at before
+	 * each call, between the messages of a stream and in pauses, and
+	 * CANCELLED is returned then. A call that is under way is waited
+	 * for. NULL = never. */
 	const atomic_bool *cancelled;
 };
 

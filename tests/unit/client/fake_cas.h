@@ -28,7 +28,9 @@
 #include "rpc/server.h"
 #include "tests/unit/cas/fake_blobs.h"
 
+#ifndef FAKE_CHUNK
 #define FAKE_CHUNK 50000
+#endif
 
 static struct fake_cas {
 	struct thread_pool *pool;
