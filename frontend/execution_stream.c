@@ -330,6 +330,8 @@ execution_stream_watch(struct execution_stream *stream,
 	struct execution_service *service = stream->service;
 	bool stopping;
 
+	/* Others may end it as soon as it watches. */
+	atomic_fetch_add(&stream->references, 1);
 	stream->operation = operation;
 	pthread_mutex_lock(&service->lock);
 	stream->watch = execution_watch(service, operation);
@@ -346,6 +348,7 @@ execution_stream_watch(struct execution_stream *stream,
 	execution_stream_set_timer(stream);
 	pthread_mutex_unlock(&stream->lock);
 	execution_stream_pump(stream);
+	execution_stream_unref(stream);
 }
 
 /* --- all of them -----------------------------------------------------------

@@ -37,7 +37,8 @@ struct outgoing {
 struct worker_stream {
 	struct execution_service *service;
 	struct rpc_call *call; /* the pump's */
-	/* The call's, the session's, those of threads that stop all. */
+	/* The call's, the session's, those of threads that use it for a
+	 * while. */
 	atomic_size_t references;
 	LIST_ENTRY(worker_stream) link; /* the service's lock */
 
@@ -496,6 +497,8 @@ worker_stream_received(
 	struct error err;
 
 	(void)call;
+	/* The end, which may come in here, gives up the call's. */
+	atomic_fetch_add(&stream->references, 1);
 	if (message == NULL)
 		worker_stream_finish(stream, NULL, NULL);
 	else if (worker_stream_parse(stream, message, &err) < 0)
@@ -505,6 +508,7 @@ worker_stream_received(
 	stream->receiving = false;
 	pthread_mutex_unlock(&stream->lock);
 	worker_stream_pump(stream);
+	worker_stream_unref(stream);
 }
 
 static void
@@ -642,7 +646,8 @@ workers_serve(struct rpc_call *call, void *cookie)
 	execution_service_meet(service, call);
 	stream->service = service;
 	stream->call = call;
-	atomic_init(&stream->references, 1);
+	/* The call's, and ours: others may end it once it is in the list. */
+	atomic_init(&stream->references, 2);
 	pthread_mutex_init(&stream->lock, NULL);
 	STAILQ_INIT(&stream->outbox);
 	rpc_call_on_cancel(call, worker_stream_cancelled, stream);
@@ -650,4 +655,5 @@ workers_serve(struct rpc_call *call, void *cookie)
 	LIST_INSERT_HEAD(&service->workers, stream, link);
 	pthread_mutex_unlock(&service->lock);
 	worker_stream_pump(stream);
+	worker_stream_unref(stream);
 }
