@@ -103,6 +103,11 @@ sandbox_free(struct sandbox *sandbox)
 
 	if (sandbox == NULL)
 		return;
+	/* Our hold on the files first: so it is the sandbox's own end, beside
+	 * us, that frees them. */
+	file_close(&sandbox->input_root);
+	file_close(&sandbox->spawned.root);
+	drop_binds(sandbox);
 	/* Closing the socket lets the first process go; the kill is for one
 	 * that was never started or is stuck. */
 	if (sandbox->spawned.pidfd != -1)
@@ -110,9 +115,6 @@ sandbox_free(struct sandbox *sandbox)
 		    sandbox->spawned.pidfd, SIGKILL, NULL, 0);
 	file_close(&sandbox->spawned.pidfd);
 	file_close(&sandbox->spawned.socket);
-	file_close(&sandbox->spawned.root);
-	file_close(&sandbox->input_root);
-	drop_binds(sandbox);
 	if (sandbox->host_path != NULL &&
 	    file_remove_tree(sandbox->host_path, &err) < 0)
 		log_warn("scratch_left", "path=\"%s\" error=\"%s\"",

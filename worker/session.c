@@ -475,7 +475,7 @@ handle(struct session *session, struct arena *arena,
 static int
 receive_welcome(struct session *session, struct error *err)
 {
-	Workerapi__ServerMessage *message;
+	Workerapi__ServerMessage *message = NULL;
 	struct arena arena;
 	int rc;
 
@@ -484,7 +484,7 @@ receive_welcome(struct session *session, struct error *err)
 	if (rc == 0)
 		rc = error_set(err, ERROR_UNAVAILABLE,
 		    "the server ended the session before its welcome");
-	if (rc == 1)
+	else if (rc == 1)
 		rc = take_welcome(session, message, err);
 	arena_clear(&arena);
 	return rc;

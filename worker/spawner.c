@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -109,6 +110,7 @@ spawner_start(const struct spawner_options *options, struct error *err)
 	int rc = -1;
 
 	memset(theirs, 0xff, options->slots * sizeof(int));
+	umask(SPAWNER_UMASK);
 	if (options->unfenced)
 		spawner->tier = SANDBOX_NONE;
 	else if (namespaces_enter(&spawner->tier, err) < 0)

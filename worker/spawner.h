@@ -32,9 +32,12 @@ struct spawner_options {
 	uint64_t scratch_files;
 };
 
+/* The process's umask from then on: what is staged relies on it. */
+#define SPAWNER_UMASK 022
+
 /* Needs a process with one thread, which from then on is in a mount namespace
- * of its own (and a user namespace where it is not root) and holds no
- * capability there if it is not root. Tries one sandbox, so that whatever the
+ * of its own (and a user namespace where it is not root, without a capability
+ * there) and has SPAWNER_UMASK. Tries one sandbox, so that whatever the
  * host forbids is said now. NULL on error. */
 struct spawner *spawner_start(
     const struct spawner_options *options, struct error *err);

@@ -22,6 +22,7 @@
 #include "cas/store.h"
 #include "worker/file_cache.h"
 #include "worker/sandbox.h"
+#include "worker/spawner.h"
 #include "worker/stage_file.h"
 
 /* Above STAGE_COPY_MAX, a body that the store has no file of is still copied
@@ -137,22 +138,25 @@ create(const struct walk *walk, int directory, const struct file *file,
     struct error *err)
 {
 	int fd = openat(directory, file->name,
-	    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, file->mode);
 
 	if (fd == -1)
 		return write_error(walk, file->name, err);
 	return fd;
 }
 
-/* Owner, mode, time; closes. */
+/* Owner, mode, time; closes. The mode is set already, but for bits that the
+ * spawner's umask takes away. */
 static int
 finish(
     const struct walk *walk, int fd, const struct file *file, struct error *err)
 {
 	int rc = give(walk, fd, err);
 
-	if (rc == 0)
+	if (rc == 0 && (file->mode & SPAWNER_UMASK) != 0)
 		rc = stage_file_finish(fd, file->mode, &file->time, err);
+	else if (rc == 0)
+		rc = stage_file_date(fd, &file->time, err);
 	file_close(&fd);
 	return rc;
 }

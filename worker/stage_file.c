@@ -37,16 +37,22 @@ stage_file_copy(int fd, struct blob *blob, struct error *err)
 }
 
 int
-stage_file_finish(
-    int fd, mode_t mode, const struct timespec *time, struct error *err)
+stage_file_date(int fd, const struct timespec *time, struct error *err)
 {
 	const struct timespec fixed = {.tv_sec = STAGE_TIME};
 	struct timespec times[2];
 
 	times[0] = times[1] = time != NULL ? *time : fixed;
-	if (fchmod(fd, mode) == -1)
-		return error_set_errno(err, errno, "set a file's mode");
 	if (futimens(fd, times) == -1)
 		return error_set_errno(err, errno, "set a file's time");
 	return 0;
+}
+
+int
+stage_file_finish(
+    int fd, mode_t mode, const struct timespec *time, struct error *err)
+{
+	if (fchmod(fd, mode) == -1)
+		return error_set_errno(err, errno, "set a file's mode");
+	return stage_file_date(fd, time, err);
 }

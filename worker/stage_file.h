@@ -20,7 +20,9 @@ struct error;
 
 /* Writes the blob's content to fd, from its start. Takes the blob. */
 int stage_file_copy(int fd, struct blob *blob, struct error *err);
-/* Sets mode and time (NULL = STAGE_TIME). */
+/* Sets the time (NULL = STAGE_TIME). */
+int stage_file_date(int fd, const struct timespec *time, struct error *err);
+/* Sets mode and time. */
 int stage_file_finish(
     int fd, mode_t mode, const struct timespec *time, struct error *err);
 

@@ -11,7 +11,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -159,7 +158,6 @@ start_process(struct running *running, struct error *err)
 	}
 	watched_signals(&signals);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
-	umask(022);
 	raise_descriptor_limit();
 	running->directory =
 	    worker_cache_claim(options->cache, &running->cache_lock, err);
