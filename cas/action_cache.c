@@ -438,7 +438,7 @@ int
 store_get_action(struct store *store, const struct action_key *key,
     struct arena *arena, struct str *result, struct error *err)
 {
-	struct action_value value;
+	struct action_value value = {0};
 	struct digest name;
 	MDB_txn *txn;
 	int rc;

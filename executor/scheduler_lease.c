@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The scheduler's workers' side: sessions, leases, attempts. */
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -219,6 +220,8 @@ scheduler_expire_lease(struct scheduler *s, struct lease *lease, int64_t now_ms)
 				 ? "did not start the command in time"
 				 : "did not store the outputs in time";
 
+	/* The deadline is the operation's, and goes with it. */
+	assert(operation != NULL);
 	scheduler_cancel_lease(s, lease, reason);
 	scheduler_lose(s, operation, reason, now_ms);
 }

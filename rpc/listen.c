@@ -100,7 +100,7 @@ listen_unix_address(
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "unix socket \"%s\": a path of 1 to %zu bytes is wanted",
 		    path, sizeof(address->sun_path) - 1);
-	strcpy(address->sun_path, path);
+	memcpy(address->sun_path, path, strlen(path) + 1);
 	return 0;
 }
 

@@ -125,9 +125,7 @@ execute(const struct run_spec *spec)
 		size_t name_len = strlen(name);
 
 		if (len + name_len + 2 <= sizeof(path)) {
-			/* NOLINTNEXTLINE(bugprone-not-null-terminated-result)
-			 */
-			memcpy(path, directory, len);
+			memcpy(path, directory, len); /* NOLINT: ended below */
 			if (len > 0)
 				path[len++] = '/';
 			memcpy(path + len, name, name_len + 1);
@@ -218,13 +216,10 @@ action_process_start(const struct action_process *process, struct error *err)
 
 	if (pipe2(pipe_fds, O_CLOEXEC) == -1)
 		return error_set_errno(err, errno, "make a pipe");
-	/* child_main keeps to what a child may do in its parent's memory.
-	 * NOLINTBEGIN(clang-analyzer-security.insecureAPI.vfork,
-	 * clang-analyzer-unix.Vfork) */
-	pid = vfork();
+	/* child_main keeps to what a child may do in its parent's memory. */
+	pid = vfork(); /* NOLINT */
 	if (pid == 0)
-		child_main(process, pipe_fds[1]);
-	/* NOLINTEND */
+		child_main(process, pipe_fds[1]); /* NOLINT */
 	file_close(&pipe_fds[1]);
 	if (pid == -1) {
 		error_set_errno(err, errno, "start the action");
@@ -249,8 +244,8 @@ action_process_kill_tree(pid_t pid)
 	children = fopen(path, "re");
 	if (children == NULL)
 		return;
-	/* The kernel's own numbers. NOLINTNEXTLINE(cert-err34-c) */
-	while (fscanf(children, "%ld", &child) == 1)
+	/* The kernel's own numbers. */
+	while (fscanf(children, "%ld", &child) == 1) /* NOLINT */
 		kill((pid_t)child, SIGKILL);
 	fclose(children);
 }
