@@ -124,7 +124,8 @@ worker_stream_finish(
 	pthread_mutex_lock(&stream->lock);
 	if (!stream->finishing) {
 		stream->finishing = true;
-		stream->end = err != NULL ? *err : (struct error){ERROR_OK};
+		stream->end =
+		    err != NULL ? *err : (struct error){.code = ERROR_OK};
 		worker_stream_clear_outbox(stream);
 		if (reason != NULL) {
 			shutdown.reason = (char *)(uintptr_t)reason;

@@ -82,7 +82,7 @@ refuse_families(scmp_filter_ctx filter)
 	for (size_t i = 0; i < count && rc == 0; i++)
 		rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM),
 		    SCMP_SYS(socket), 1,
-		    SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)refused_families[i]));
+		    SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)refused_families[i], 0));
 	return rc;
 }
 
