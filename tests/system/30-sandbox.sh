@@ -1,0 +1,39 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# The unit tests of actions in sandboxes once more, without root: in a user
+# namespace. (As root they ran with the unit tests.)
+
+. "$(dirname "$0")/tap.sh"
+
+case ${BUILD:=$ROOT/build} in
+/*) ;;
+*) BUILD=$ROOT/$BUILD ;;
+esac
+user=12345
+
+# unprivileged COMMAND...
+unprivileged() {
+	if [ "$(id -u)" -eq 0 ]; then
+		setpriv --reuid "$user" --regid "$user" --clear-groups "$@"
+	else
+		"$@"
+	fi
+}
+
+plan 3
+need setpriv util-linux
+chmod 755 "$WORK"
+for test in test_run_action test_hostile_action test_unfenced; do
+	# Where the other user can read it.
+	if ! install -m 0755 "$BUILD/tests/unit/worker/$test" "$WORK/$test"; then
+		fail "$test: build it with make unit"
+		continue
+	fi
+	if unprivileged "$WORK/$test" > "$WORK/out" 2>&1; then
+		pass "$test without root"
+	else
+		fail "$test without root"
+		diag "$(grep -vE '(RUN|OK) ' "$WORK/out" | tail -n 40)"
+	fi
+done

@@ -1,0 +1,114 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# `toolroot worker` away from its server: it fetches inputs into its own cache,
+# ends cleanly, survives the loss of its server, and when it is killed nothing
+# of its actions lives on and another worker takes over.
+
+. "$(dirname "$0")/tap.sh"
+. "$(dirname "$0")/server.sh"
+
+run=$ROOT/tests/system/lib/run_action.py
+worker_pid=
+
+# worker_start NAME [OPTION...]
+worker_start() {
+	local name=$1
+	shift
+	"$TOOLROOT" worker --server "grpc://$GRPC_ADDR" --name "$name" \
+		--cache "$WORK/cache" --host-root "$@" \
+		2> "$WORK/$name.log" < /dev/null 3>&- &
+	worker_pid=$!
+	workers="$workers $worker_pid"
+	wait_until 20 grep -q " connected " "$WORK/$name.log" || {
+		diag "$(tail "$WORK/$name.log")"
+		return 1
+	}
+}
+
+workers=
+end_workers() {
+	local pid
+
+	for pid in $workers; do
+		kill -KILL "$pid" 2> /dev/null
+	done
+}
+at_exit end_workers
+
+# running MARK: how many processes sleep so many seconds.
+running() {
+	pgrep -cx -f "sleep $1"
+}
+
+gone() {
+	! pgrep -x -f "sleep $1" > /dev/null
+}
+
+sleeps() {
+	pgrep -x -f "sleep $1" > /dev/null
+}
+
+act() {
+	/usr/bin/python3 "$run" "$GRPC_ADDR" "$@"
+}
+
+plan 17
+ok "a server without workers starts" server_start --workers 0
+ok "a worker connects" worker_start one --slots 2
+
+out=$(act 'cat small; ./tool; wc -c < big; echo made > out/x' \
+	--input small=20 --input tool=300000x --input big=3000000 \
+	--output out/x)
+like "it runs an action with inputs of all sizes" "$out" \
+	"code=OK.*exit=0.*worker=one.*I am tool.*3000000.*out/x 5"
+out=$(act 'exit 3')
+like "an exit code is returned" "$out" "code=OK.*exit=3"
+out=$(act 'echo before; sleep 97.31' --timeout 1)
+like "a timeout is DEADLINE_EXCEEDED, with the output so far" "$out" \
+	"code=DEADLINE_EXCEEDED.*before"
+ok "and leaves no process behind" gone 97.31
+out=$(act 'nosuchprogram-here')
+like "a shell's own failure is an exit code" "$out" "code=OK.*exit=127"
+
+# --- ending
+act 'sleep 2.31; echo finished' > "$WORK/drain.out" 2>&1 3>&- &
+client=$!
+ok "an action runs" wait_until 10 sleeps 2.31
+kill -TERM "$worker_pid"
+wait "$worker_pid"
+is "a worker told to end exits with 0" $? 0
+wait "$client"
+like "and finishes what it runs first" "$(cat "$WORK/drain.out")" \
+	"code=OK.*finished"
+
+# --- being killed
+worker_start two --slots 1
+act 'sleep 98.31; echo never' --timeout 300 --wait 120 > "$WORK/kill.out" \
+	2>&1 3>&- &
+client=$!
+ok "another action runs" wait_until 10 sleeps 98.31
+kill -KILL "$worker_pid"
+wait "$worker_pid" 2> /dev/null
+ok "a killed worker takes its actions along" wait_until 10 gone 98.31
+worker_start three --slots 1
+ok "the action is given to the next worker" wait_until 60 sleeps 98.31
+kill "$client"
+wait "$client" 2> /dev/null
+
+# --- losing the server
+worker_start four --slots 1
+act 'sleep 96.31' --wait 60 > "$WORK/lost.out" 2>&1 3>&- &
+client=$!
+ok "an action runs on a fourth worker" wait_until 10 sleeps 96.31
+server_kill
+kill "$client" 2> /dev/null
+wait "$client" 2> /dev/null
+ok "a worker without its server ends its actions" wait_until 30 gone 96.31
+server_restart
+out=$(act 'echo again' --retry)
+like "and is back when the server is" "$out" "code=OK.*again"
+kill -TERM "$worker_pid"
+wait "$worker_pid"
+server_stop
+is "no scratch is left" "$(find "$WORK/cache" -path '*scratch/*' | wc -l)" 0

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run one shell script as a remote action and say how it went.
+
+    run_action.py HOST:PORT SCRIPT [--input NAME=SIZE[x]] [--output PATH]
+                  [--timeout SECONDS] [--wait SECONDS] [--retry]
+
+Inputs are SIZE bytes made from their name; "x" makes them executable. Prints
+`code=` (of the call or of the response), `exit=`, `worker=`, the standard
+output, and each output as `PATH SIZE`. With --retry a call that breaks is made
+again, as build tools do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.dont_write_bytecode = True
+
+import grpc  # noqa: E402
+import remote  # noqa: E402
+
+
+def content_of(name: str, size: int) -> bytes:
+    """The bytes of an input: a script where it is executable."""
+    start = f"#!/bin/sh\necho I am {name}\nexit 0\n".encode()
+    return (start + b"#" * size)[:size] if size > len(start) else start[:size]
+
+
+def add_inputs(options: argparse.Namespace, blobs: dict[str, Any]) -> Any:
+    """The input root; adds what it needs to the blobs."""
+    directory = remote.api.Directory()
+    for text in sorted(options.input):
+        name, _, size = text.partition("=")
+        data = content_of(name, int(size.rstrip("x")))
+        digest = remote.digest_of(data)
+        blobs[digest.hash] = (digest, data)
+        directory.files.add(
+            name=name, digest=digest, is_executable=size.endswith("x")
+        )
+    return add_message(directory, blobs)
+
+
+def add_message(message: Any, blobs: dict[str, Any]) -> Any:
+    """Add an encoded message to the blobs; returns its digest."""
+    data = message.SerializeToString(deterministic=True)
+    digest = remote.digest_of(data)
+    blobs[digest.hash] = (digest, data)
+    return digest
+
+
+def make_action(options: argparse.Namespace, blobs: dict[str, Any]) -> Any:
+    """The digest of an action that has not been run before."""
+    api = remote.api
+    command = api.Command(
+        arguments=["/bin/sh", "-c", options.script],
+        output_paths=sorted(options.output),
+    )
+    action = api.Action(
+        command_digest=add_message(command, blobs),
+        input_root_digest=add_inputs(options, blobs),
+        salt=os.urandom(16),
+        do_not_cache=True,
+    )
+    if options.timeout:
+        action.timeout.seconds = options.timeout
+    return add_message(action, blobs)
+
+
+def execute(client: Any, action: Any, options: argparse.Namespace) -> Any:
+    """The ExecuteResponse."""
+    operation = None
+    call = client.open_execute(
+        action, options.wait, skip_cache_lookup=True, inline_stdout=True
+    )
+    for operation in call:
+        pass
+    response = remote.api.ExecuteResponse()
+    if operation is None or not operation.response.Unpack(response):
+        raise SystemExit("the operation ended without a response")
+    return response
+
+
+def execute_until(client: Any, options: argparse.Namespace) -> Any:
+    """Upload and execute, again if the server went away and --retry."""
+    end = time.monotonic() + options.wait
+    blobs: dict[str, Any] = {}
+    action = make_action(options, blobs)
+    while True:
+        try:
+            client.batch_update(blobs.values())
+            return execute(client, action, options)
+        except grpc.RpcError as error:
+            if not options.retry or time.monotonic() > end:
+                raise
+            print(f"again after {error.code().name}", file=sys.stderr)
+            time.sleep(0.2)
+
+
+def show(response: Any) -> None:
+    """Print what came back."""
+    result = response.result
+    code = next(
+        c.name for c in grpc.StatusCode if c.value[0] == response.status.code
+    )
+    print(f"code={code}")
+    print(f"exit={result.exit_code}")
+    print(f"worker={result.execution_metadata.worker}")
+    if response.status.message:
+        print(f"message={response.status.message}")
+    sys.stdout.write(result.stdout_raw.decode())
+    for output in result.output_files:
+        print(f"{output.path} {output.digest.size_bytes}")
+
+
+def main() -> int:
+    """Returns the exit status: 0 when there was a response."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("server")
+    parser.add_argument("script")
+    parser.add_argument("--input", action="append", default=[])
+    parser.add_argument("--output", action="append", default=[])
+    parser.add_argument("--timeout", type=int, default=0)
+    parser.add_argument("--wait", type=float, default=60)
+    parser.add_argument("--retry", action="store_true")
+    options = parser.parse_args()
+    remote.load_messages()
+    client = remote.connect(options.server)
+    try:
+        show(execute_until(client, options))
+    except grpc.RpcError as error:
+        print(f"code={error.code().name}\nmessage={error.details()}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
