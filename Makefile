@@ -110,6 +110,24 @@ unit: $(UNIT)
 	@for test in $(UNIT); do echo "# $$test"; $$test || exit 1; done
 system: all $(TOOLS)
 	prove --timer --failures --comments --exec bash $(SYSTEM)
+# tests/fuzz/fuzz_<name>.c with its seeds in tests/fuzz/corpus/<name>. What is
+# found new stays in the build folder.
+FUZZERS := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+FUZZ_SECONDS ?= 30
+$(FUZZERS): $(BUILD)/%: $(BUILD)/%.o $(ARCHIVES)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< \
+	    -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LDLIBS)
+fuzz:
+	@$(MAKE) --no-print-directory CC=clang \
+	    SAN=address,undefined,fuzzer-no-link fuzz-run
+fuzz-run: $(FUZZERS)
+	@for fuzzer in $(FUZZERS); do \
+	    name=$${fuzzer##*/fuzz_}; mkdir -p $(BUILD)/corpus/$$name; \
+	    $$fuzzer -max_total_time=$(FUZZ_SECONDS) -verbosity=0 \
+		-print_final_stats=1 $(BUILD)/corpus/$$name \
+		tests/fuzz/corpus/$$name || exit 1; \
+	done
 bench: all $(TOOLS)
 	tests/bench/run
 
@@ -175,9 +193,12 @@ help:
 	@echo 'make unit|system     one half of the tests (UNIT=..., SYSTEM=...)'
 	@echo 'make SAN=address,undefined test     or SAN=thread'
 	@echo 'make bench           rates beside the bare limit of this machine'
+	@echo 'make fuzz            each parser for FUZZ_SECONDS (30)'
 	@echo 'make lint|format|check-headers|check-layers'
 	@echo 'make install PREFIX=/usr/local DESTDIR='
 
--include $(OBJECTS:.o=.d) $(BUILD)/main.d $(UNIT_TESTS:=.d) $(TOOLS:=.d)
-.PHONY: all test unit system bench format lint tidy $(TIDY) check-style check-headers \
-	check-layers check-scripts run packages packages-test packages-lint install clean help
+-include $(OBJECTS:.o=.d) $(BUILD)/main.d $(UNIT_TESTS:=.d) $(TOOLS:=.d) \
+	$(FUZZERS:=.d)
+.PHONY: all test unit system fuzz fuzz-run bench format lint tidy $(TIDY) \
+	check-style check-headers check-layers check-scripts run packages \
+	packages-test packages-lint install clean help
