@@ -84,16 +84,24 @@ response_around(struct arena *arena, struct str result, struct str *response)
 	return 0;
 }
 
+static struct inline_options
+inline_wishes(const struct execute_request *request)
+{
+	const Reapi__ExecuteRequest *message = request->message;
+
+	return (struct inline_options){message->inline_stdout,
+	    message->inline_stderr, message->inline_output_files,
+	    message->n_inline_output_files};
+}
+
 /* The contents that the client asked for are put into the result. */
 static int
 inline_result(const struct execute_request *request, struct arena *arena,
     struct str *result, struct error *err)
 {
-	const Reapi__ExecuteRequest *message = request->message;
-	const struct inline_options options = {message->inline_stdout,
-	    message->inline_stderr, message->inline_output_files,
-	    message->n_inline_output_files};
+	const struct inline_options options = inline_wishes(request);
 	Reapi__ActionResult *unpacked;
+	struct str packed;
 
 	if (!options.stdout_wanted && !options.stderr_wanted &&
 	    options.output_file_count == 0)
@@ -104,9 +112,10 @@ inline_result(const struct execute_request *request, struct arena *arena,
 	    action_cache_inline(request->service->storage->store, &options,
 		arena, unpacked, request->key.action.function, err) < 0)
 		return -1;
-	if (protos_pack(arena, &unpacked->base, result) == NULL)
-		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
-		    "the cached result is too large");
+	/* It is a hint: without, the client reads the blobs. */
+	if (protos_pack(arena, &unpacked->base, &packed) != NULL &&
+	    packed.len < STORAGE_BATCH_MAX)
+		*result = packed;
 	return 0;
 }
 
@@ -455,6 +464,7 @@ static void
 execute_run(struct task *task)
 {
 	struct execute_request *request = (struct execute_request *)task;
+	const struct inline_options wishes = inline_wishes(request);
 	struct rpc_message *answer = NULL;
 	struct operation *operation;
 	struct arena arena;
@@ -472,6 +482,7 @@ execute_run(struct task *task)
 		execution_stream_answer(request->stream, answer);
 		return;
 	}
+	execution_stream_inlining(request->stream, &wishes);
 	operation = scheduler_join(request->service->scheduler,
 	    request->key.instance, &request->key.action, request->priority);
 	if (operation != NULL)

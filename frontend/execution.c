@@ -20,7 +20,6 @@ execution_options_init(struct execution_options *options)
 	    .action_timeout_ms = 15 * 60 * 1000,
 	    .action_timeout_max_ms = 60 * 60 * 1000,
 	    .update_ms = 30 * 1000,
-	    .inline_limit = 16u << 10,
 	};
 	scheduler_options_init(&options->scheduler);
 }

@@ -23,8 +23,6 @@ struct execution_options {
 	int64_t action_timeout_ms;     /* for actions that set none */
 	int64_t action_timeout_max_ms; /* a longer one is INVALID_ARGUMENT */
 	int64_t update_ms; /* longest silence on a client's stream */
-	/* Workers send standard output and error up to this size along. */
-	uint32_t inline_limit;
 	/* event and cookie are the service's. */
 	struct scheduler_options scheduler;
 };

@@ -66,6 +66,11 @@ enum execution_mode {
  * the caller's, to be used with rpc/call.h by any one thread. */
 struct execution_stream *execution_stream_new(struct execution_service *service,
     struct rpc_call *call, enum execution_mode mode);
+/* What the client asked to have inline when it is done. Copies; before
+ * execution_stream_watch. */
+struct inline_options;
+void execution_stream_inlining(
+    struct execution_stream *stream, const struct inline_options *wanted);
 /* Takes the operation's reference and the count as waiting. wait_ms: how long
  * a UNARY one waits. */
 void execution_stream_watch(struct execution_stream *stream,

@@ -10,13 +10,18 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "base/arena.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "frontend/action_cache.h"
 #include "frontend/execution_internal.h"
 #include "frontend/operation_message.h"
 #include "rpc/call.h"
 #include "rpc/message.h"
+
+/* Of paths to be inlined. */
+#define WISHES_MAX (256u << 10)
 
 struct execution_stream {
 	struct execution_service *service;
@@ -41,6 +46,12 @@ struct execution_stream {
 	bool cancelled;
 	bool stopping;
 	bool ended;
+	struct rpc_message *last; /* with contents inline: to be sent */
+
+	/* What the client wants inline; constant while watching. */
+	struct inline_options inlining;
+	struct arena wishes; /* the paths; nothing in it: no wishes */
+	struct task inline_task;
 };
 
 static void execution_stream_pump(struct execution_stream *stream);
@@ -51,6 +62,8 @@ execution_stream_unref(struct execution_stream *stream)
 	if (atomic_fetch_sub(&stream->references, 1) != 1)
 		return;
 	operation_unref(stream->operation);
+	rpc_message_free(stream->last);
+	arena_clear(&stream->wishes);
 	pthread_mutex_destroy(&stream->lock);
 	free(stream);
 }
@@ -187,14 +200,65 @@ execution_stream_set_ended(struct execution_stream *stream)
 		atomic_fetch_sub(&stream->references, 1);
 }
 
+/* The pool: reads what the client wants inline. */
+static void
+execution_stream_inline(struct task *task)
+{
+	struct execution_stream *stream =
+	    (struct execution_stream *)(void *)((char *)task -
+						offsetof(
+						    struct execution_stream,
+						    inline_task));
+	struct rpc_message *message = operation_message_inlined(
+	    stream->service->scheduler, stream->operation,
+	    stream->service->storage->store, &stream->inlining);
+
+	pthread_mutex_lock(&stream->lock);
+	stream->last = message;
+	stream->sending = false;
+	stream->changed = true;
+	pthread_mutex_unlock(&stream->lock);
+	execution_stream_pump(stream);
+	execution_stream_unref(stream); /* the task's */
+}
+
+/* Whether the pool has to make the last message first. */
+static bool
+execution_stream_must_inline(struct execution_stream *stream)
+{
+	if (!stream->inlining.stdout_wanted &&
+	    !stream->inlining.stderr_wanted &&
+	    stream->inlining.output_file_count == 0)
+		return false;
+	pthread_mutex_lock(&stream->lock);
+	/* Counts as sending: nothing else is sent meanwhile. */
+	stream->sending = true;
+	pthread_mutex_unlock(&stream->lock);
+	atomic_fetch_add(&stream->references, 1);
+	stream->inline_task.run = execution_stream_inline;
+	rpc_call_submit(stream->call, &stream->inline_task);
+	return true;
+}
+
 static void
 execution_stream_update(struct execution_stream *stream)
 {
-	struct rpc_message *message;
+	struct rpc_message *message = NULL;
 	bool done;
 
-	message = operation_message_now(
-	    stream->service->scheduler, stream->operation, &done);
+	pthread_mutex_lock(&stream->lock);
+	message = stream->last;
+	stream->last = NULL;
+	pthread_mutex_unlock(&stream->lock);
+	done = message != NULL;
+	if (!done) {
+		message = operation_message_now(
+		    stream->service->scheduler, stream->operation, &done);
+		if (done && execution_stream_must_inline(stream)) {
+			rpc_message_free(message);
+			return;
+		}
+	}
 	pthread_mutex_lock(&stream->lock);
 	if (stream->mode == EXECUTION_UNARY)
 		done |= clock_monotonic_ms() >= stream->expires_ms;
@@ -278,8 +342,35 @@ execution_stream_new(struct execution_service *service, struct rpc_call *call,
 	atomic_init(&stream->references, 1);
 	pthread_mutex_init(&stream->lock, NULL);
 	rpc_timer_init(&stream->timer, execution_stream_timer);
+	arena_init(&stream->wishes, WISHES_MAX);
 	rpc_call_on_cancel(call, execution_stream_cancelled, stream);
 	return stream;
+}
+
+void
+execution_stream_inlining(
+    struct execution_stream *stream, const struct inline_options *wanted)
+{
+	ProtobufCBinaryData *paths;
+	size_t count = wanted->output_file_count;
+
+	stream->inlining.stdout_wanted = wanted->stdout_wanted;
+	stream->inlining.stderr_wanted = wanted->stderr_wanted;
+	paths = arena_zalloc(&stream->wishes, count, sizeof(*paths));
+	for (size_t i = 0; paths != NULL && i < count; i++) {
+		const ProtobufCBinaryData *path = &wanted->output_files[i];
+		char *copy = arena_copy(&stream->wishes,
+		    (struct str){(const char *)path->data, path->len});
+
+		/* It is a hint: too many are none. */
+		if (copy == NULL)
+			return;
+		paths[i] = (ProtobufCBinaryData){path->len, (uint8_t *)copy};
+	}
+	if (paths != NULL) {
+		stream->inlining.output_files = paths;
+		stream->inlining.output_file_count = count;
+	}
 }
 
 void

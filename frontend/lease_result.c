@@ -35,6 +35,21 @@ worker_message_free(struct worker_message *message)
 /* --- storing ---------------------------------------------------------------
  */
 
+/* Contents are inlined for the clients that ask (spec: ActionResult, "SHOULD
+ * NOT inline" otherwise), never in what is stored and shared. */
+static void
+strip_inlined(Reapi__ActionResult *result)
+{
+	if (result == NULL)
+		return;
+	if (result->stdout_digest != NULL)
+		result->stdout_raw.len = 0;
+	if (result->stderr_digest != NULL)
+		result->stderr_raw.len = 0;
+	for (size_t i = 0; i < result->n_output_files; i++)
+		result->output_files[i]->contents.len = 0;
+}
+
 static bool
 may_be_cached(const struct storing *storing)
 {
@@ -159,6 +174,7 @@ store_result(struct task *task)
 	struct error err;
 	int rc;
 
+	strip_inlined(storing->result->result);
 	rc = may_be_cached(storing) ? put_in_cache(storing, &err)
 				    : check_whole(storing, &err);
 	if (rc < 0 && is_fault_of_worker(&err)) {

@@ -7,12 +7,17 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "cas/digest_message.h"
+#include "frontend/action_cache.h"
+#include "frontend/storage.h"
 #include "protos/arena_allocator.h"
 #include "rpc/message.h"
 #include "rpc/status.h"
 
+/* A response of a worker, unpacked, and contents up to the limit, twice. */
+#define INLINE_ARENA (64u << 20)
 #define TYPE_URL "type.googleapis.com/"
 
 #define REAPI_TYPE TYPE_URL "build.bazel.remote.execution.v2."
@@ -188,4 +193,45 @@ operation_message_now(
 	operation_view_read(scheduler, operation, &view);
 	*done = view.status.state == OPERATION_DONE;
 	return operation_message_pack(&view);
+}
+
+/* Replaces view->response. On failure it stays as it is. */
+static void
+inline_response(struct arena *arena, struct operation_view *view,
+    struct store *store, const struct inline_options *inlining)
+{
+	Reapi__ExecuteResponse *response;
+	struct str packed;
+	struct error err;
+
+	response = protos_unpack(
+	    arena, &reapi__execute_response__descriptor, view->response, &err);
+	if (response == NULL || response->result == NULL)
+		return;
+	if (action_cache_inline(store, inlining, arena, response->result,
+		view->action_digest.function, &err) < 0)
+		log_warn("inline_failed", "operation=%.*s error=\"%s\"",
+		    STR_ARG(view->name), err.text);
+	else if (protos_pack(arena, &response->base, &packed) != NULL &&
+		 packed.len < STORAGE_BATCH_MAX)
+		view->response = packed;
+}
+
+struct rpc_message *
+operation_message_inlined(struct scheduler *scheduler,
+    const struct operation *operation, struct store *store,
+    const struct inline_options *inlining)
+{
+	struct operation_view view;
+	struct rpc_message *message;
+	struct arena arena;
+
+	arena_init(&arena, INLINE_ARENA);
+	operation_view_read(scheduler, operation, &view);
+	if (view.response.len > 0 &&
+	    view.response.len < ACTION_CACHE_INLINE_MAX)
+		inline_response(&arena, &view, store, inlining);
+	message = operation_message_pack(&view);
+	arena_clear(&arena);
+	return message;
 }

@@ -42,5 +42,12 @@ struct rpc_message *operation_message_pack(const struct operation_view *view);
 /* The view of the operation as of now, packed. *done: it is over. */
 struct rpc_message *operation_message_now(
     struct scheduler *scheduler, const struct operation *operation, bool *done);
+/* The same for one that is done, with contents put inline. What cannot be read
+ * stays a digest. Blocks. */
+struct inline_options;
+struct store;
+struct rpc_message *operation_message_inlined(struct scheduler *scheduler,
+    const struct operation *operation, struct store *store,
+    const struct inline_options *inlining);
 
 #endif

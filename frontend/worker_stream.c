@@ -112,8 +112,8 @@ worker_stream_send(struct worker_stream *stream, struct rpc_message *message)
 	worker_stream_pump(stream);
 }
 
-/* The end: what waits is dropped, a reason is sent as Shutdown. err NULL: with
- * OK. */
+/* The end: what waits is dropped, a reason is sent as Shutdown (gRPC may drop
+ * that when the status overtakes it; it is for logs). err NULL: with OK. */
 static void
 worker_stream_finish(
     struct worker_stream *stream, const struct error *err, const char *reason)
@@ -179,8 +179,7 @@ worker_stream_welcome(
 
 /* The lease without what the operation holds in encoded form. */
 static void
-lease_of_event(const struct scheduler_event *event,
-    const struct execution_options *options, Workerapi__Lease *lease)
+lease_of_event(const struct scheduler_event *event, Workerapi__Lease *lease)
 {
 	const struct operation *operation = event->operation;
 
@@ -190,8 +189,6 @@ lease_of_event(const struct scheduler_event *event,
 	lease->digest_function =
 	    (Reapi__DigestFunction__Value)operation->action_digest.function;
 	lease->attempt = event->attempt;
-	lease->inline_stdout_limit = options->inline_limit;
-	lease->inline_stderr_limit = options->inline_limit;
 }
 
 static void
@@ -256,7 +253,7 @@ worker_stream_offer(const struct scheduler_event *event)
 	digest_to_message(&operation->action_digest, hash, &digest);
 	queued.seconds = operation->queued_ns / 1000000000;
 	queued.nanos = (int32_t)(operation->queued_ns % 1000000000);
-	lease_of_event(event, &stream->service->options, &lease);
+	lease_of_event(event, &lease);
 	lease.action_digest = &digest;
 	lease.timeout = &timeout;
 	lease.queued = &queued;

@@ -432,6 +432,19 @@ work(struct world *world, const char *name, uint32_t slots)
 	return stream;
 }
 
+/* Reads to the end: at most a Shutdown, which the end may overtake. */
+static inline void
+sent_away(struct world *world, struct rpc_stream *stream, struct error *err)
+{
+	Workerapi__ServerMessage *message = hear(world, stream, err);
+
+	if (message == NULL)
+		return;
+	assert_int_equal(
+	    message->message_case, WORKERAPI__SERVER_MESSAGE__MESSAGE_SHUTDOWN);
+	assert_null(hear(world, stream, err));
+}
+
 static inline Workerapi__Lease *
 take_lease(struct world *world, struct rpc_stream *stream)
 {

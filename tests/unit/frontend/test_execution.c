@@ -174,6 +174,71 @@ equal_actions_share_an_operation_and_its_end(void **state)
 	rpc_stream_free(worker);
 }
 
+static struct rpc_stream *
+execute_inline(struct world *world, const struct digest *action)
+{
+	Reapi__ExecuteRequest request = REAPI__EXECUTE_REQUEST__INIT;
+	ProtobufCBinaryData path = bytes_of("out");
+	Reapi__Digest digest = REAPI__DIGEST__INIT;
+	char text[DIGEST_TEXT_MAX];
+
+	digest_to_message(action, text, &digest);
+	request.instance_name = bytes_of("a/b");
+	request.action_digest = &digest;
+	request.inline_stdout = true;
+	request.n_inline_output_files = 1;
+	request.inline_output_files = &path;
+	return ask(world, EXECUTION "Execute", &request.base);
+}
+
+static void
+contents_are_inlined_for_those_who_ask_alone(void **state)
+{
+	struct world *world = *state;
+	struct digest action =
+	    make_action(world, &(struct wish){.argument = "a"});
+	struct rpc_stream *worker = work(world, "w", 1);
+	struct rpc_stream *plain = execute(world, &action, false);
+	Workerapi__Lease *lease = take_lease(world, worker);
+	struct rpc_stream *asking = execute_inline(world, &action);
+	Reapi__ActionResult result = REAPI__ACTION_RESULT__INIT;
+	Reapi__OutputFile file = REAPI__OUTPUT_FILE__INIT;
+	Reapi__OutputFile *files = &file;
+	Reapi__Digest message = REAPI__DIGEST__INIT;
+	char text[DIGEST_TEXT_MAX];
+	struct digest digest;
+	struct error err;
+
+	digest_compute(DIGEST_SHA256, "input", 5, &digest); /* it is there */
+	digest_to_message(&digest, text, &message);
+	result.stdout_digest = &message;
+	result.stdout_raw = bytes_of("input");
+	file.path = bytes_of("out");
+	file.digest = &message;
+	result.n_output_files = 1;
+	result.output_files = &files;
+	assert_non_null(next_update(world, asking, &err));
+	report(worker, lease, 0, &result);
+	for (int i = 0; i < 4; i++) {
+		struct rpc_stream *streams[] = {plain, asking, NULL, NULL};
+		size_t expected = i % 2 == 0 ? 0 : 5;
+		Reapi__ExecuteResponse *response;
+
+		/* The last two come from the cache. */
+		if (i == 2)
+			streams[2] = execute(world, &action, false);
+		if (i == 3)
+			streams[3] = execute_inline(world, &action);
+		response = finish(world, streams[i]);
+		assert_int_equal(response->cached_result, i >= 2);
+		assert_int_equal(response->result->stdout_raw.len, expected);
+		assert_int_equal(
+		    response->result->output_files[0]->contents.len, expected);
+		assert_int_equal(status_code(response), 0);
+	}
+	rpc_stream_free(worker);
+}
+
 static void
 stages_are_told_and_repeated(void **state)
 {
@@ -352,16 +417,11 @@ a_stopping_server_sends_clients_and_workers_away(void **state)
 	    make_action(world, &(struct wish){.argument = "a"});
 	struct rpc_stream *client = execute(world, &action, false);
 	struct rpc_stream *worker = work(world, "w", 1);
-	Workerapi__ServerMessage *message;
 	struct error err;
 
 	take_lease(world, worker);
 	rpc_server_stop(world->server, 5000);
-	message = hear(world, worker, &err);
-	assert_non_null(message);
-	assert_int_equal(
-	    message->message_case, WORKERAPI__SERVER_MESSAGE__MESSAGE_SHUTDOWN);
-	assert_null(hear(world, worker, &err));
+	sent_away(world, worker, &err);
 	assert_int_equal(err.code, ERROR_UNAVAILABLE);
 	assert_int_equal(refusal(world, client, &err), ERROR_UNAVAILABLE);
 	rpc_stream_free(worker);
@@ -384,6 +444,7 @@ main(void)
 	    TEST(missing_blobs_are_refused_before_queueing),
 	    TEST(what_cannot_be_run_is_an_invalid_argument),
 	    TEST(equal_actions_share_an_operation_and_its_end),
+	    TEST(contents_are_inlined_for_those_who_ask_alone),
 	    TEST(stages_are_told_and_repeated),
 	    TEST(unknown_operations_are_not_found_at_once),
 	    TEST(cancelling_ends_it_for_all_and_tells_the_worker),

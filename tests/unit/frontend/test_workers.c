@@ -175,14 +175,9 @@ a_silent_worker_is_sent_away(void **state)
 {
 	struct world *world = *state;
 	struct rpc_stream *worker = work(world, "w", 1);
-	Workerapi__ServerMessage *message;
 	struct error err;
 
-	message = hear(world, worker, &err);
-	assert_non_null(message);
-	assert_int_equal(
-	    message->message_case, WORKERAPI__SERVER_MESSAGE__MESSAGE_SHUTDOWN);
-	assert_null(hear(world, worker, &err));
+	sent_away(world, worker, &err);
 	assert_int_equal(err.code, ERROR_UNAVAILABLE);
 	rpc_stream_free(worker);
 }
