@@ -31,6 +31,9 @@ struct closure_source {
 #define CLOSURE_DEPTH_MAX 256
 #define CLOSURE_DIRECTORIES_MAX (1u << 20)
 #define CLOSURE_DIGESTS_MAX (8u << 20)
+/* Files, directories and links of a tree as it would be laid out, with what is
+ * referred to twice counted twice. */
+#define CLOSURE_ENTRIES_MAX (4u << 20)
 /* A Directory or Tree blob larger than this is refused. */
 #define CLOSURE_MESSAGE_MAX (64u << 20)
 

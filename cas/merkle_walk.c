@@ -27,6 +27,7 @@ struct node {
 	const struct node *parent; /* who referred to it first; NULL = root */
 	const char *name;          /* by which the parent did */
 	uint32_t height;           /* directories below it, so far */
+	uint64_t entries;          /* of the tree laid out, so far */
 	enum node_state state;
 };
 
@@ -150,6 +151,13 @@ walk_raise(
 	if (walk->depth == 0)
 		return 0;
 	parent = walk->open[walk->depth - 1];
+	/* Once for each reference: forty directories that each name the next
+	 * one twice would lay out as 2^40. */
+	parent->entries += child->entries;
+	if (parent->entries > CLOSURE_ENTRIES_MAX)
+		return node_fail(parent,
+		    "the tree has too many entries once laid out",
+		    CLOSURE_ENTRIES_MAX, err);
 	if (parent->height < child->height + 1)
 		parent->height = child->height + 1;
 	if (walk->depth + parent->height > CLOSURE_DEPTH_MAX)
@@ -198,6 +206,8 @@ walk_read(struct merkle_walk *walk, struct node *node, struct str bytes,
 	}
 	if (options->visit(options->cookie, &node->digest, directory, err) < 0)
 		goto out;
+	node->entries = directory->n_files + directory->n_directories +
+			directory->n_symlinks;
 	/* Backwards, so that the stack gives them in order. */
 	for (size_t i = directory->n_directories; i-- > 0;) {
 		if (walk_child(walk, node, directory->directories[i], err) < 0)

@@ -119,6 +119,28 @@ depth_counts_through_what_was_walked_before(void **state)
 	assert_refused(walk(f, &root), f, ERROR_INVALID_ARGUMENT, "too deep");
 }
 
+/* Twenty directories that each name the next one twice are a small blob each
+ * and a million directories on disk. */
+static void
+entries_count_as_often_as_they_are_laid_out(void **state)
+{
+	struct fixture *f = *state;
+	struct digest pair[2];
+	struct digest root = add_chain(f, 1);
+
+	for (size_t i = 0; i < 20; i++) {
+		pair[0] = pair[1] = root;
+		root = add_parent(f, pair, 2);
+	}
+	assert_ok(walk(f, &root), f);
+	assert_int_equal(f->directories.count, 21);
+	for (size_t i = 0; i < 20; i++) {
+		pair[0] = pair[1] = root;
+		root = add_parent(f, pair, 2);
+	}
+	assert_refused(walk(f, &root), f, ERROR_INVALID_ARGUMENT, "laid out");
+}
+
 static void
 wide_tree_is_walked(void **state)
 {
@@ -267,6 +289,7 @@ main(void)
 	    CASE(missing_root_is_listed),
 	    CASE(deepest_tree_is_accepted_and_one_more_refused),
 	    CASE(depth_counts_through_what_was_walked_before),
+	    CASE(entries_count_as_often_as_they_are_laid_out),
 	    CASE(wide_tree_is_walked),
 	    CASE(malformed_directory_is_named_by_its_path),
 	    CASE(digest_of_another_function_is_refused),
