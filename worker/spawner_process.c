@@ -27,6 +27,9 @@
 #include "worker/sandbox_init.h"
 #include "worker/seccomp_filter.h"
 
+/* Sandboxes kept ready: one more than slots, up to this many. */
+#define READY_MAX 32
+
 /* A sandbox from its fork until it is reaped. */
 struct instance {
 	pid_t pid;
@@ -361,6 +364,7 @@ static void
 serve(struct context *context)
 {
 	size_t slots = context->process->options->slots;
+	size_t wanted = slots < READY_MAX ? slots + 1 : READY_MAX;
 	struct pollfd *polls = xcalloc(slots + 1, sizeof(*polls));
 	struct error err;
 
@@ -369,7 +373,7 @@ serve(struct context *context)
 		polls[i] =
 		    (struct pollfd){context->process->sockets[i], POLLIN, 0};
 	for (;;) {
-		bool refill = context->ready_count < slots + 1;
+		bool refill = context->ready_count < wanted;
 		int events = poll(polls, slots + 1, refill ? 0 : -1);
 
 		/* A failure comes up again when a slot asks. The pause keeps

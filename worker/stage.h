@@ -8,7 +8,8 @@
  * user, so that outputs can be made anywhere. Bodies up to STAGE_COPY_MAX are
  * written into the sandbox's memory; larger ones are mounted read-only from
  * the store, or from the file cache where the store's file will not do, and
- * cost the same whatever their size. Nothing an action does reaches the store.
+ * cost the same whatever their size. Nothing an action does reaches the store;
+ * staging only dates the store's large files STAGE_TIME.
  */
 #ifndef TOOLROOT_WORKER_STAGE_H
 #define TOOLROOT_WORKER_STAGE_H

@@ -89,14 +89,22 @@ static void
 inputs_have_fixed_modes_and_times(void **state)
 {
 	struct fixture *fixture = *state;
+	size_t size = 300000;
+	char *data = xmalloc(size);
 
 	fixture_add_text(fixture, "dir/file", "x");
 	fixture_add_file(fixture, "dir/tool", STR("#!/bin/sh\n"), true);
-	fixture_script(fixture, "stat -c '%n %a %u %Y' dir dir/file dir/tool");
+	memset(data, 'd', size);
+	fixture_add_file(fixture, "big", (struct str){data, size}, false);
+	fixture_add_file(fixture, "large", (struct str){data, size}, true);
+	fixture_script(fixture, "stat -c '%n %a %u %Y' dir dir/file dir/tool; "
+				"stat -c '%n %a %Y' big large");
 	fixture_run_well(fixture);
 	fixture_assert_stdout(fixture,
 	    "dir 755 20001 946684800\ndir/file 444 20001 946684800\n"
-	    "dir/tool 555 20001 946684800\n");
+	    "dir/tool 555 20001 946684800\n"
+	    "big 444 946684800\nlarge 555 946684800\n");
+	free(data);
 }
 
 static void
