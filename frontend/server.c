@@ -114,19 +114,13 @@ static void
 report(struct status_report *report, void *cookie)
 {
 	struct server *server = cookie;
-	struct execution_statistics statistics;
 
 	report->started_ns = server->started_ns;
 	report->now_ns = clock_wall_ns();
 	if (rpc_server_stopping(server->rpc))
 		report->not_ready = "the server is shutting down";
 	store_usage(server->storage.store, &report->store);
-	execution_service_statistics(server->execution, &statistics);
-	report->workers = statistics.scheduler.workers;
-	report->slots = statistics.scheduler.slots;
-	report->slots_busy = statistics.scheduler.slots_busy;
-	report->queued = statistics.scheduler.queued;
-	report->executing = statistics.scheduler.leased;
+	execution_service_statistics(server->execution, &report->execution);
 }
 
 /* --- opening ---------------------------------------------------------------

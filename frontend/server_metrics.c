@@ -11,6 +11,8 @@
 
 #define FIELD(name) offsetof(struct status_report, name)
 
+_Static_assert(sizeof(size_t) == sizeof(uint64_t), "fields are copied alike");
+
 static const struct metric_definition build_definition = {
     .name = "toolroot_build_info",
     .help = "Always 1; the labels tell what runs.",
@@ -31,7 +33,7 @@ static const struct metric_definition start_definition = {
     .scale = 1e-9,
 };
 
-/* Fields that are shown as they are, all uint64_t. */
+/* Fields that are shown as they are, all uint64_t or size_t. */
 struct shown {
 	size_t offset;
 	struct metric_definition definition;
@@ -62,15 +64,44 @@ static const struct shown shown[] = {
 	"Group commits to the store."),
     SHOWN(store.committed_blobs, COUNTER, "store_committed_blobs_total",
 	"Blobs made durable by group commits."),
-    SHOWN(workers, GAUGE, "workers", "Workers that are connected."),
-    SHOWN(slots, GAUGE, "worker_slots",
+    SHOWN(execution.scheduler.workers, GAUGE, "workers",
+	"Workers that are connected."),
+    SHOWN(execution.scheduler.slots, GAUGE, "worker_slots",
 	"Actions that the connected workers can run at once."),
-    SHOWN(slots_busy, GAUGE, "worker_slots_busy",
-	"Slots of workers that run an action."),
-    SHOWN(queued, GAUGE, "operations_queued",
+    SHOWN(execution.scheduler.slots_busy, GAUGE, "worker_slots_busy",
+	"Slots of workers that have an action."),
+    SHOWN(execution.scheduler.queued, GAUGE, "operations_queued",
 	"Operations that wait for a worker."),
-    SHOWN(executing, GAUGE, "operations_executing",
+    SHOWN(execution.scheduler.leased, GAUGE, "operations_executing",
 	"Operations that a worker has."),
+    SHOWN(execution.scheduler.storing, GAUGE, "operations_storing",
+	"Operations whose result is being made durable."),
+    SHOWN(execution.streams, GAUGE, "execution_streams",
+	"Clients that wait for an operation."),
+    SHOWN(execution.cache_hits, COUNTER, "execution_cache_hits_total",
+	"Execute calls that were answered from the action cache."),
+    SHOWN(execution.scheduler.submitted, COUNTER, "operations_submitted_total",
+	"Operations that were queued."),
+    SHOWN(execution.scheduler.merged, COUNTER, "operations_merged_total",
+	"Execute calls that joined an equal operation in flight."),
+    SHOWN(execution.scheduler.refused, COUNTER, "operations_refused_total",
+	"Execute calls that were refused: no worker matches, or too many."),
+    SHOWN(execution.scheduler.completed, COUNTER, "operations_completed_total",
+	"Operations that ended with an answer of a worker."),
+    SHOWN(execution.scheduler.failed, COUNTER, "operations_failed_total",
+	"Operations that ended with an error of the server or of workers."),
+    SHOWN(execution.scheduler.cancelled, COUNTER, "operations_cancelled_total",
+	"Of the failed: cancelled on request."),
+    SHOWN(execution.scheduler.abandoned, COUNTER, "operations_abandoned_total",
+	"Of the failed: nobody waited for them any more."),
+    SHOWN(execution.scheduler.leases_offered, COUNTER, "leases_offered_total",
+	"Attempts of workers at operations."),
+    SHOWN(execution.scheduler.leases_lost, COUNTER, "leases_lost_total",
+	"Attempts that ended with the worker lost or too late."),
+    SHOWN(execution.scheduler.requeued, COUNTER, "operations_requeued_total",
+	"Operations that went back to the queue for another attempt."),
+    SHOWN(execution.scheduler.sessions_lost, COUNTER,
+	"worker_sessions_lost_total", "Workers that fell silent."),
 };
 
 #define SHOWN_COUNT (sizeof(shown) / sizeof(shown[0]))

@@ -59,17 +59,23 @@ write_store(struct buffer *out, const struct store_usage *usage)
 	    usage->segments, usage->dropped);
 }
 
+static int
+write_execution(
+    struct buffer *out, const struct scheduler_statistics *statistics)
+{
+	return buffer_printf(out,
+	    "  \"workers\": {\"connected\": %zu, \"slots\": %zu, "
+	    "\"slots_busy\": %zu},\n"
+	    "  \"operations\": {\"queued\": %zu, \"executing\": %zu}\n}\n",
+	    statistics->workers, statistics->slots, statistics->slots_busy,
+	    statistics->queued, statistics->leased);
+}
+
 int
 status_write(const struct status_report *report, struct buffer *out)
 {
 	if (buffer_append(out, "{\n", 2) < 0 || write_server(out, report) < 0 ||
 	    write_store(out, &report->store) < 0)
 		return -1;
-	return buffer_printf(out,
-	    "  \"workers\": {\"connected\": %" PRIu64 ", \"slots\": %" PRIu64
-	    ", \"slots_busy\": %" PRIu64 "},\n"
-	    "  \"operations\": {\"queued\": %" PRIu64
-	    ", \"executing\": %" PRIu64 "}\n}\n",
-	    report->workers, report->slots, report->slots_busy, report->queued,
-	    report->executing);
+	return write_execution(out, &report->execution.scheduler);
 }

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "cas/store.h"
+#include "frontend/execution.h"
 
 struct buffer;
 
@@ -20,11 +21,7 @@ struct status_report {
 	int64_t started_ns;       /* wall clock */
 	int64_t now_ns;           /* wall clock */
 	struct store_usage store;
-	uint64_t workers;    /* connected */
-	uint64_t slots;      /* of all workers */
-	uint64_t slots_busy; /* running an action */
-	uint64_t queued;     /* operations that wait for a slot */
-	uint64_t executing;
+	struct execution_statistics execution;
 };
 
 /* Fills in a zeroed report. Any thread; must not block. */

@@ -42,7 +42,7 @@ fixture_report(struct status_report *report, void *cookie)
 	report->now_ns = 61000000000;
 	report->store.bytes = 5;
 	report->store.max_bytes = 10;
-	report->slots = 4;
+	report->execution.scheduler.slots = 4;
 }
 
 static int

@@ -261,8 +261,8 @@ report_much(struct status_report *report, void *cookie)
 	report->started_ns = 1500000000;
 	report->store.bytes = UINT64_C(1) << 60;
 	report->store.dropped = 2;
-	report->slots_busy = 3;
-	report->executing = 4;
+	report->execution.scheduler.slots_busy = 3;
+	report->execution.scheduler.leased = 4;
 }
 
 static void
