@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "cas/little_endian.h"
+#include "cas/store_index_internal.h"
 #include "cas/store_internal.h"
 
 #ifdef TOOLROOT_SANITIZE
@@ -22,24 +23,12 @@
 #define INDEX_MAP_SIZE ((size_t)1 << 40)
 #endif
 #define INDEX_READERS_MAX 4096
-#define INDEX_POOL_SIZE 128
 
 #define PLACE_SIZE 36
 #define STATE_SIZE 68
 #define SEGMENT_VALUE_SIZE 16
 
-struct store_index {
-	MDB_env *env;
-	MDB_dbi blobs;
-	MDB_dbi actions;
-	MDB_dbi segments;
-	MDB_dbi meta;
-	pthread_mutex_t lock;           /* guards pool and pooled */
-	MDB_txn *pool[INDEX_POOL_SIZE]; /* reset read transactions */
-	size_t pooled;
-};
-
-static int
+int
 index_fail(struct error *err, int rc, const char *what)
 {
 	if (rc > 0)
@@ -84,8 +73,8 @@ place_encode(const struct place *place, uint8_t out[PLACE_SIZE])
 	out[34] = out[35] = 0;
 }
 
-static int
-place_decode(const MDB_val *value, struct place *place, struct error *err)
+int
+index_decode_place(const MDB_val *value, struct place *place, struct error *err)
 {
 	const uint8_t *in = value->mv_data;
 
@@ -292,7 +281,7 @@ index_find(struct store_index *index, MDB_txn *txn, const struct digest *digest,
 
 	if (found != 1)
 		return found;
-	if (place_decode(&value, place, err) < 0)
+	if (index_decode_place(&value, place, err) < 0)
 		return -1;
 	/* The size is part of the digest. */
 	return place->size == digest->size ? 1 : 0;
@@ -431,10 +420,15 @@ index_add(struct index_write *write, const struct digest *digest,
 	rc = mdb_put(
 	    write->txn, write->index->blobs, &name, &value, MDB_NOOVERWRITE);
 	if (rc == MDB_KEYEXIST) {
-		if (place_decode(&value, present, err) < 0)
+		if (index_decode_place(&value, present, err) < 0)
 			return -1;
 		if (present->size == digest->size)
-			return 0;
+			return present->epoch >= place->epoch
+				   ? 0
+				   : index_touch(write,
+					 (struct str){
+					     (char *)key, name.mv_size},
+					 place->epoch, err);
 		/* One of two verified blobs with one hash must go. */
 		if (index_remove(write, digest, present, err) < 0)
 			return -1;
@@ -461,7 +455,7 @@ index_remove(struct index_write *write, const struct digest *digest,
 		return 0;
 	if (rc != 0)
 		return index_fail(err, rc, "look-up");
-	if (place_decode(&value, place, err) < 0)
+	if (index_decode_place(&value, place, err) < 0)
 		return -1;
 	rc = mdb_del(write->txn, write->index->blobs, &name, NULL);
 	if (rc != 0)
@@ -475,6 +469,77 @@ index_remove(struct index_write *write, const struct digest *digest,
 	if (index_change_segment(write, place->segment, 0,
 		-(int64_t)(RECORD_HEADER_SIZE + place->stored_size), err) < 0)
 		return -1;
+	return 1;
+}
+
+int
+index_move(struct index_write *write, const struct digest *digest,
+    const struct place *from, const struct place *to, struct error *err)
+{
+	uint8_t key[INDEX_KEY_MAX], bytes[PLACE_SIZE];
+	MDB_val name = {index_key(digest, key), key};
+	MDB_val value = {sizeof(bytes), bytes};
+	struct place there, moved = *to;
+	int found = index_find(write->index, write->txn, digest, &there, err);
+	int rc;
+
+	if (found != 1)
+		return found;
+	if (there.kind != PLACE_SEGMENT || there.segment != from->segment ||
+	    there.offset != from->offset)
+		return 0;
+	moved.epoch = there.epoch;
+	place_encode(&moved, bytes);
+	rc = mdb_put(write->txn, write->index->blobs, &name, &value, 0);
+	if (rc != 0)
+		return index_fail(err, rc, "put");
+	if (index_change_segment(write, from->segment, 0,
+		-(int64_t)(RECORD_HEADER_SIZE + there.stored_size), err) < 0)
+		return -1;
+	return 1;
+}
+
+int
+index_segment(struct store_index *index, MDB_txn *txn, uint32_t segment,
+    struct segment_usage *usage, struct error *err)
+{
+	uint8_t key[4];
+	struct str name = {(char *)key, sizeof(key)};
+	MDB_val value;
+	int found;
+
+	little_endian_put32(key, segment);
+	found = index_get(txn, index->segments, name, &value, err);
+	if (found != 1)
+		return found;
+	if (value.mv_size != SEGMENT_VALUE_SIZE)
+		return error_set(err, ERROR_DATA_LOSS,
+		    "store index: the entry of segment %08" PRIu32
+		    " is malformed",
+		    segment);
+	usage->number = segment;
+	usage->length = little_endian_get64(value.mv_data);
+	usage->used = little_endian_get64((uint8_t *)value.mv_data + 8);
+	return 1;
+}
+
+int
+index_remove_segment(
+    struct index_write *write, uint32_t segment, struct error *err)
+{
+	struct segment_usage usage;
+	uint8_t key[4];
+	MDB_val name = {sizeof(key), key};
+	int rc = index_segment(write->index, write->txn, segment, &usage, err);
+
+	if (rc != 1)
+		return rc;
+	little_endian_put32(key, segment);
+	rc = mdb_del(write->txn, write->index->segments, &name, NULL);
+	if (rc != 0)
+		return index_fail(err, rc, "delete");
+	write->state.segments--;
+	write->state.segment_bytes -= usage.length;
 	return 1;
 }
 

@@ -57,6 +57,13 @@ struct index_state {
 	uint32_t touch_floor;
 };
 
+/* One segment, as the index counts it; headers of records included. */
+struct segment_usage {
+	uint32_t number;
+	uint64_t length; /* bytes of all its records */
+	uint64_t used;   /* bytes of those whose blobs are still indexed */
+};
+
 /* Where the epoch stands in the values of both tables. */
 #define INDEX_BLOB_EPOCH 28
 #define INDEX_ACTION_EPOCH 8
@@ -85,6 +92,33 @@ int index_find_action(struct store_index *index, MDB_txn *txn, struct str key,
     struct str *value, struct error *err);
 int index_state(struct store_index *index, MDB_txn *txn,
     struct index_state *state, struct error *err);
+/* 1, 0 when the index knows no such segment, -1. */
+int index_segment(struct store_index *index, MDB_txn *txn, uint32_t segment,
+    struct segment_usage *usage, struct error *err);
+
+/* Passes over whole tables, in the order of their keys. The position says
+ * where to go on; length 0 = at the start. Many short transactions make one
+ * pass, so a pass does not see one moment. */
+enum index_table { INDEX_BLOBS, INDEX_ACTIONS, INDEX_SEGMENTS, INDEX_META };
+struct index_position {
+	uint8_t key[512];
+	size_t length;
+};
+/* Borrowed for the call: both lie in the map. -1 ends the pass. */
+typedef int index_visit_fn(
+    void *cookie, struct str key, struct str value, struct error *err);
+/* Visits up to count entries in txn. 1 when there are more, 0 at the end. */
+int index_walk(struct store_index *index, MDB_txn *txn, enum index_table table,
+    struct index_position *position, size_t count, index_visit_fn *visit,
+    void *cookie, struct error *err);
+/* An entry of the blobs table. DATA_LOSS when it is malformed. */
+int index_decode_blob(struct str key, struct str value, struct digest *digest,
+    struct place *place, struct error *err);
+int index_decode_segment(struct str key, struct str value,
+    struct segment_usage *usage, struct error *err);
+/* A value of the table meta, by its own name. 1, 0, -1. */
+int index_find_meta(struct store_index *index, MDB_txn *txn, struct str key,
+    struct str *value, struct error *err);
 /* Frees the slots of readers that died. */
 void index_check_readers(struct store_index *index);
 
@@ -101,12 +135,24 @@ int index_write_begin(
 int index_write_commit(struct index_write *write, struct error *err);
 void index_write_abort(struct index_write *write);
 
-/* 1 added, 0 there already (same size; *present is then its place), -1. */
+/* 1 added, 0 there already (same size; *present is then its place, and it has
+ * become as young as the new one would be), -1. */
 int index_add(struct index_write *write, const struct digest *digest,
     const struct place *place, struct place *present, struct error *err);
 /* 1 removed (*place is what stood there), 0 absent, -1. */
 int index_remove(struct index_write *write, const struct digest *digest,
     struct place *place, struct error *err);
+/* Names another place, if it is still at from (a record); the epoch stays. The
+ * bytes at to are counted by index_grow_segment. 1 moved, 0 not there, -1. */
+int index_move(struct index_write *write, const struct digest *digest,
+    const struct place *from, const struct place *to, struct error *err);
+/* Forgets a segment. 1, 0 when it is not known, -1. */
+int index_remove_segment(
+    struct index_write *write, uint32_t segment, struct error *err);
+/* Values of the table meta; value.data NULL removes. 1 when it changed
+ * something, 0, -1. */
+int index_set_meta(struct index_write *write, struct str key, struct str value,
+    struct error *err);
 /* Sets the epoch of a blob by its key, when it is still there. */
 int index_touch(struct index_write *write, struct str key, uint32_t epoch,
     struct error *err);
