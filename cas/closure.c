@@ -18,6 +18,7 @@ struct collector {
 	struct digest_list *files;
 	struct digest_list *directories; /* NULL = not wanted */
 	struct digest_list *missing;     /* NULL = an error */
+	uint64_t entries_max; /* of a tree laid out; 0 = any number */
 };
 
 /* Duplicates are squeezed out when the list is full, and at the end. */
@@ -115,7 +116,7 @@ static struct merkle_walk *
 collector_walk(struct collector *collector)
 {
 	struct merkle_walk_options options = {collector->source->function,
-	    collector_load, collector_visit, collector};
+	    collector_load, collector_visit, collector, collector->entries_max};
 
 	return merkle_walk_new(&options);
 }
@@ -127,7 +128,8 @@ closure_of_directory(const struct closure_source *source,
 	struct collector collector = {.source = source,
 	    .files = closure->files,
 	    .directories = closure->directories,
-	    .missing = closure->missing};
+	    .missing = closure->missing,
+	    .entries_max = closure->entries_max};
 	struct merkle_walk *walk = collector_walk(&collector);
 	int rc;
 

@@ -31,8 +31,8 @@ struct closure_source {
 #define CLOSURE_DEPTH_MAX 256
 #define CLOSURE_DIRECTORIES_MAX (1u << 20)
 #define CLOSURE_DIGESTS_MAX (8u << 20)
-/* Files, directories and links of a tree as it would be laid out, with what is
- * referred to twice counted twice. */
+/* Files, directories and links of an input root as it would be laid out, with
+ * what is referred to twice counted twice: for those who lay it out. */
 #define CLOSURE_ENTRIES_MAX (4u << 20)
 /* A Directory or Tree blob larger than this is refused. */
 #define CLOSURE_MESSAGE_MAX (64u << 20)
@@ -45,6 +45,7 @@ struct closure {
 	struct digest_list *files;
 	struct digest_list *directories;
 	struct digest_list *missing;
+	uint64_t entries_max; /* of the tree laid out; 0 = any number */
 };
 int closure_of_directory(const struct closure_source *source,
     const struct digest *root, const struct closure *closure,

@@ -153,11 +153,14 @@ walk_raise(
 	parent = walk->open[walk->depth - 1];
 	/* Once for each reference: forty directories that each name the next
 	 * one twice would lay out as 2^40. */
-	parent->entries += child->entries;
-	if (parent->entries > CLOSURE_ENTRIES_MAX)
+	if (__builtin_add_overflow(
+		parent->entries, child->entries, &parent->entries))
+		parent->entries = UINT64_MAX;
+	if (walk->options.entries_max > 0 &&
+	    parent->entries > walk->options.entries_max)
 		return node_fail(parent,
 		    "the tree has too many entries once laid out",
-		    CLOSURE_ENTRIES_MAX, err);
+		    (unsigned)walk->options.entries_max, err);
 	if (parent->height < child->height + 1)
 		parent->height = child->height + 1;
 	if (walk->depth + parent->height > CLOSURE_DEPTH_MAX)

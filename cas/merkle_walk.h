@@ -26,6 +26,9 @@ struct merkle_walk_options {
 	int (*visit)(void *cookie, const struct digest *digest,
 	    const Reapi__Directory *directory, struct error *err);
 	void *cookie;
+	/* Most files, directories and links of a tree as it would be laid
+	 * out, what is referred to twice counted twice; 0 = any number. */
+	uint64_t entries_max;
 };
 
 struct merkle_walk;

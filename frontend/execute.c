@@ -295,7 +295,8 @@ prepare_inputs(struct preparation *p, struct error *err)
 	};
 	struct digest_list directories;
 	struct digest_list files;
-	struct closure closure = {&files, &directories, &p->missing};
+	struct closure closure = {
+	    &files, &directories, &p->missing, CLOSURE_ENTRIES_MAX};
 	struct digest root;
 	int rc = -1;
 

@@ -359,7 +359,8 @@ complete_directories(struct input_fetch *fetch, const struct digest *root,
 	    read_store, fetch->store, root->function};
 	struct digest_list directories;
 	struct digest_list absent;
-	struct closure closure = {files, &directories, &absent};
+	struct closure closure = {
+	    files, &directories, &absent, CLOSURE_ENTRIES_MAX};
 	int rc = 0;
 
 	digest_list_init(&directories, CLOSURE_DIGESTS_MAX);

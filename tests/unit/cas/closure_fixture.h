@@ -35,7 +35,8 @@ setup(void **state)
 	digest_list_init(&f->files, CLOSURE_DIGESTS_MAX);
 	digest_list_init(&f->directories, CLOSURE_DIGESTS_MAX);
 	digest_list_init(&f->missing, CLOSURE_DIGESTS_MAX);
-	f->closure = (struct closure){&f->files, &f->directories, &f->missing};
+	f->closure =
+	    (struct closure){&f->files, &f->directories, &f->missing, 0};
 	*state = f;
 	return 0;
 }

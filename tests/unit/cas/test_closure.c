@@ -128,6 +128,7 @@ entries_count_as_often_as_they_are_laid_out(void **state)
 	struct digest pair[2];
 	struct digest root = add_chain(f, 1);
 
+	f->closure.entries_max = CLOSURE_ENTRIES_MAX;
 	for (size_t i = 0; i < 20; i++) {
 		pair[0] = pair[1] = root;
 		root = add_parent(f, pair, 2);
