@@ -157,7 +157,7 @@ tree_walk(struct str bytes, const struct tree_options *options,
 {
 	struct tree tree = {.options = options};
 	struct merkle_walk_options walk_options = {
-	    options->function, tree_load, tree_visit, &tree};
+	    options->function, tree_load, tree_visit, &tree, 0};
 	struct merkle_walk *walk = merkle_walk_new(&walk_options);
 	int rc = -1;
 
