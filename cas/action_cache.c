@@ -292,10 +292,9 @@ action_put_apply(
 		if (found < 0)
 			return -1;
 		if (found == 1 &&
-		    store_place_exists(job->store, digest, &place)) {
-			store_touch(job->store, digest, &place);
+		    store_place_exists(job->store, digest, &place) &&
+		    store_touch(job->store, digest, &place))
 			continue;
-		}
 		job->failed = true;
 		error_set(&job->own, ERROR_FAILED_PRECONDITION,
 		    "the action result names the blob %s, which is not in "
@@ -400,7 +399,8 @@ action_check_blobs(struct store *store, MDB_txn *txn,
 		if (found != 1)
 			return found;
 		if (touch) {
-			store_touch(store, &digest, &place);
+			if (!store_touch(store, &digest, &place))
+				return 0;
 			continue;
 		}
 		if (!store_place_exists(store, &digest, &place)) {
@@ -429,9 +429,26 @@ action_get(struct store *store, MDB_txn *txn, const struct digest *name,
 		action_drop_incomplete(store, name, value->written_at);
 	if (rc != 1)
 		return rc;
-	/* Only what is handed out is made young. */
-	store_touch_action(store, name, value->epoch);
-	return action_check_blobs(store, txn, value, true, err);
+	/* Only what is handed out is made young; the blobs first, since no
+	 * result may be younger than its blobs. */
+	rc = action_check_blobs(store, txn, value, true, err);
+	if (rc == 1 && !store_touch_action(store, name, value->epoch))
+		rc = 0;
+	return rc;
+}
+
+static int
+action_copy(const struct action_value *value, struct arena *arena,
+    struct str *result, struct error *err)
+{
+	result->data = arena_copy(arena, value->result);
+	result->len = value->result.len;
+	if (result->data != NULL)
+		return 1;
+	return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+	    "an action result of %zu bytes does not fit the memory of the "
+	    "request",
+	    value->result.len);
 }
 
 int
@@ -441,21 +458,18 @@ store_get_action(struct store *store, const struct action_key *key,
 	struct action_value value = {0};
 	struct digest name;
 	MDB_txn *txn;
+	bool stale;
 	int rc;
 
 	action_key_digest(key, &name);
-	if (index_read_begin(store->index, &txn, err) < 0)
-		return -1;
-	rc = action_get(store, txn, &name, &value, err);
-	if (rc == 1) {
-		result->data = arena_copy(arena, value.result);
-		result->len = value.result.len;
-		if (result->data == NULL)
-			rc = error_set(err, ERROR_RESOURCE_EXHAUSTED,
-			    "an action result of %zu bytes does not fit the "
-			    "memory of the request",
-			    value.result.len);
-	}
-	index_read_end(store->index, txn);
+	do {
+		if (index_read_begin(store->index, &txn, err) < 0)
+			return -1;
+		rc = action_get(store, txn, &name, &value, err);
+		stale = rc == 1 && store_snapshot_stale(store, txn);
+		if (rc == 1 && !stale)
+			rc = action_copy(&value, arena, result, err);
+		index_read_end(store->index, txn);
+	} while (stale);
 	return rc;
 }

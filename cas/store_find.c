@@ -6,29 +6,38 @@
 
 #include "cas/store_internal.h"
 
+/* Digests that are looked up in one transaction, so that it stays short. */
+#define FIND_BATCH 4096
+
 int
 store_find(struct store *store, const struct digest *digest,
     struct place *place, struct error *err)
 {
 	MDB_txn *txn;
+	bool stale;
 	int found;
 
-	if (index_read_begin(store->index, &txn, err) < 0)
-		return -1;
-	found = index_find(store->index, txn, digest, place, err);
-	index_read_end(store->index, txn);
-	if (found == 1)
-		store_touch(store, digest, place);
+	do {
+		if (index_read_begin(store->index, &txn, err) < 0)
+			return -1;
+		found = index_find(store->index, txn, digest, place, err);
+		if (found == 1 && !store_touch(store, digest, place))
+			found = 0;
+		stale = found == 1 && store_snapshot_stale(store, txn);
+		index_read_end(store->index, txn);
+	} while (stale);
 	return found;
 }
 
-int
-store_find_missing(struct store *store, const struct digest *digests,
+/* 0, 1 when it is to be asked again, -1. */
+static int
+store_find_batch(struct store *store, const struct digest *digests,
     size_t count, bool *missing, struct error *err)
 {
 	struct place place;
 	MDB_txn *txn;
 	int found = 0;
+	bool stale;
 
 	if (index_read_begin(store->index, &txn, err) < 0)
 		return -1;
@@ -39,12 +48,33 @@ store_find_missing(struct store *store, const struct digest *digests,
 		found = index_find(store->index, txn, &digests[i], &place, err);
 		if (found < 0)
 			break;
-		missing[i] = found == 0;
-		if (found == 1)
-			store_touch(store, &digests[i], &place);
+		missing[i] =
+		    found == 0 || !store_touch(store, &digests[i], &place);
 	}
+	stale = store_snapshot_stale(store, txn);
 	index_read_end(store->index, txn);
-	return found < 0 ? -1 : 0;
+	return found < 0 ? -1 : stale;
+}
+
+int
+store_find_missing(struct store *store, const struct digest *digests,
+    size_t count, bool *missing, struct error *err)
+{
+	while (count > 0) {
+		size_t batch = count < FIND_BATCH ? count : FIND_BATCH;
+		int rc;
+
+		do {
+			rc = store_find_batch(
+			    store, digests, batch, missing, err);
+		} while (rc == 1);
+		if (rc < 0)
+			return -1;
+		digests += batch;
+		missing += batch;
+		count -= batch;
+	}
+	return 0;
 }
 
 bool

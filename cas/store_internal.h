@@ -63,6 +63,8 @@ struct store {
 	/* Drops under way: what looks present may be about to go. */
 	atomic_uint_least64_t drops;
 	atomic_uint_least64_t incoming_names; /* made so far */
+	/* The index transaction of the last collection that removed. */
+	atomic_uint_least64_t collected;
 	pthread_mutex_t usage_lock;
 	struct index_state state; /* as of the last commit */
 	uint64_t reserved;        /* bytes promised to writes under way */
@@ -110,12 +112,23 @@ bool store_place_exists(struct store *store, const struct digest *digest,
 uint32_t store_epoch(void);
 struct touches *touches_new(void);
 void touches_free(struct touches *touches);
-/* place is the blob's, as found; nothing happens when it is young. */
-void store_touch(struct store *store, const struct digest *digest,
+/* place is the blob's, as found; nothing happens when it is young. False when
+ * it is being collected: it is to be treated as absent. */
+bool store_touch(struct store *store, const struct digest *digest,
     const struct place *place);
 /* The same for an action result, by its key in the index. */
-void store_touch_action(
+bool store_touch_action(
     struct store *store, const struct digest *name, uint32_t epoch);
+/* After touching what a read transaction found, and before it ends: true when
+ * a collection has removed something since it began, so that it may have shown
+ * what is gone. It must be asked again in a new one. */
+bool store_snapshot_stale(struct store *store, MDB_txn *txn);
+/* The collector's side, on the committer's thread. Condemns a key (33 bytes
+ * beginning with 0 for an action result) for the running transaction: touches
+ * of it fail from now on. False when a touch waits: it has to stay. */
+bool touches_condemn(struct touches *touches, struct str key);
+/* The transaction has ended, and store.collected was set. */
+void touches_acquit(struct touches *touches);
 size_t touches_waiting(struct touches *touches);
 /* Those taken could not be written: every blob is to count as touched. */
 void touches_lost(struct touches *touches);

@@ -19,8 +19,9 @@ struct touch {
 };
 
 struct touches {
-	pthread_mutex_t lock; /* guards waiting and overflow */
+	pthread_mutex_t lock; /* guards waiting, condemned and overflow */
 	struct map waiting;   /* key -> struct touch, owned */
+	struct map condemned; /* likewise: what a collection removes now */
 	atomic_bool any;      /* a hint, so that idle checks take no lock */
 	bool overflow;
 };
@@ -40,6 +41,7 @@ touches_new(void)
 
 	pthread_mutex_init(&touches->lock, NULL);
 	map_init(&touches->waiting);
+	map_init(&touches->condemned);
 	return touches;
 }
 
@@ -60,6 +62,7 @@ touches_free(struct touches *touches)
 	if (touches == NULL)
 		return;
 	touches_free_map(&touches->waiting);
+	touches_free_map(&touches->condemned);
 	pthread_mutex_destroy(&touches->lock);
 	free(touches);
 }
@@ -85,49 +88,103 @@ touches_lost(struct touches *touches)
 	pthread_mutex_unlock(&touches->lock);
 }
 
-static void
+static struct touch *
+touch_new(struct str name)
+{
+	struct touch *touch = xmalloc(sizeof(*touch) + name.len);
+
+	touch->length = name.len;
+	memcpy(touch->key, name.data, name.len);
+	return touch;
+}
+
+static struct str
+touch_key(const struct touch *touch)
+{
+	return (struct str){(const char *)touch->key, touch->length};
+}
+
+/* False when it is condemned. */
+static bool
 touches_add(struct touches *touches, struct str name)
 {
 	struct touch *touch;
+	bool spared = true;
 
 	pthread_mutex_lock(&touches->lock);
-	if (touches->waiting.count >= TOUCHES_MAX) {
+	if (map_get(&touches->condemned, name) != NULL) {
+		spared = false;
+	} else if (touches->waiting.count >= TOUCHES_MAX) {
 		touches->overflow = true;
 	} else if (map_get(&touches->waiting, name) == NULL) {
-		touch = xmalloc(sizeof(*touch) + name.len);
-		touch->length = name.len;
-		memcpy(touch->key, name.data, name.len);
-		name.data = (char *)touch->key;
-		map_put(&touches->waiting, name, touch);
+		touch = touch_new(name);
+		map_put(&touches->waiting, touch_key(touch), touch);
 	}
 	atomic_store(&touches->any, true);
 	pthread_mutex_unlock(&touches->lock);
+	return spared;
 }
 
-void
+bool
 store_touch(
     struct store *store, const struct digest *digest, const struct place *place)
 {
 	uint8_t key[INDEX_KEY_MAX];
 
 	if (store->touches == NULL || place->epoch >= store_epoch())
-		return;
-	touches_add(
+		return true;
+	return touches_add(
 	    store->touches, (struct str){(char *)key, index_key(digest, key)});
 }
 
-void
+bool
 store_touch_action(
     struct store *store, const struct digest *name, uint32_t epoch)
 {
 	uint8_t key[INDEX_KEY_MAX];
 
 	if (store->touches == NULL || epoch >= store_epoch())
-		return;
+		return true;
 	/* No blob has the function 0. */
 	key[0] = DIGEST_UNKNOWN;
 	memcpy(key + 1, name->hash, 32);
-	touches_add(store->touches, (struct str){(char *)key, 33});
+	return touches_add(store->touches, (struct str){(char *)key, 33});
+}
+
+/* --- collecting ----------------------------------------------------------- */
+
+bool
+touches_condemn(struct touches *touches, struct str key)
+{
+	struct touch *touch;
+	bool condemned = false;
+
+	pthread_mutex_lock(&touches->lock);
+	if (!touches->overflow && map_get(&touches->waiting, key) == NULL) {
+		touch = touch_new(key);
+		free(map_put(&touches->condemned, touch_key(touch), touch));
+		condemned = true;
+	}
+	pthread_mutex_unlock(&touches->lock);
+	return condemned;
+}
+
+void
+touches_acquit(struct touches *touches)
+{
+	struct map condemned;
+
+	pthread_mutex_lock(&touches->lock);
+	condemned = touches->condemned;
+	map_init(&touches->condemned);
+	pthread_mutex_unlock(&touches->lock);
+	touches_free_map(&condemned);
+}
+
+bool
+store_snapshot_stale(struct store *store, MDB_txn *txn)
+{
+	return mdb_txn_id(txn) < atomic_load(&store->collected);
 }
 
 /* Takes up to count of them out. */
