@@ -107,7 +107,11 @@ test: packages-test
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory system
 unit: $(UNIT)
-	@for test in $(UNIT); do echo "# $$test"; $$test || exit 1; done
+	@failed=; for test in $(UNIT); do \
+	    echo "# $$test"; $$test || failed="$$failed $$test"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "unit: failed:$$failed"; exit 1; fi; \
+	echo "unit: all $(words $(UNIT)) programs passed"
 system: all $(TOOLS)
 	prove --timer --failures --comments --exec bash $(SYSTEM)
 # tests/fuzz/fuzz_<name>.c with its seeds in tests/fuzz/corpus/<name>. What is
@@ -134,7 +138,7 @@ bench: all $(TOOLS)
 # --- care ------------------------------------------------------------------
 ALL_C = $(SOURCES) $(HEADERS) $(wildcard protos/*.c) main.c $(wildcard tests/*/*.c tests/*/*/*.c)
 SCRIPTS = $(wildcard .ci/run config/packages config/*.bash-completion \
-	  tests/check-layers tests/bench/run tests/*/*.sh)
+	  tests/check-layers tests/*/*.sh)
 
 format:
 	clang-format -i $(ALL_C)
@@ -145,9 +149,11 @@ tidy: $(TIDY)
 $(TIDY): tidy/%: | $(PROTO_STAMP)
 	@clang-tidy --quiet $* -- $(CPPFLAGS) -std=c17 2> /dev/null
 check-scripts:
-	shellcheck $(SCRIPTS)
+	@shellcheck $(SCRIPTS) && \
+	    echo "check-scripts: $(words $(SCRIPTS)) scripts are clean"
 check-style:
-	clang-format --dry-run -Werror $(ALL_C)
+	@clang-format --dry-run -Werror $(ALL_C) && \
+	    echo "check-style: $(words $(ALL_C)) files are in shape"
 check-headers: | $(PROTO_STAMP)
 	@for h in $(HEADERS); do \
 	    $(CC) $(CPPFLAGS) $(CFLAGS) -fsyntax-only -x c $$h || exit 1; \
