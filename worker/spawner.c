@@ -153,6 +153,15 @@ spawner_stop(struct spawner *spawner)
 	free(spawner);
 }
 
+bool
+spawner_lives(struct spawner *spawner)
+{
+	if (spawner->pid > 0 &&
+	    waitpid(spawner->pid, NULL, WNOHANG) == spawner->pid)
+		spawner->pid = -1;
+	return spawner->pid > 0;
+}
+
 enum sandbox_tier
 spawner_tier(const struct spawner *spawner)
 {

@@ -43,6 +43,8 @@ struct spawner *spawner_start(
     const struct spawner_options *options, struct error *err);
 /* Ends the process and all sandboxes. NULL is allowed. */
 void spawner_stop(struct spawner *spawner);
+/* False once the process is gone: nothing can be run any more. One thread. */
+bool spawner_lives(struct spawner *spawner);
 enum sandbox_tier spawner_tier(const struct spawner *spawner);
 const struct spawner_options *spawner_options(const struct spawner *spawner);
 

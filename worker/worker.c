@@ -49,7 +49,9 @@ struct running {
 	bool signal_thread_runs;
 	bool rpc_runs;
 	atomic_bool ending; /* the signal thread is to end */
-	/* Guards worker.session for those that are not slots. */
+	atomic_bool lost;   /* the spawner is gone */
+	/* Guards worker.session for those that are not slots, and that it
+	 * lives while the signal thread looks after it. */
 	pthread_mutex_t lock;
 };
 
@@ -74,6 +76,19 @@ handle_signal(struct running *running, int number)
 		lease_table_cancel_all(running->worker.leases);
 }
 
+/* As if told to end; a supervisor starts us anew. Returns a number that is no
+ * signal's, for the session to be woken once. */
+static int
+lose_spawner(struct running *running)
+{
+	if (atomic_exchange(&running->lost, true))
+		return 0;
+	log_error("spawner_lost", "leases=%zu",
+	    lease_table_count(running->worker.leases));
+	atomic_fetch_add(&running->worker.signals, 1);
+	return INT_MAX;
+}
+
 static void *
 signal_main(void *cookie)
 {
@@ -85,7 +100,9 @@ signal_main(void *cookie)
 	while (!atomic_load(&running->ending)) {
 		int number = sigtimedwait(&signals, NULL, &tick);
 
-		if (number > 0)
+		if (!spawner_lives(running->worker.spawner))
+			number = lose_spawner(running);
+		else if (number > 0)
 			handle_signal(running, number);
 		pthread_mutex_lock(&running->lock);
 		if (running->worker.session != NULL) {
@@ -356,6 +373,9 @@ serve(struct running *running, struct error *err)
 							   : PAUSE_LONGEST_MS;
 	}
 	log_info("ended", "signals=%d", atomic_load(&worker->signals));
+	if (atomic_load(&running->lost))
+		return error_set(
+		    err, ERROR_INTERNAL, "the worker's spawner process ended");
 	return 0;
 }
 
