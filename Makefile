@@ -152,7 +152,10 @@ check-scripts:
 	@shellcheck $(SCRIPTS) && \
 	    echo "check-scripts: $(words $(SCRIPTS)) scripts are clean"
 check-style:
-	@clang-format --dry-run -Werror $(ALL_C) && \
+	@failed=0; for file in $(ALL_C); do \
+	    clang-format $$file | cmp -s - $$file || \
+		{ echo "$$file: make format"; failed=1; }; \
+	done; [ $$failed = 0 ] && \
 	    echo "check-style: $(words $(ALL_C)) files are in shape"
 check-headers: | $(PROTO_STAMP)
 	@for h in $(HEADERS); do \
