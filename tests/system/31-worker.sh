@@ -53,7 +53,7 @@ act() {
 	/usr/bin/python3 "$run" "$GRPC_ADDR" "$@"
 }
 
-plan 17
+plan 19
 ok "a server without workers starts" server_start --workers 0
 ok "a worker connects" worker_start one --slots 2
 
@@ -93,7 +93,14 @@ wait "$worker_pid" 2> /dev/null
 ok "a killed worker takes its actions along" wait_until 10 gone 98.31
 worker_start three --slots 1
 ok "the action is given to the next worker" wait_until 60 sleeps 98.31
-kill "$client"
+
+# --- losing the spawner
+spawner=$(pgrep -P "$worker_pid")
+kill -KILL $spawner
+ok "without its spawner nothing of the action is left" wait_until 10 gone 98.31
+wait "$worker_pid"
+is "and the worker ends with 1" $? 1
+kill "$client" 2> /dev/null
 wait "$client" 2> /dev/null
 
 # --- losing the server
