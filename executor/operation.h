@@ -49,6 +49,8 @@ struct operation_request {
 	int64_t timeout_ms; /* of the command, within the server's limits */
 	int64_t queued_ns;  /* wall clock, for the result's metadata */
 	bool do_not_cache;  /* nor merge */
+	/* skip_cache_lookup: nothing that others could see before. */
+	bool fresh;
 };
 
 /* Priorities beyond are taken for the limit. */

@@ -238,11 +238,14 @@ scheduler_finish(struct scheduler *s, struct operation *operation,
  */
 
 static struct operation *
-scheduler_merge(struct scheduler *s, struct str key, int32_t priority)
+scheduler_merge(struct scheduler *s, struct str key,
+    const struct operation_request *request)
 {
 	struct operation *operation = map_get(&s->by_action, key);
+	int32_t priority = request->priority;
 
-	if (operation == NULL)
+	if (operation == NULL ||
+	    (request->fresh && operation->state == OPERATION_STORING))
 		return NULL;
 	if (priority < OPERATION_PRIORITY_MIN)
 		priority = OPERATION_PRIORITY_MIN;
@@ -316,8 +319,7 @@ scheduler_submit(struct scheduler *s, const struct operation_request *request,
 		return NULL;
 	pthread_mutex_lock(&s->lock);
 	if (!operation->do_not_cache)
-		result = scheduler_merge(
-		    s, operation->merge_key, operation->priority);
+		result = scheduler_merge(s, operation->merge_key, request);
 	if (result == NULL &&
 	    scheduler_check_room(s, operation, now_ms, err) == 0) {
 		result = operation_ref(operation);
@@ -332,14 +334,14 @@ scheduler_submit(struct scheduler *s, const struct operation_request *request,
 }
 
 struct operation *
-scheduler_join(struct scheduler *s, struct str instance,
-    const struct digest *action_digest, int32_t priority)
+scheduler_join(struct scheduler *s, const struct operation_request *request)
 {
-	struct str key = operation_merge_key(instance, action_digest);
+	struct str key =
+	    operation_merge_key(request->instance, &request->action_digest);
 	struct operation *operation;
 
 	pthread_mutex_lock(&s->lock);
-	operation = scheduler_merge(s, key, priority);
+	operation = scheduler_merge(s, key, request);
 	pthread_mutex_unlock(&s->lock);
 	free((char *)(uintptr_t)key.data);
 	return operation;

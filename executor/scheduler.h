@@ -91,9 +91,9 @@ void scheduler_tick(struct scheduler *scheduler, int64_t now_ms);
 /* --- clients ---------------------------------------------------------------
  */
 
-/* Queues an operation, or joins the equal one in flight (any execution in
- * flight is a fresh one, so skip_cache_lookup may join too). Returns a
- * reference, with the caller counted as waiting. NULL: INVALID_ARGUMENT for
+/* Queues an operation, or joins the equal one in flight. A fresh one joins too,
+ * except when the result is being stored: then it may be seen already. Returns
+ * a reference, with the caller counted as waiting. NULL: INVALID_ARGUMENT for
  * the platform; FAILED_PRECONDITION when no worker matched for the grace,
  * naming the nearest; RESOURCE_EXHAUSTED at operations_max or
  * operations_bytes. Events. */
@@ -102,9 +102,10 @@ struct operation *scheduler_submit(struct scheduler *scheduler,
 /* A reference by name; NULL when it is unknown or forgotten. */
 struct operation *scheduler_find(struct scheduler *scheduler, struct str name);
 /* The equal operation in flight, with the caller counted as waiting; NULL when
- * there is none. For asking before work is spent on checks. */
-struct operation *scheduler_join(struct scheduler *scheduler,
-    struct str instance, const struct digest *action_digest, int32_t priority);
+ * there is none. For asking before work is spent on checks: of the request only
+ * instance, action_digest, priority and fresh are looked at. */
+struct operation *scheduler_join(
+    struct scheduler *scheduler, const struct operation_request *request);
 /* One more client waits, or one less. Each wait is counted once. */
 void scheduler_wait(struct scheduler *scheduler, struct operation *operation);
 void scheduler_unwait(
@@ -184,11 +185,16 @@ enum lease_reply {
 	LEASE_TAKEN,   /* nothing more to do */
 	LEASE_STORE,   /* store the result, then scheduler_complete or _retry */
 };
-/* The end of a lease; the slot is free again. err: what went wrong unless
- * FINISHED. *operation: a reference, when LEASE_STORE. Events. */
+/* The end of a lease, as the worker tells it. */
+struct lease_end {
+	struct str lease_id;
+	enum lease_outcome outcome;
+	const struct error *error; /* what went wrong, unless FINISHED */
+};
+/* The slot is free again. *operation: a reference, when LEASE_STORE, else
+ * NULL. Events. */
 enum lease_reply scheduler_end_lease(struct scheduler *scheduler,
-    struct worker_session *session, struct str lease_id,
-    enum lease_outcome outcome, const struct error *err, int64_t now_ms,
+    struct worker_session *session, const struct lease_end *end, int64_t now_ms,
     struct operation **operation);
 
 /* --- figures ---------------------------------------------------------------

@@ -366,27 +366,26 @@ out:
 
 static enum lease_reply
 scheduler_settle(struct scheduler *s, struct operation *operation,
-    const struct worker_session *session, enum lease_outcome outcome,
-    const struct error *err, int64_t now_ms)
+    const struct worker_session *session, const struct lease_end *end,
+    int64_t now_ms)
 {
 	if (operation == NULL)
 		return LEASE_TAKEN;
-	if (outcome == LEASE_FINISHED) {
+	if (end->outcome == LEASE_FINISHED) {
 		scheduler_set_state(s, operation, OPERATION_STORING, now_ms);
 		return LEASE_STORE;
 	}
 	/* A lease that crossed the worker's Drain is no attempt. A session
 	 * drains once, so this cannot go on for ever. */
-	if (outcome == LEASE_RETURNED && session->draining)
+	if (end->outcome == LEASE_RETURNED && session->draining)
 		operation->attempts--;
-	scheduler_try_again(s, operation, err, now_ms);
+	scheduler_try_again(s, operation, end->error, now_ms);
 	return LEASE_TAKEN;
 }
 
 enum lease_reply
 scheduler_end_lease(struct scheduler *s, struct worker_session *session,
-    struct str lease_id, enum lease_outcome outcome, const struct error *err,
-    int64_t now_ms, struct operation **operation)
+    const struct lease_end *end, int64_t now_ms, struct operation **operation)
 {
 	enum lease_reply reply = LEASE_UNKNOWN;
 	struct operation *owner;
@@ -395,14 +394,14 @@ scheduler_end_lease(struct scheduler *s, struct worker_session *session,
 	*operation = NULL;
 	pthread_mutex_lock(&s->lock);
 	if (session->joined)
-		lease = worker_session_find_lease(session, lease_id);
+		lease = worker_session_find_lease(session, end->lease_id);
 	if (lease == NULL) {
 		s->figures.unknown_results++;
 		goto out;
 	}
 	owner = scheduler_detach(lease);
 	lease_free(lease);
-	reply = scheduler_settle(s, owner, session, outcome, err, now_ms);
+	reply = scheduler_settle(s, owner, session, end, now_ms);
 	if (reply == LEASE_STORE)
 		*operation = operation_ref(owner);
 	scheduler_fill(s, session, now_ms);

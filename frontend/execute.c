@@ -419,6 +419,7 @@ submit(struct preparation *p, struct error *err)
 	    .timeout_ms = p->timeout_ms,
 	    .queued_ns = clock_wall_ns(),
 	    .do_not_cache = p->action->do_not_cache,
+	    .fresh = request->message->skip_cache_lookup,
 	};
 	struct request_metadata metadata;
 
@@ -466,6 +467,12 @@ execute_run(struct task *task)
 {
 	struct execute_request *request = (struct execute_request *)task;
 	const struct inline_options wishes = inline_wishes(request);
+	const struct operation_request wanted = {
+	    .instance = request->key.instance,
+	    .action_digest = request->key.action,
+	    .priority = request->priority,
+	    .fresh = request->message->skip_cache_lookup,
+	};
 	struct rpc_message *answer = NULL;
 	struct operation *operation;
 	struct arena arena;
@@ -484,8 +491,7 @@ execute_run(struct task *task)
 		return;
 	}
 	execution_stream_inlining(request->stream, &wishes);
-	operation = scheduler_join(request->service->scheduler,
-	    request->key.instance, &request->key.action, request->priority);
+	operation = scheduler_join(request->service->scheduler, &wanted);
 	if (operation != NULL)
 		execution_stream_watch(request->stream, operation, 0);
 	else

@@ -239,15 +239,16 @@ lease_result_take(struct execution_service *service, struct rpc_call *call,
 	const Workerapi__LeaseResult *result = message->message->lease_result;
 	const struct str id = {
 	    (const char *)result->lease_id.data, result->lease_id.len};
+	struct lease_end end = {.lease_id = id};
 	struct operation *operation;
-	enum lease_outcome outcome;
 	enum lease_reply reply;
 	struct storing *storing;
 	struct error err;
 
-	outcome = judge(result, &err);
-	reply = scheduler_end_lease(service->scheduler, session, id, outcome,
-	    &err, clock_monotonic_ms(), &operation);
+	end.outcome = judge(result, &err);
+	end.error = &err;
+	reply = scheduler_end_lease(service->scheduler, session, &end,
+	    clock_monotonic_ms(), &operation);
 	if (reply == LEASE_UNKNOWN)
 		log_warn("lease_unknown",
 		    "worker=\"%.*s\" session=%s lease=%.*s",

@@ -113,6 +113,7 @@ struct wish {
 	const char *root;
 	int32_t priority;
 	bool do_not_cache;
+	bool fresh;
 };
 
 static inline struct operation *
@@ -127,6 +128,7 @@ try_submit(struct world *world, const struct wish *wish, struct error *err)
 	    .priority = wish->priority,
 	    .timeout_ms = 60000,
 	    .do_not_cache = wish->do_not_cache,
+	    .fresh = wish->fresh,
 	};
 
 	request.action_digest.function = DIGEST_SHA256;
@@ -205,7 +207,8 @@ end(struct world *world, struct worker_session *session, const char *lease_id,
 
 	error_set(&err, ERROR_INTERNAL, "disk on fire");
 	reply = scheduler_end_lease(world->scheduler, session,
-	    str_from(lease_id), outcome, &err, world->now, &operation);
+	    &(struct lease_end){str_from(lease_id), outcome, &err}, world->now,
+	    &operation);
 	deliver(world);
 	operation_unref(operation);
 	return reply;

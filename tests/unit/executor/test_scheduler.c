@@ -104,10 +104,39 @@ do_not_cache_is_never_merged(void **state)
 	struct operation *b = submit(world, &wish);
 
 	assert_ptr_not_equal(a, b);
-	assert_null(scheduler_join(
-	    world->scheduler, STR("main"), &a->action_digest, 0));
+	assert_null(scheduler_join(world->scheduler,
+	    &(struct operation_request){
+		.instance = STR("main"), .action_digest = a->action_digest}));
 	operation_unref(a);
 	operation_unref(b);
+}
+
+static void
+a_fresh_request_does_not_join_what_may_be_seen_already(void **state)
+{
+	struct world *world = *state;
+	struct worker_session *session = join(world, "w", 1, NULL);
+	struct wish fresh = {.action = 1, .fresh = true};
+	struct operation *first = submit(world, ACTION(1));
+	struct operation *same = submit(world, &fresh);
+	struct operation *other;
+	struct operation *latest;
+	char id[LEASE_ID_SIZE];
+
+	assert_ptr_equal(first, same);
+	memcpy(id, LIST_FIRST(&session->leases)->id, LEASE_ID_SIZE);
+	end(world, session, id, LEASE_FINISHED);
+	other = submit(world, &fresh);
+	assert_ptr_not_equal(first, other);
+	complete(world, first);
+	/* The end of the first has not made the other forgotten. */
+	latest = submit(world, ACTION(1));
+	assert_ptr_equal(latest, other);
+	operation_unref(first);
+	operation_unref(same);
+	operation_unref(other);
+	operation_unref(latest);
+	worker_session_unref(session);
 }
 
 static void
@@ -392,6 +421,7 @@ main(void)
 	    TEST(only_so_many_done_operations_are_kept),
 	    TEST(equal_actions_in_flight_share_one_operation),
 	    TEST(do_not_cache_is_never_merged),
+	    TEST(a_fresh_request_does_not_join_what_may_be_seen_already),
 	    TEST(an_operation_is_cancelled_when_nobody_waits_for_the_grace),
 	    TEST(a_small_build_is_not_kept_waiting_by_a_big_one),
 	    TEST(the_urgent_go_first_but_not_for_ever),

@@ -517,8 +517,9 @@ worker_ends_a_lease(struct model *model)
 	}
 	error_set(&err, ERROR_UNAVAILABLE, "trouble");
 	reply = scheduler_end_lease(model->scheduler,
-	    model->sessions[lease->session].session, str_from(lease->id),
-	    outcome, &err, model->now, &operation);
+	    model->sessions[lease->session].session,
+	    &(struct lease_end){str_from(lease->id), outcome, &err}, model->now,
+	    &operation);
 	CHECK(model, reply != LEASE_UNKNOWN);
 	CHECK(model, (reply == LEASE_STORE) == (operation != NULL));
 	CHECK(model, (reply == LEASE_STORE) == (outcome == LEASE_FINISHED &&

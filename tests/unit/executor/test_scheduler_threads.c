@@ -112,11 +112,10 @@ end_one(struct worker *worker, const char *id)
 {
 	struct shared *shared = worker->shared;
 	struct operation *operation;
-	struct error err = {.code = ERROR_OK};
+	struct lease_end lease_end = {str_from(id), LEASE_FINISHED, NULL};
 
-	if (scheduler_end_lease(shared->scheduler, worker->session,
-		str_from(id), LEASE_FINISHED, &err, clock_monotonic_ms(),
-		&operation) == LEASE_STORE)
+	if (scheduler_end_lease(shared->scheduler, worker->session, &lease_end,
+		clock_monotonic_ms(), &operation) == LEASE_STORE)
 		scheduler_complete(shared->scheduler, operation,
 		    (struct str){strdup("r"), 1}, clock_monotonic_ms());
 	scheduler_deliver(shared->scheduler);
