@@ -202,7 +202,9 @@ def _has_figures(text: str) -> bool:
     return sum(word.strip(",;").isdigit() for word in text.split()) >= 2
 
 
-def full_at_start(tap: Tap, disk: Disk, filler: Filler, server: Server) -> None:
+def full_at_start(
+    tap: Tap, disk: Disk, filler: Filler, server: Server
+) -> None:
     """A crash while the disk is full."""
     title = f"{disk.kind}, killed while it is full"
     filler.close()

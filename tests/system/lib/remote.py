@@ -21,9 +21,17 @@ from conformance import messages, zstd  # noqa: E402
 from conformance.client import Client, open_channel  # noqa: E402
 from conformance.digests import digest_of  # noqa: E402
 from conformance.harness import Outcome, attempt  # noqa: E402
-from conformance.messages import api  # noqa: E402
+from conformance.messages import api, bytestream  # noqa: E402
 
-__all__ = ["Client", "Outcome", "api", "attempt", "digest_of", "zstd"]
+__all__ = [
+    "Client",
+    "Outcome",
+    "api",
+    "attempt",
+    "bytestream",
+    "digest_of",
+    "zstd",
+]
 
 DEADLINE = 30.0
 # Below what the server announces for a batch.

@@ -72,6 +72,16 @@ class Tap:
             re.search(pattern, text), title, f"no {pattern!r} in: {text}"
         )
 
+    def todo(
+        self, condition: object, title: str, reason: str, *details: object
+    ) -> None:
+        """A fact that is known not to hold yet; no failure, but seen."""
+        self._count += 1
+        word = "ok" if condition else "not ok"
+        print(f"{word} {self._count} - {title} # TODO {reason}", flush=True)
+        for detail in details:
+            self.note(str(detail))
+
     def skip(self, title: str, reason: str) -> None:
         """A fact that cannot be tried here."""
         self._count += 1

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One gRPC request by hand, that stops before its end.
+
+gRPC's own clients send a message whole; only raw HTTP/2 can leave a server
+waiting for the last byte of a large one.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_DATA, _HEADERS, _SETTINGS, _PING, _WINDOW_UPDATE = 0, 1, 4, 6, 8
+_END_HEADERS, _ACK = 4, 1
+_STREAM = 1
+_FRAME_MAX = 16384
+_INITIAL_WINDOW_SIZE = 4
+_DEFAULT_WINDOW = 65535
+
+
+def _frame(kind: int, flags: int, stream: int, body: bytes = b"") -> bytes:
+    return struct.pack(
+        ">HBBBI", len(body) >> 8, len(body) & 255, kind, flags, stream
+    ) + body
+
+
+def _header(name: str, value: str) -> bytes:
+    """A literal that is not indexed; both shorter than 127 bytes."""
+    return b"\x00" + b"".join(
+        bytes([len(text)]) + text.encode() for text in (name, value)
+    )
+
+
+class StalledRequest:
+    """A unary call of `size` bytes, of which the last one never comes."""
+
+    def __init__(self, address: str, path: str, size: int) -> None:
+        host, port = address.rsplit(":", 1)
+        self._link = socket.create_connection((host, int(port)), timeout=10)
+        self._size = size
+        self._sent = 0
+        self._room = {0: _DEFAULT_WINDOW, _STREAM: _DEFAULT_WINDOW}
+        self._initial = _DEFAULT_WINDOW
+        self._received = b""
+        headers = b"".join(
+            _header(*pair)
+            for pair in (
+                (":method", "POST"),
+                (":scheme", "http"),
+                (":path", path),
+                (":authority", address),
+                ("content-type", "application/grpc"),
+                ("te", "trailers"),
+            )
+        )
+        self._link.sendall(
+            _PREFACE
+            + _frame(_SETTINGS, 0, 0)
+            + _frame(_HEADERS, _END_HEADERS, _STREAM, headers)
+        )
+        self._data(b"\x00" + struct.pack(">I", size))
+
+    def send(self, limit: int) -> int:
+        """Send what the server lets us, up to `limit` bytes in all and never
+        the last one. Returns the bytes sent; less when the server does not
+        take more for a second, or has ended the call."""
+        limit = min(limit, self._size - 1)
+        self._link.settimeout(1)
+        try:
+            while self._sent < limit:
+                room = min(self._room.values(), default=0)
+                count = min(_FRAME_MAX, room, limit - self._sent)
+                if count > 0:
+                    self._data(bytes(count))
+                    self._sent += count
+                elif not self._receive():
+                    break
+        except OSError:
+            pass  # closed or silent: what was sent was sent
+        return self._sent
+
+    def close(self) -> None:
+        """End the connection."""
+        self._link.close()
+
+    def _data(self, body: bytes) -> None:
+        self._link.sendall(_frame(_DATA, 0, _STREAM, body))
+        for window in self._room:
+            self._room[window] -= len(body)
+
+    def _receive(self) -> bool:
+        """Take in frames; false when the connection has ended."""
+        more = self._link.recv(65536)
+        self._received += more
+        while len(self._received) >= 9:
+            high, low, kind, flags, stream = struct.unpack(
+                ">HBBBI", self._received[:9]
+            )
+            length = high << 8 | low
+            if len(self._received) < 9 + length:
+                break
+            body = self._received[9 : 9 + length]
+            self._received = self._received[9 + length :]
+            self._take(kind, flags, stream, body)
+        return bool(more)
+
+    def _take(self, kind: int, flags: int, stream: int, body: bytes) -> None:
+        if kind == _WINDOW_UPDATE and stream in self._room:
+            self._room[stream] += struct.unpack(">I", body)[0]
+        elif kind == _SETTINGS and not flags & _ACK:
+            for offset in range(0, len(body), 6):
+                key, value = struct.unpack(">HI", body[offset : offset + 6])
+                if key == _INITIAL_WINDOW_SIZE:
+                    self._room[_STREAM] += value - self._initial
+                    self._initial = value
+            self._link.sendall(_frame(_SETTINGS, _ACK, 0))
+        elif kind == _PING and not flags & _ACK:
+            self._link.sendall(_frame(_PING, _ACK, 0, body))
