@@ -68,11 +68,12 @@ static const struct setting table[] = {
 	"A platform property that is offered; may be repeated. OSFamily and\n"
 	"ISA are offered in any case."},
     {"cache", SETTING_TEXT, FIELD(cache), "DIR", NULL,
-	"Where inputs are kept.\n"
-	"default: /var/cache/toolroot for root, else "
-	"$XDG_CACHE_HOME/toolroot"},
+	"Where inputs are kept. Several workers may share it; each takes a\n"
+	"part of its own.\n"
+	"default: DIR/worker with --local-store DIR, else\n"
+	"/var/cache/toolroot for root, else $XDG_CACHE_HOME/toolroot"},
     {"cache-size", SETTING_SIZE, FIELD(cache_size), "SIZE", "20G",
-	"Bytes that it may take on disk."},
+	"Bytes that a worker's part of it may take on disk."},
     {"local-store", SETTING_TEXT, FIELD(local_store), "DIR", NULL,
 	"The server's own store on this machine: inputs are read from it and\n"
 	"not kept twice."},
@@ -191,6 +192,8 @@ check(struct command_settings *settings, struct error *err)
 	if ((settings->tls_certificate == NULL) != (settings->tls_key == NULL))
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "--tls-cert and --tls-key go together");
+	if (settings->cache == NULL && settings->local_store != NULL)
+		settings->cache = xasprintf("%s/worker", settings->local_store);
 	if (settings->cache == NULL)
 		settings->cache = default_cache();
 	return 0;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,8 +27,10 @@
 /* How long the first process may take to end the action before it is killed
  * itself, and the measurements with it. */
 #define KILL_PATIENCE_MS 10000
-/* Files of one action that are mounted singly; fs.mount-max is 100,000. */
+/* Files of one action that are mounted singly, at most; fs.mount-max is
+ * 100,000. Each takes a descriptor until the sandbox starts. */
 #define BINDS_LIMIT 50000
+#define DESCRIPTORS_FOR_OTHERS 500
 
 struct bind {
 	int fd;
@@ -46,6 +49,7 @@ struct sandbox {
 	struct bind *binds;
 	size_t bind_count;
 	size_t bind_capacity;
+	size_t bind_limit;
 };
 
 static bool
@@ -69,6 +73,21 @@ find_host_path(struct sandbox *sandbox, struct error *err)
 	return 0;
 }
 
+/* A slot's fair share of the descriptors we may have. */
+static size_t
+limit_of_binds(const struct spawner *spawner)
+{
+	size_t slots = spawner_options(spawner)->slots;
+	struct rlimit limit;
+	size_t share;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == -1 ||
+	    limit.rlim_cur <= DESCRIPTORS_FOR_OTHERS)
+		return 0;
+	share = (size_t)(limit.rlim_cur - DESCRIPTORS_FOR_OTHERS) / slots;
+	return share < BINDS_LIMIT ? share : BINDS_LIMIT;
+}
+
 struct sandbox *
 sandbox_new(struct spawner *spawner, size_t slot, struct error *err)
 {
@@ -78,6 +97,7 @@ sandbox_new(struct spawner *spawner, size_t slot, struct error *err)
 	sandbox->slot = slot;
 	sandbox->spawned = (struct spawned){-1, -1, -1};
 	sandbox->input_root = -1;
+	sandbox->bind_limit = limit_of_binds(spawner);
 	if (spawner_take(spawner, slot, &sandbox->spawned, err) < 0 ||
 	    (!fenced(sandbox) && find_host_path(sandbox, err) < 0)) {
 		sandbox_free(sandbox);
@@ -159,7 +179,7 @@ sandbox_needs_chown(const struct sandbox *sandbox)
 bool
 sandbox_can_bind(const struct sandbox *sandbox)
 {
-	return fenced(sandbox) && sandbox->bind_count < BINDS_LIMIT;
+	return fenced(sandbox) && sandbox->bind_count < sandbox->bind_limit;
 }
 
 void

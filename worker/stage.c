@@ -485,9 +485,11 @@ stage_make_parents(
 			break;
 		next = enter(&walk, fd, text, err);
 		file_close(&fd);
-		if (next < 0 || give(&walk, next, err) < 0)
-			return -1;
 		fd = next;
+		if (fd < 0 || give(&walk, fd, err) < 0) {
+			file_close(&fd);
+			return -1;
+		}
 	}
 	file_close(&fd);
 	return 0;

@@ -35,6 +35,8 @@
 #define PAUSE_LONGEST_MS 10000
 /* How often the session is looked after. */
 #define TICK_MS 500
+/* What part of the cache plain files may take, beside the store. */
+#define FILES_PART 4
 /* Transfers of one slot at once. */
 #define TRANSFERS_PER_SLOT 4
 #define TRANSFERS_MAX 32
@@ -200,7 +202,7 @@ open_store(struct worker *worker, struct error *err)
 {
 	const struct worker_options *options = worker->options;
 	struct store_options store = {.path = options->local_store,
-	    .max_size = options->cache_size,
+	    .max_size = options->cache_size - options->cache_size / FILES_PART,
 	    .read_only = options->local_store != NULL};
 	char *path = NULL;
 
@@ -220,7 +222,8 @@ open_files(struct worker *worker, struct error *err)
 {
 	char *path = xasprintf("%s/files", worker->directory);
 
-	worker->files = file_cache_open(path, worker->options->cache_size, err);
+	worker->files = file_cache_open(
+	    path, worker->options->cache_size / FILES_PART, err);
 	free(path);
 	return worker->files != NULL ? 0 : -1;
 }
