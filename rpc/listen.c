@@ -143,7 +143,7 @@ rpc_listen_check(const char *listen, bool beyond_loopback, struct error *err)
 			    "plain text on %s, which is not a loopback "
 			    "address, would let anybody on the network read "
 			    "and write: set a TLS certificate, or allow it "
-			    "with insecure_listen",
+			    "with --insecure-listen",
 			    listen);
 	freeaddrinfo(found);
 	return rc;
