@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Action results in the index. Beside the message stands the list of every blob
- * that it needs, so that completeness is a number of look-ups in one read
- * transaction and no tree is walked again. The value's layout is in
+ * that it needs, so that completeness is a number of look-ups, nearly always in
+ * one read transaction and no tree is walked again. The value's layout is in
  * docs/store-format.md. Any thread; changes go through the committer.
  */
 #include <inttypes.h>
@@ -287,6 +287,10 @@ action_put_apply(
 
 		if (digest_is_empty(digest))
 			continue;
+		/* What is pending is durable, and cannot be dropped before it
+		 * is in the index. */
+		if (pending_find(job->store->pending, digest, &place))
+			continue;
 		found = index_find(
 		    group->store->index, group->write.txn, digest, &place, err);
 		if (found < 0)
@@ -396,6 +400,9 @@ action_check_blobs(struct store *store, MDB_txn *txn,
 		if (digest_is_empty(&digest))
 			continue;
 		found = index_find(store->index, txn, &digest, &place, err);
+		/* In the log, or indexed since the transaction began. */
+		if (found == 0)
+			found = store_find(store, &digest, &place, err);
 		if (found != 1)
 			return found;
 		if (touch) {

@@ -179,6 +179,15 @@ blob_writer_finish(struct commit_job *job, const struct error *err)
 }
 
 static int
+blob_writer_append_record(
+    struct commit_job *job, struct log_group *group, struct error *err)
+{
+	struct blob_writer *writer = (struct blob_writer *)job;
+
+	return log_group_add(group, &writer->blob, err);
+}
+
+static int
 blob_writer_apply(
     struct commit_job *job, struct commit_group *group, struct error *err)
 {
@@ -257,10 +266,10 @@ blob_writer_commit(struct blob_writer *writer,
     void (*done)(void *cookie, const struct error *err), void *cookie)
 {
 	struct error err;
+	int found;
 
 	writer->done = done;
 	writer->cookie = cookie;
-	writer->job.apply = blob_writer_apply;
 	writer->job.finish = blob_writer_finish;
 	if (blob_writer_check_content(writer, &err) < 0) {
 		blob_writer_finish(&writer->job, &err);
@@ -270,11 +279,18 @@ blob_writer_commit(struct blob_writer *writer,
 		blob_writer_finish(&writer->job, NULL);
 		return;
 	}
-	if (blob_writer_prepare(writer, &err) < 0) {
-		blob_writer_finish(&writer->job, &err);
+	found = store_is_stored(writer->store, &writer->blob.digest, &err);
+	if (found == 0)
+		found = blob_writer_prepare(writer, &err);
+	if (found != 0) {
+		blob_writer_finish(&writer->job, found < 0 ? &err : NULL);
 		return;
 	}
 	file_close(&writer->fd);
-	writer->job.weight = (size_t)writer->blob.stored_size;
+	writer->job.weight = commit_blob_weight(&writer->blob);
+	if (writer->blob.incoming[0] != '\0')
+		writer->job.apply = blob_writer_apply;
+	else
+		writer->job.append = blob_writer_append_record;
 	committer_submit(writer->store->committer, &writer->job);
 }

@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "cas/store_segment.h"
+#include "cas/store_tail.h"
 
 #define FORMAT_TEXT "toolroot-store 1\n"
 #define SEGMENT_SIZE_DEFAULT ((uint64_t)256 << 20)
@@ -159,6 +160,7 @@ store_new(const struct store_options *options)
 	store->directory = store->blobs = store->incoming = -1;
 	store->segments_directory = store->lock_file = -1;
 	pthread_mutex_init(&store->usage_lock, NULL);
+	store->pending = pending_new();
 	return store;
 }
 
@@ -227,6 +229,24 @@ store_choose_max_size(struct store *store, struct error *err)
 }
 
 static int
+store_start_writing(struct store *store, struct error *err)
+{
+	struct log_position end;
+
+	if (blob_file_clear_incoming(store, err) < 0 ||
+	    file_sync_directory(store->directory, err) < 0 ||
+	    tail_recover(store, &end, err) < 0 ||
+	    store_choose_max_size(store, err) < 0)
+		return -1;
+	store->touches = touches_new();
+	store->indexer = indexer_new(store, err);
+	if (store->indexer == NULL)
+		return -1;
+	store->committer = committer_new(store, &end, err);
+	return store->committer == NULL ? -1 : 0;
+}
+
+static int
 store_open_parts(struct store *store, struct error *err)
 {
 	bool create = !store->read_only;
@@ -240,19 +260,14 @@ store_open_parts(struct store *store, struct error *err)
 		store, "incoming", &store->incoming, create, err) < 0 ||
 	    store_open_directory(store, "segments", &store->segments_directory,
 		create, err) < 0 ||
-	    store_open_index(store, err) < 0 ||
-	    store_choose_max_size(store, err) < 0)
+	    store_open_index(store, err) < 0)
 		return -1;
 	store->segments =
 	    segment_table_new(store->segments_directory, OPEN_SEGMENTS);
-	if (!create)
-		return 0;
-	if (blob_file_clear_incoming(store, err) < 0 ||
-	    file_sync_directory(store->directory, err) < 0)
-		return -1;
-	store->touches = touches_new();
-	store->committer = committer_new(store, err);
-	return store->committer == NULL ? -1 : 0;
+	if (create)
+		return store_start_writing(store, err);
+	store->tail = tail_new();
+	return store_choose_max_size(store, err);
 }
 
 struct store *
@@ -283,6 +298,9 @@ store_close(struct store *store)
 	if (store == NULL)
 		return;
 	committer_free(store->committer);
+	indexer_free(store->indexer);
+	tail_free(store->tail);
+	pending_free(store->pending);
 	touches_free(store->touches);
 	segment_table_free(store->segments);
 	index_close(store->index);

@@ -1,18 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The committer: the one thread that makes writes durable. It takes all that
- * waits, up to a bound, as one group: data first (one sync for the segment, one
- * for each directory that got a name), then one index transaction, then the
- * callbacks. While it syncs, the next group gathers by itself.
+ * The committer: the one thread that writes the log. It takes all that waits,
+ * up to a bound, as one group: records, one sync of the segment, then the blobs
+ * are pending and the callbacks run. While it syncs, the next group gathers by
+ * itself. Jobs for the index go on to the indexer.
  *
- * All system calls of a commit are in commit_group_sync, segment_writer.c,
- * blob_file.c and index_write_commit.
+ * All system calls of a commit to the log are in segment_writer.c.
  */
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "base/clock.h"
-#include "base/log.h"
 #include "base/memory.h"
 #include "cas/crc32c.h"
 #include "cas/store_segment.h"
@@ -20,18 +17,12 @@
 /* Bounds of a group: what is reached first ends it. */
 #define GROUP_BYTES ((size_t)32 << 20)
 #define GROUP_JOBS 4096
-/* Touches wait so long, or until there are so many. */
-#define TOUCH_INTERVAL_MS 2000
-#define TOUCHES_A_GROUP 16384
-#define READER_CHECK_INTERVAL_MS 60000
 
 STAILQ_HEAD(commit_queue, commit_job);
 
 struct committer {
 	struct store *store;
 	struct segment_writer *segment; /* the thread's */
-	int64_t touched_at;             /* the thread's, ms */
-	int64_t readers_checked_at;     /* the thread's, ms */
 	pthread_t thread;
 	pthread_mutex_t lock; /* guards the rest */
 	pthread_cond_t wake;
@@ -52,6 +43,15 @@ commit_blob_seal(struct commit_blob *blob)
 	record_encode(blob, crc, blob->header);
 }
 
+size_t
+commit_blob_weight(const struct commit_blob *blob)
+{
+	/* What a large one writes here is a name. */
+	if (blob->incoming[0] != '\0')
+		return RECORD_HEADER_SIZE;
+	return RECORD_HEADER_SIZE + (size_t)blob->stored_size;
+}
+
 void
 commit_blob_clear(struct store *store, struct commit_blob *blob, bool failed)
 {
@@ -66,124 +66,125 @@ commit_blob_clear(struct store *store, struct commit_blob *blob, bool failed)
 	blob->reserved = 0;
 }
 
-static int
-commit_group_place_file(
-    struct commit_group *group, struct commit_blob *blob, struct error *err)
-{
-	if (blob_file_place(group->store, blob, &group->shard_made, err) < 0)
-		return -1;
-	blob->placed = true;
-	group->directories[blob->digest.function][blob->digest.hash[0]] = true;
-	group->directories_any = true;
-	return 0;
-}
+/* --- groups --------------------------------------------------------------- */
 
 int
-commit_group_add(
-    struct commit_group *group, struct commit_blob *blob, struct error *err)
+log_group_add(
+    struct log_group *group, struct commit_blob *blob, struct error *err)
 {
-	struct place place = {.size = blob->digest.size,
+	struct store *store = group->store;
+	struct pending_blob *fresh;
+	struct place place;
+
+	if (!blob->moves &&
+	    map_get(&group->digests, digest_key(&blob->digest)) != NULL)
+		return 0;
+	/* While something is being dropped, it may be what is pending. */
+	if (!blob->moves && atomic_load(&store->drops) == 0 &&
+	    pending_find(store->pending, &blob->digest, &place))
+		return 0;
+	fresh = xcalloc(1, sizeof(*fresh));
+	fresh->digest = blob->digest;
+	fresh->source = blob;
+	fresh->moves = blob->moves;
+	fresh->from = blob->from;
+	fresh->place = (struct place){.size = blob->digest.size,
 	    .stored_size = blob->stored_size,
 	    .epoch = store_epoch(),
 	    .encoding = blob->encoding,
-	    .kind = blob->incoming[0] != '\0' ? PLACE_FILE : PLACE_SEGMENT};
-	struct place present;
-	int added;
-
-	if (place.kind == PLACE_SEGMENT &&
-	    segment_writer_reserve(group->segment,
-		RECORD_HEADER_SIZE + blob->stored_size, &place, err) < 0)
+	    .kind = PLACE_SEGMENT};
+	if (segment_writer_reserve(group->segment, pending_blob_length(fresh),
+		&fresh->place, err) < 0) {
+		free(fresh);
 		return -1;
-	added = index_add(&group->write, &blob->digest, &place, &present, err);
-	if (added == 0 &&
-	    !store_place_exists(group->store, &blob->digest, &present)) {
-		/* The file was deleted behind our back. */
-		if (index_remove(&group->write, &blob->digest, &present, err) <
-		    0)
-			return -1;
-		added = index_add(
-		    &group->write, &blob->digest, &place, &present, err);
 	}
-	if (added != 1)
-		return added;
-	group->blobs++;
-	if (place.kind == PLACE_FILE)
-		return commit_group_place_file(group, blob, err);
 	segment_writer_add(group->segment, blob);
-	return index_grow_segment(&group->write, place.segment,
-	    RECORD_HEADER_SIZE + blob->stored_size, err);
-}
-
-/* --- groups --------------------------------------------------------------- */
-
-static int
-commit_group_sync(struct commit_group *group, struct error *err)
-{
-	struct index_state *state = &group->write.state;
-
-	if (segment_writer_sync(group->segment, err) < 0 ||
-	    blob_file_sync_directories(group, err) < 0)
-		return -1;
-	segment_writer_position(
-	    group->segment, &state->active_segment, &state->active_length);
-	return index_write_commit(&group->write, err);
-}
-
-static int
-commit_group_run(struct commit_group *group, struct commit_queue *jobs,
-    size_t touches, struct error *err)
-{
-	struct store *store = group->store;
-	struct commit_job *job;
-
-	if (index_write_begin(store->index, &group->write, err) < 0)
-		return -1;
-	STAILQ_FOREACH(job, jobs, link)
-	{
-		if (job->apply(job, group, err) < 0)
-			return -1;
-	}
-	if (touches > 0 &&
-	    touches_apply(store->touches, touches, &group->write, err) < 0)
-		return -1;
-	if (commit_group_sync(group, err) < 0)
-		return -1;
-	store_set_state(store, &group->write.state, group->blobs);
+	STAILQ_INSERT_TAIL(&group->blobs, fresh, link);
+	if (!fresh->moves)
+		map_put(&group->digests, digest_key(&fresh->digest), fresh);
+	group->count++;
 	return 0;
 }
 
-/* Runs the jobs as one group and ends them. */
+/* All of it is durable: from now on it is found. */
 static void
-committer_run(
-    struct committer *committer, struct commit_queue *jobs, size_t touches)
+log_group_publish(struct log_group *group)
 {
-	struct commit_group *group = xcalloc(1, sizeof(*group));
+	struct store *store = group->store;
+	struct pending_blob *blob;
+	struct log_position end;
+
+	STAILQ_FOREACH(blob, &group->blobs, link)
+	{
+		/* Kept until the index accounts for it. */
+		blob->reserved = blob->source->reserved;
+		blob->source->reserved = 0;
+		blob->source = NULL;
+	}
+	segment_writer_position(group->segment, &end.segment, &end.offset);
+	store_count_records(store, group->count, end.segment);
+	pending_add(store->pending, &group->blobs);
+	indexer_notice(store->indexer, group->count);
+}
+
+static int
+log_group_write(
+    struct log_group *group, struct commit_queue *jobs, struct error *err)
+{
+	struct commit_job *job;
+
+	STAILQ_FOREACH(job, jobs, link)
+	{
+		if (job->append(job, group, err) < 0)
+			return -1;
+	}
+	return segment_writer_sync(group->segment, err);
+}
+
+static int
+log_group_run(
+    struct log_group *group, struct commit_queue *jobs, struct error *err)
+{
+	struct log_position before;
+	int rc;
+
+	if (indexer_wait_room(group->store->indexer, err) < 0)
+		return -1;
+	segment_writer_position(
+	    group->segment, &before.segment, &before.offset);
+	rc = log_group_write(group, jobs, err);
+	if (rc == 0) {
+		log_group_publish(group);
+		return 0;
+	}
+	store_disk_error(group->store, err);
+	segment_writer_rollback(group->segment, before.segment, before.offset,
+	    err->code != ERROR_RESOURCE_EXHAUSTED);
+	pending_list_free(&group->blobs);
+	return -1;
+}
+
+/* Runs the jobs as one group, and ends them or hands them on. */
+static void
+committer_run(struct committer *committer, struct commit_queue *jobs)
+{
+	struct log_group group = {
+	    .store = committer->store, .segment = committer->segment};
 	const struct error *result = NULL;
 	struct commit_job *job;
 	struct error err;
-	uint64_t length;
-	uint32_t number;
 
-	group->store = committer->store;
-	group->segment = committer->segment;
-	segment_writer_position(committer->segment, &number, &length);
-	if (commit_group_run(group, jobs, touches, &err) < 0) {
+	STAILQ_INIT(&group.blobs);
+	map_init(&group.digests);
+	if (log_group_run(&group, jobs, &err) < 0)
 		result = &err;
-		store_disk_error(committer->store, &err);
-		index_write_abort(&group->write);
-		segment_writer_rollback(committer->segment, number, length,
-		    err.code != ERROR_RESOURCE_EXHAUSTED);
-		if (touches > 0)
-			touches_lost(committer->store->touches);
-		/* With nobody to tell, the log is where it stops. */
-		if (STAILQ_EMPTY(jobs))
-			log_error(
-			    "store_touch_failed", "error=\"%s\"", err.text);
-	}
-	free(group);
+	map_clear(&group.digests);
 	while ((job = STAILQ_FIRST(jobs)) != NULL) {
 		STAILQ_REMOVE_HEAD(jobs, link);
-		job->finish(job, result);
+		if (result == NULL && job->apply != NULL)
+			indexer_submit(committer->store->indexer, job);
+		else
+			job->finish(job, result);
 	}
 }
 
@@ -194,61 +195,15 @@ static void
 committer_take(struct committer *committer, struct commit_queue *jobs)
 {
 	size_t bytes = 0, count = 0;
-	bool last = false;
 	struct commit_job *job;
 
-	while (!last && bytes < GROUP_BYTES && count < GROUP_JOBS &&
+	while (bytes < GROUP_BYTES && count < GROUP_JOBS &&
 	       (job = STAILQ_FIRST(&committer->queue)) != NULL) {
 		STAILQ_REMOVE_HEAD(&committer->queue, link);
 		STAILQ_INSERT_TAIL(jobs, job, link);
 		bytes += job->weight;
 		count++;
-		last = job->ends_group;
 	}
-}
-
-/* Under the lock: until there is a job, it is time, or the end. */
-static void
-committer_wait(struct committer *committer)
-{
-	struct timespec until;
-
-	if (!STAILQ_EMPTY(&committer->queue) || committer->stopping)
-		return;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += TOUCH_INTERVAL_MS / 1000;
-	pthread_cond_timedwait(&committer->wake, &committer->lock, &until);
-}
-
-/* How many touches the next group is to write. */
-static size_t
-committer_due_touches(struct committer *committer, bool idle, bool stopping)
-{
-	size_t waiting = touches_waiting(committer->store->touches);
-	int64_t now = clock_monotonic_ms();
-
-	if (waiting == 0)
-		return 0;
-	if (!stopping && now - committer->touched_at < TOUCH_INTERVAL_MS &&
-	    waiting < 4 * TOUCHES_A_GROUP)
-		return 0;
-	/* Under load, touches join a group only when they are overdue. */
-	if (!idle && now - committer->touched_at < 4 * TOUCH_INTERVAL_MS)
-		return 0;
-	if (waiting <= TOUCHES_A_GROUP)
-		committer->touched_at = now;
-	return TOUCHES_A_GROUP;
-}
-
-static void
-committer_check_readers(struct committer *committer)
-{
-	int64_t now = clock_monotonic_ms();
-
-	if (now - committer->readers_checked_at < READER_CHECK_INTERVAL_MS)
-		return;
-	committer->readers_checked_at = now;
-	index_check_readers(committer->store->index);
 }
 
 static void *
@@ -259,43 +214,32 @@ committer_thread(void *cookie)
 
 	while (!stopping) {
 		struct commit_queue jobs = STAILQ_HEAD_INITIALIZER(jobs);
-		size_t touches;
-		bool idle;
 
 		pthread_mutex_lock(&committer->lock);
-		committer_wait(committer);
+		while (STAILQ_EMPTY(&committer->queue) && !committer->stopping)
+			pthread_cond_wait(&committer->wake, &committer->lock);
 		committer_take(committer, &jobs);
-		idle = STAILQ_EMPTY(&jobs);
-		stopping = committer->stopping && idle;
 		pthread_mutex_unlock(&committer->lock);
-		touches = committer_due_touches(committer, idle, stopping);
-		if (!idle || touches > 0)
-			committer_run(committer, &jobs, touches);
-		committer_check_readers(committer);
-		/* What was found or read keeps its promised age. */
-		stopping = stopping && (touches == 0);
+		stopping = STAILQ_EMPTY(&jobs);
+		if (!stopping)
+			committer_run(committer, &jobs);
 	}
 	return NULL;
 }
 
 struct committer *
-committer_new(struct store *store, struct error *err)
+committer_new(
+    struct store *store, const struct log_position *end, struct error *err)
 {
 	struct committer *committer = xcalloc(1, sizeof(*committer));
-	pthread_condattr_t attributes;
 	int rc;
 
 	committer->store = store;
-	committer->touched_at = clock_monotonic_ms();
-	committer->readers_checked_at = committer->touched_at;
 	STAILQ_INIT(&committer->queue);
 	pthread_mutex_init(&committer->lock, NULL);
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&committer->wake, &attributes);
-	pthread_condattr_destroy(&attributes);
-	committer->segment = segment_writer_open(store,
-	    store->state.active_segment, store->state.active_length, err);
+	pthread_cond_init(&committer->wake, NULL);
+	committer->segment =
+	    segment_writer_open(store, end->segment, end->offset, err);
 	if (committer->segment == NULL)
 		goto fail;
 	rc = pthread_create(
@@ -330,6 +274,10 @@ committer_free(struct committer *committer)
 void
 committer_submit(struct committer *committer, struct commit_job *job)
 {
+	if (job->append == NULL) {
+		indexer_submit(committer->store->indexer, job);
+		return;
+	}
 	pthread_mutex_lock(&committer->lock);
 	STAILQ_INSERT_TAIL(&committer->queue, job, link);
 	pthread_cond_signal(&committer->wake);

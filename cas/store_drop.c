@@ -92,8 +92,10 @@ store_drop_bad(struct store *store, const struct digest *digest,
 	atomic_fetch_add(&store->dropped, 1);
 	log_warn("blob_bad", "digest=%s reason=\"%s\"",
 	    digest_format(digest, text), why);
-	if (store->read_only)
+	if (store->read_only) {
+		pending_hide(store->pending, digest, place);
 		return;
+	}
 	job = drop_job_new(store, digest);
 	job->place = *place;
 	job->only_at_place = true;

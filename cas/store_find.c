@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Look-ups in the index. Any thread. */
+/* Look-ups: among what is pending, in the index. Any thread. */
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "cas/store_internal.h"
+#include "cas/store_tail.h"
 
 /* Digests that are looked up in one transaction, so that it stays short. */
 #define FIND_BATCH 4096
 
-int
-store_find(struct store *store, const struct digest *digest,
+/* In the index. 1, 0, -1. */
+static int
+find_indexed(struct store *store, const struct digest *digest,
     struct place *place, struct error *err)
 {
 	MDB_txn *txn;
@@ -29,9 +32,32 @@ store_find(struct store *store, const struct digest *digest,
 	return found;
 }
 
-/* 0, 1 when it is to be asked again, -1. */
+int
+store_find(struct store *store, const struct digest *digest,
+    struct place *place, struct error *err)
+{
+	int found = 0;
+
+	if (store->tail != NULL) {
+		/* Another process writes: what the index has is the latest
+		 * word on it, and what it lacks may be in the log. */
+		found = find_indexed(store, digest, place, err);
+		if (found == 0 && tail_refresh(store, err) < 0)
+			return -1;
+	}
+	if (found != 0)
+		return found;
+	/* In this order: what is taken into the index between the two looks is
+	 * seen by the second. */
+	if (pending_find(store->pending, digest, place))
+		return 1;
+	return find_indexed(store, digest, place, err);
+}
+
+/* Clears missing[i] of those that the index has. 0, 1 when it is to be asked
+ * again, -1. */
 static int
-store_find_batch(struct store *store, const struct digest *digests,
+find_batch_indexed(struct store *store, const struct digest *digests,
     size_t count, bool *missing, struct error *err)
 {
 	struct place place;
@@ -42,8 +68,7 @@ store_find_batch(struct store *store, const struct digest *digests,
 	if (index_read_begin(store->index, &txn, err) < 0)
 		return -1;
 	for (size_t i = 0; i < count; i++) {
-		missing[i] = false;
-		if (digest_is_empty(&digests[i]))
+		if (!missing[i])
 			continue;
 		found = index_find(store->index, txn, &digests[i], &place, err);
 		if (found < 0)
@@ -56,6 +81,35 @@ store_find_batch(struct store *store, const struct digest *digests,
 	return found < 0 ? -1 : stale;
 }
 
+/* Sets missing[i] of those that are not the empty blob. */
+static void
+find_batch_start(const struct digest *digests, size_t count, bool *missing)
+{
+	for (size_t i = 0; i < count; i++)
+		missing[i] = !digest_is_empty(&digests[i]);
+}
+
+/* As store_find, for many. 0, 1 when it is to be asked again, -1. */
+static int
+find_batch(struct store *store, const struct digest *digests, size_t count,
+    bool *missing, struct error *err)
+{
+	int rc;
+
+	find_batch_start(digests, count, missing);
+	if (store->tail != NULL) {
+		rc = find_batch_indexed(store, digests, count, missing, err);
+		if (rc != 0)
+			return rc;
+		if (memchr(missing, true, count) == NULL)
+			return 0;
+		if (tail_refresh(store, err) < 0)
+			return -1;
+	}
+	pending_find_missing(store->pending, digests, count, missing);
+	return find_batch_indexed(store, digests, count, missing, err);
+}
+
 int
 store_find_missing(struct store *store, const struct digest *digests,
     size_t count, bool *missing, struct error *err)
@@ -65,8 +119,7 @@ store_find_missing(struct store *store, const struct digest *digests,
 		int rc;
 
 		do {
-			rc = store_find_batch(
-			    store, digests, batch, missing, err);
+			rc = find_batch(store, digests, batch, missing, err);
 		} while (rc == 1);
 		if (rc < 0)
 			return -1;
@@ -91,4 +144,17 @@ store_place_exists(
 	if (fstatat(store->blobs, path, &status, AT_SYMLINK_NOFOLLOW) == -1)
 		return errno != ENOENT && errno != ENOTDIR;
 	return (uint64_t)status.st_size == place->stored_size;
+}
+
+int
+store_is_stored(
+    struct store *store, const struct digest *digest, struct error *err)
+{
+	struct place place;
+	int found = store_find(store, digest, &place, err);
+
+	if (found != 1)
+		return found;
+	return atomic_load(&store->drops) == 0 &&
+	       store_place_exists(store, digest, &place);
 }

@@ -408,6 +408,13 @@ index_grow_segment(struct index_write *write, uint32_t segment, uint64_t bytes,
 }
 
 int
+index_waste_segment(struct index_write *write, uint32_t segment, uint64_t bytes,
+    struct error *err)
+{
+	return index_change_segment(write, segment, 0, -(int64_t)bytes, err);
+}
+
+int
 index_add(struct index_write *write, const struct digest *digest,
     const struct place *place, struct place *present, struct error *err)
 {

@@ -166,5 +166,8 @@ int index_remove_action(
 /* The segment has grown by so much, all of it in use. */
 int index_grow_segment(struct index_write *write, uint32_t segment,
     uint64_t bytes, struct error *err);
+/* So many bytes of it are in no use. */
+int index_waste_segment(struct index_write *write, uint32_t segment,
+    uint64_t bytes, struct error *err);
 
 #endif

@@ -2,22 +2,34 @@
 /*
  * What the files of the store share. Not for other modules.
  *
+ * Segments are the log. A small blob is acknowledged when its record is
+ * synced; it is then pending, and the index learns of it later. All else (the
+ * files of large blobs, action results, drops) is acknowledged when a
+ * transaction of the index has been committed.
+ *
  * Threads: callers' threads verify, hash, compress and write the files of
- * large blobs; the committer's thread alone writes segments, names in blobs/
- * and the index. Reads run on the callers' threads.
+ * large blobs; the committer's thread alone writes segments, the indexer's
+ * names in blobs/ and the index. Reads run on the callers' threads.
  *
  * Invariants:
- *   - The index names only bytes that are durable (data is synced before the
- *     index transaction commits), and only verified ones.
- *   - Bytes of the active segment past index_state.active_length belong to
- *     nobody: a commit that failed or a crash left them; they are overwritten
- *     or cut off.
+ *   - Log and index name only bytes that are durable and verified.
+ *   - All sound records before (state.active_segment, state.active_length) are
+ *     in the index, or were removed from it. Those past it are the tail:
+ *     pending, and read again when the store opens. What follows the last
+ *     sound record belongs to nobody; it is overwritten or cut off.
+ *   - An acknowledged blob is pending until the transaction that names it has
+ *     been committed. Who looks first among the pending, then begins a read
+ *     transaction, cannot miss it.
  *   - state.* + reserved <= max_size when a reservation is granted.
  *
- * Locks (none is held across I/O or a callback, no two at once):
- *   store.usage_lock      state, reserved, commits, committed_blobs
+ * Locks (none is held across I/O or a callback, but see store_tail.c; no two
+ * at once):
+ *   store.usage_lock      state, what is on its way to it, and counters
  *   committer.lock        its queue and flags
- *   touches.lock          the set of waiting touches
+ *   indexer.lock          its queue and flags
+ *   pending.lock          the blobs between log and index
+ *   tail.lock             how far a read-only process has read the log
+ *   touches.lock          the set of waiting touches, and what is condemned
  *   segment_table.lock    the open segments and their reference counts
  *   store_index.lock      the pool of read transactions
  */
@@ -29,8 +41,10 @@
 #include <stdatomic.h>
 
 #include "base/error.h"
+#include "base/map.h"
 #include "cas/store.h"
 #include "cas/store_index.h"
+#include "cas/store_pending.h"
 
 #define STORE_FORMAT 1
 #define RECORD_HEADER_SIZE 96
@@ -41,7 +55,9 @@
 #define INCOMING_NAME_MAX 48
 
 struct committer;
+struct indexer;
 struct segment_table;
+struct tail;
 struct touches;
 
 struct store {
@@ -58,6 +74,9 @@ struct store {
 	struct store_index *index;
 	struct segment_table *segments;
 	struct touches *touches;     /* NULL when read-only */
+	struct pending *pending;     /* in the log, not in the index */
+	struct tail *tail;           /* NULL unless read-only */
+	struct indexer *indexer;     /* NULL when read-only */
 	struct committer *committer; /* NULL when read-only */
 	atomic_uint_least64_t dropped;
 	/* Drops under way: what looks present may be about to go. */
@@ -66,7 +85,9 @@ struct store {
 	/* The index transaction of the last collection that removed. */
 	atomic_uint_least64_t collected;
 	pthread_mutex_t usage_lock;
-	struct index_state state; /* as of the last commit */
+	struct index_state state; /* as of the last commit of the index */
+	uint64_t pending_blobs;   /* not in state yet */
+	uint32_t log_segment;     /* where the log is */
 	uint64_t reserved;        /* bytes promised to writes under way */
 	uint64_t commits;
 	uint64_t committed_blobs;
@@ -84,21 +105,36 @@ int store_disk_error(const struct store *store, struct error *err);
 /* What a file takes: whole blocks. */
 uint64_t store_file_bytes(uint64_t stored_size);
 /* What a blob costs at rest: record or file, and its index entry. */
+uint64_t store_record_cost(uint64_t stored_size);
 uint64_t store_blob_cost(const struct store *store, uint64_t stored_size);
 /* What an action result costs. */
 uint64_t store_action_cost(uint64_t value_size);
 /* RESOURCE_EXHAUSTED, with the figures, when it does not fit. */
 int store_reserve(struct store *store, uint64_t bytes, struct error *err);
 void store_release(struct store *store, uint64_t bytes);
-/* After a commit. */
+/* After a commit of the index: so many pending blobs are in it now, and what
+ * they had reserved is accounted there. */
 void store_set_state(struct store *store, const struct index_state *state,
-    uint64_t committed_blobs);
+    uint64_t indexed, uint64_t reserved);
+/* Files became durable (by a commit of the index). */
+void store_count_files(struct store *store, uint64_t files);
+/* Records became durable; where the log is. */
+void store_count_records(
+    struct store *store, uint64_t records, uint32_t log_segment);
+/* Records of the tail were found at opening, with these reservations. */
+void store_count_recovered(struct store *store, uint64_t records,
+    uint64_t bytes, uint32_t log_segment);
 
 /* --- looking up (store_find.c) --------------------------------------------*/
 
-/* One digest in a transaction of its own; touches. 1, 0, -1. */
+/* One digest, pending or in the index; touches. 1, 0, -1. */
 int store_find(struct store *store, const struct digest *digest,
     struct place *place, struct error *err);
+/* 1 when nothing needs to be written for it, 0, -1. While something is being
+ * dropped, nothing counts as stored: it may be this blob, found bad a moment
+ * ago, and what is written then replaces it. */
+int store_is_stored(
+    struct store *store, const struct digest *digest, struct error *err);
 /* True when the bytes can be there: a file must exist, with its size. */
 bool store_place_exists(struct store *store, const struct digest *digest,
     const struct place *place);
@@ -136,7 +172,7 @@ void touches_lost(struct touches *touches);
 int touches_apply(struct touches *touches, size_t count,
     struct index_write *write, struct error *err);
 
-/* --- committing (store_commit.c) ------------------------------------------*/
+/* --- committing (store_commit.c, store_indexer.c) -------------------------*/
 
 /* One blob on its way. */
 struct commit_blob {
@@ -149,6 +185,10 @@ struct commit_blob {
 	const struct iovec *parts;
 	size_t part_count;
 	struct iovec owned; /* iov_base is freed when done */
+	/* A copy of a record: the blob moves here if it is still at from; its
+	 * epoch stays. Else the copy is not used. */
+	bool moves;
+	struct place from;
 	/* Large: a synced file under incoming/; "" = small. */
 	char incoming[INCOMING_NAME_MAX];
 	bool placed; /* the file has its final name */
@@ -156,46 +196,105 @@ struct commit_blob {
 
 /* Makes the record header for a small blob from parts. */
 void commit_blob_seal(struct commit_blob *blob);
+/* What it adds to the weight of its job. */
+size_t commit_blob_weight(const struct commit_blob *blob);
 /* Frees what it owns, gives the reservation back, and removes its file unless
  * it was stored. */
 void commit_blob_clear(
     struct store *store, struct commit_blob *blob, bool failed);
 
+struct log_group;
 struct commit_group;
 
+/* A change of the store. It passes through up to two stages, each a group
+ * commit of what waits there:
+ *
+ *   append  the committer's thread writes records to the log. When they are
+ *           synced, their blobs are pending: found, readable, durable.
+ *   apply   the indexer's thread changes the index in one transaction for the
+ *           group, and gives names to large files.
+ *
+ * A job has one of them or both, and is finished after its last. All that was
+ * finished before a job was submitted is seen by it in log or index. */
 struct commit_job {
 	STAILQ_ENTRY(commit_job) link;
 	size_t weight; /* bytes to be written */
-	/* Nothing after it joins its group (it removes names when done). */
+	/* For those that take blobs out of the index or remove their bytes
+	 * when done: nothing after it joins its group, and all blobs that were
+	 * acknowledged until then are in the index when it applies. So what it
+	 * decided to take out may just have been written anew: apply compares
+	 * place or epoch, and leaves that alone. */
 	bool ends_group;
-	/* In the group's transaction. -1 fails the whole group; failures that
-	 * are the job's own are kept in the job. */
+	/* NULL: no such stage. -1 fails the whole group; failures that are the
+	 * job's own are kept in the job. */
+	int (*append)(
+	    struct commit_job *job, struct log_group *group, struct error *err);
 	int (*apply)(struct commit_job *job, struct commit_group *group,
 	    struct error *err);
-	/* When all is on disk (err NULL) or nothing is. Frees the job. Any
-	 * error that apply kept counts only if err is NULL. */
+	/* When all is durable (err NULL), or when a stage failed: then nothing
+	 * of that stage happened. Frees the job. Any error that the job kept
+	 * counts only if err is NULL. */
 	void (*finish)(struct commit_job *job, const struct error *err);
 };
 
+/* The records of one sync. */
+struct log_group {
+	struct store *store;
+	struct segment_writer *segment;
+	struct pending_list blobs;
+	struct map digests; /* of blobs */
+	size_t count;
+};
+
+/* Adds a small blob in append, unless it is pending already. */
+int log_group_add(
+    struct log_group *group, struct commit_blob *blob, struct error *err);
+
+/* A file whose blob became a record. */
+struct replaced_file {
+	struct digest digest;
+	enum encoding encoding;
+};
+
+/* One transaction of the index. */
 struct commit_group {
 	struct store *store;
 	struct index_write write;
-	struct segment_writer *segment;
-	uint64_t blobs; /* newly stored */
+	struct pending_blob **pending; /* those that it takes in */
+	size_t pending_count;
+	uint64_t pending_reserved;
+	struct replaced_file *replaced; /* to be removed when done */
+	size_t replaced_count;
+	uint64_t files; /* newly stored */
 	/* Directories that got a name: [function][first hash byte]. */
 	bool directories[8][256];
 	bool directories_any;
 	bool shard_made;
 };
 
-/* Adds blobs in apply. */
+/* Adds a large blob in apply. */
 int commit_group_add(
     struct commit_group *group, struct commit_blob *blob, struct error *err);
 
-struct committer *committer_new(struct store *store, struct error *err);
+struct committer *committer_new(
+    struct store *store, const struct log_position *end, struct error *err);
 /* Writes what waits, ends the thread. NULL is allowed. */
 void committer_free(struct committer *committer);
+/* Takes the job to its first stage. Any thread. */
 void committer_submit(struct committer *committer, struct commit_job *job);
+
+struct indexer *indexer_new(struct store *store, struct error *err);
+/* Moves what is pending into the index, ends the thread; after the committer.
+ * What cannot be moved stays in the log. NULL is allowed. */
+void indexer_free(struct indexer *indexer);
+/* For the committer: jobs that come to their second stage, or have only that.
+ */
+void indexer_submit(struct indexer *indexer, struct commit_job *job);
+/* For the committer: so many more are pending. */
+void indexer_notice(struct indexer *indexer, size_t added);
+/* For the committer, before it writes: waits while the tail is as long as it
+ * may be. -1 with the reason when it cannot become shorter. */
+int indexer_wait_room(struct indexer *indexer, struct error *err);
 
 /* --- files of large blobs (blob_file.c) -----------------------------------*/
 

@@ -30,11 +30,9 @@ struct put_batch_job {
 	struct commit_job job;
 	struct store *store;
 	struct store_batch *batch;
-	struct zstd_verify *verify; /* made when first needed */
-	struct commit_blob *blobs;  /* one a put */
-	/* Those to be committed, in the order of their keys: neighbours share
-	 * pages of the index. */
-	struct commit_blob **queued;
+	struct zstd_verify *verify;  /* made when first needed */
+	struct commit_blob *blobs;   /* one a put */
+	struct commit_blob **queued; /* those to be committed */
 	size_t queued_count;
 };
 
@@ -131,7 +129,6 @@ store_put_prepare(struct put_batch_job *job, const struct store_put *put,
     struct commit_blob *blob, struct error *err)
 {
 	struct store *store = job->store;
-	struct place place;
 	uint64_t cost;
 	int found;
 
@@ -140,14 +137,9 @@ store_put_prepare(struct put_batch_job *job, const struct store_put *put,
 		return -1;
 	if (digest_is_empty(&put->digest))
 		return 0;
-	found = store_find(store, &put->digest, &place, err);
-	if (found < 0)
-		return -1;
-	/* While something is being dropped, the committer decides: it may be
-	 * this blob, found bad a moment ago. */
-	if (found == 1 && atomic_load(&store->drops) == 0 &&
-	    store_place_exists(store, &put->digest, &place))
-		return 0;
+	found = store_is_stored(store, &put->digest, err);
+	if (found != 0)
+		return found < 0 ? -1 : 0;
 	cost = store_blob_cost(store, blob->stored_size);
 	if (store_reserve(store, cost, err) < 0)
 		return -1;
@@ -158,6 +150,26 @@ store_put_prepare(struct put_batch_job *job, const struct store_put *put,
 	return 1;
 }
 
+static bool
+commit_blob_is_large(const struct commit_blob *blob)
+{
+	return blob->incoming[0] != '\0';
+}
+
+static int
+put_batch_append(
+    struct commit_job *base, struct log_group *group, struct error *err)
+{
+	struct put_batch_job *job = (struct put_batch_job *)base;
+
+	for (size_t i = 0; i < job->queued_count; i++) {
+		if (!commit_blob_is_large(job->queued[i]) &&
+		    log_group_add(group, job->queued[i], err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static int
 put_batch_apply(
     struct commit_job *base, struct commit_group *group, struct error *err)
@@ -165,7 +177,8 @@ put_batch_apply(
 	struct put_batch_job *job = (struct put_batch_job *)base;
 
 	for (size_t i = 0; i < job->queued_count; i++) {
-		if (commit_group_add(group, job->queued[i], err) < 0)
+		if (commit_blob_is_large(job->queued[i]) &&
+		    commit_group_add(group, job->queued[i], err) < 0)
 			return -1;
 	}
 	return 0;
@@ -199,12 +212,16 @@ put_batch_finish(struct commit_job *base, const struct error *err)
 	batch->done(batch);
 }
 
-static int
-commit_blob_order(const void *a, const void *b)
+/* Only the stages that it needs. */
+static void
+put_batch_queue(struct put_batch_job *job, struct commit_blob *blob)
 {
-	const struct commit_blob *const *left = a, *const *right = b;
-
-	return digest_compare(&(*left)->digest, &(*right)->digest);
+	job->queued[job->queued_count++] = blob;
+	job->job.weight += commit_blob_weight(blob);
+	if (commit_blob_is_large(blob))
+		job->job.apply = put_batch_apply;
+	else
+		job->job.append = put_batch_append;
 }
 
 void
@@ -212,7 +229,6 @@ store_put_batch(struct store *store, struct store_batch *batch)
 {
 	struct put_batch_job *job = xcalloc(1, sizeof(*job));
 
-	job->job.apply = put_batch_apply;
 	job->job.finish = put_batch_finish;
 	job->store = store;
 	job->batch = batch;
@@ -227,15 +243,11 @@ store_put_batch(struct store *store, struct store_batch *batch)
 		put->error = NULL;
 		if (rc < 0)
 			store_put_set_error(put, &err);
-		if (rc == 1) {
-			job->queued[job->queued_count++] = blob;
-			job->job.weight += blob->stored_size;
-		} else {
+		if (rc == 1)
+			put_batch_queue(job, blob);
+		else
 			commit_blob_clear(store, blob, true);
-		}
 	}
-	qsort(job->queued, job->queued_count, sizeof(*job->queued),
-	    commit_blob_order);
 	if (job->queued_count > 0)
 		committer_submit(store->committer, &job->job);
 	else

@@ -38,6 +38,26 @@ record_encode(const struct commit_blob *blob, uint32_t payload_crc,
 }
 
 int
+record_decode(const uint8_t header[static RECORD_HEADER_SIZE],
+    struct digest *digest, struct place *place)
+{
+	size_t length = digest_hash_length((enum digest_function)header[4]);
+
+	if (little_endian_get32(header) != RECORD_MAGIC ||
+	    little_endian_get32(header + 92) != crc32c(0, header, 92) ||
+	    length == 0 || header[5] > ENCODING_ZSTD)
+		return -1;
+	memset(digest, 0, sizeof(*digest));
+	digest->function = (enum digest_function)header[4];
+	digest->size = little_endian_get64(header + 8);
+	memcpy(digest->hash, header + 28, length);
+	place->size = digest->size;
+	place->stored_size = little_endian_get64(header + 16);
+	place->encoding = (enum encoding)header[5];
+	return place->stored_size <= STORE_SMALL_LIMIT_MAX ? 0 : -1;
+}
+
+int
 record_check(const uint8_t header[static RECORD_HEADER_SIZE],
     const struct digest *digest, const struct place *place, const void *payload,
     struct error *err)

@@ -19,6 +19,10 @@
 
 void record_encode(const struct commit_blob *blob, uint32_t payload_crc,
     uint8_t header[static RECORD_HEADER_SIZE]);
+/* What a sound header says, sets the digest, sizes and encoding; -1 when it is
+ * none. */
+int record_decode(const uint8_t header[static RECORD_HEADER_SIZE],
+    struct digest *digest, struct place *place);
 /* DATA_LOSS unless the header is sound, names the digest and fits the place,
  * and the payload has its checksum. */
 int record_check(const uint8_t header[static RECORD_HEADER_SIZE],

@@ -4,6 +4,7 @@
  * under store.usage_lock.
  */
 #include <inttypes.h>
+#include <sys/statvfs.h>
 
 #include "cas/store_internal.h"
 
@@ -19,10 +20,16 @@ store_file_bytes(uint64_t stored_size)
 }
 
 uint64_t
+store_record_cost(uint64_t stored_size)
+{
+	return INDEX_ENTRY_COST + RECORD_HEADER_SIZE + stored_size;
+}
+
+uint64_t
 store_blob_cost(const struct store *store, uint64_t stored_size)
 {
 	if (stored_size <= store->small_limit)
-		return INDEX_ENTRY_COST + RECORD_HEADER_SIZE + stored_size;
+		return store_record_cost(stored_size);
 	return INDEX_ENTRY_COST + store_file_bytes(stored_size);
 }
 
@@ -66,13 +73,19 @@ store_reserve(struct store *store, uint64_t bytes, struct error *err)
 int
 store_disk_error(const struct store *store, struct error *err)
 {
-	if (err->code == ERROR_RESOURCE_EXHAUSTED)
-		error_prefix(err,
-		    "store %s: the disk is full; free some of it, or run "
-		    "`toolroot gc --run`",
-		    store->path);
-	else
+	struct statvfs disk;
+
+	if (err->code != ERROR_RESOURCE_EXHAUSTED)
 		error_prefix(err, "store %s", store->path);
+	else if (fstatvfs(store->directory, &disk) == -1)
+		error_prefix(err, "store %s: the disk is full", store->path);
+	else
+		error_prefix(err,
+		    "store %s: the disk is full, %" PRIu64
+		    " bytes free of %" PRIu64
+		    "; free some of it, or run `toolroot gc --run`",
+		    store->path, (uint64_t)disk.f_frsize * disk.f_bavail,
+		    (uint64_t)disk.f_frsize * disk.f_blocks);
 	return -1;
 }
 
@@ -86,12 +99,43 @@ store_release(struct store *store, uint64_t bytes)
 
 void
 store_set_state(struct store *store, const struct index_state *state,
-    uint64_t committed_blobs)
+    uint64_t indexed, uint64_t reserved)
 {
 	pthread_mutex_lock(&store->usage_lock);
 	store->state = *state;
+	store->pending_blobs -= indexed;
+	store->reserved -= reserved;
+	pthread_mutex_unlock(&store->usage_lock);
+}
+
+void
+store_count_files(struct store *store, uint64_t files)
+{
+	pthread_mutex_lock(&store->usage_lock);
 	store->commits++;
-	store->committed_blobs += committed_blobs;
+	store->committed_blobs += files;
+	pthread_mutex_unlock(&store->usage_lock);
+}
+
+void
+store_count_records(struct store *store, uint64_t records, uint32_t log_segment)
+{
+	pthread_mutex_lock(&store->usage_lock);
+	store->commits++;
+	store->committed_blobs += records;
+	store->pending_blobs += records;
+	store->log_segment = log_segment;
+	pthread_mutex_unlock(&store->usage_lock);
+}
+
+void
+store_count_recovered(
+    struct store *store, uint64_t records, uint64_t bytes, uint32_t log_segment)
+{
+	pthread_mutex_lock(&store->usage_lock);
+	store->reserved += bytes;
+	store->pending_blobs += records;
+	store->log_segment = log_segment;
 	pthread_mutex_unlock(&store->usage_lock);
 }
 
@@ -121,9 +165,13 @@ store_usage(struct store *store, struct store_usage *usage)
 	pthread_mutex_lock(&store->usage_lock);
 	usage->bytes = store_used(store);
 	usage->max_bytes = store->max_size;
-	usage->blobs = store->state.blobs;
+	usage->blobs = store->state.blobs + store->pending_blobs;
 	usage->action_results = store->state.actions;
 	usage->segments = store->state.segments;
+	/* Those that the index has not come to. */
+	if (store->log_segment > store->state.active_segment)
+		usage->segments +=
+		    store->log_segment - store->state.active_segment;
 	usage->commits = store->commits;
 	usage->committed_blobs = store->committed_blobs;
 	pthread_mutex_unlock(&store->usage_lock);

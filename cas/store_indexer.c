@@ -1,0 +1,551 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The indexer: the one thread that changes the index and the names in blobs/.
+ * It moves blobs from the log into the index, many at a time, since random keys
+ * touch a page each; and it runs the jobs that are acknowledged by the index
+ * itself: large files, action results, drops, collection.
+ *
+ * It may lag behind the log by LAG_BYTES and LAG_COUNT before the committer
+ * waits for it. A group of the committer comes on top: that bounds the tail
+ * that is read when a store opens after a crash.
+ *
+ * All system calls of a commit are in indexer_commit, blob_file.c and
+ * index_write_commit.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "cas/store_segment.h"
+
+/* Bounds of a group. */
+#define GROUP_BYTES ((size_t)32 << 20)
+#define GROUP_JOBS 4096
+#define GROUP_PENDING 4096
+/* Pending blobs wait so long, or until GROUP_PENDING are there. */
+#define PENDING_INTERVAL_MS 250
+#define RETRY_INTERVAL_MS 1000
+#define LAG_BYTES ((uint64_t)32 << 20)
+#define LAG_COUNT 65536
+/* Touches wait so long, or until there are so many. */
+#define TOUCH_INTERVAL_MS 2000
+#define TOUCHES_A_GROUP 16384
+#define READER_CHECK_INTERVAL_MS 60000
+
+STAILQ_HEAD(index_queue, commit_job);
+
+struct indexer {
+	struct store *store;
+	int64_t touched_at;         /* the thread's, ms */
+	int64_t readers_checked_at; /* the thread's, ms */
+	int64_t pending_since;      /* the thread's, ms; 0: none was there */
+	int64_t retry_at;           /* the thread's, ms; 0: all is well */
+	pthread_t thread;
+	pthread_mutex_t lock; /* guards the rest */
+	pthread_cond_t wake;
+	pthread_cond_t room; /* some were indexed, or could not be */
+	struct index_queue queue;
+	bool stopping;
+	bool failed; /* pending blobs could not be indexed */
+	struct error failure;
+};
+
+/* --- large blobs ---------------------------------------------------------- */
+
+static int
+commit_group_place_file(
+    struct commit_group *group, struct commit_blob *blob, struct error *err)
+{
+	if (blob_file_place(group->store, blob, &group->shard_made, err) < 0)
+		return -1;
+	blob->placed = true;
+	group->directories[blob->digest.function][blob->digest.hash[0]] = true;
+	group->directories_any = true;
+	return 0;
+}
+
+int
+commit_group_add(
+    struct commit_group *group, struct commit_blob *blob, struct error *err)
+{
+	struct place place = {.size = blob->digest.size,
+	    .stored_size = blob->stored_size,
+	    .epoch = store_epoch(),
+	    .encoding = blob->encoding,
+	    .kind = PLACE_FILE};
+	struct place present;
+	int added;
+
+	/* Records go through the log. */
+	assert(blob->incoming[0] != '\0');
+	added = index_add(&group->write, &blob->digest, &place, &present, err);
+	if (added == 0 &&
+	    !store_place_exists(group->store, &blob->digest, &present)) {
+		/* The file was deleted behind our back. */
+		if (index_remove(&group->write, &blob->digest, &present, err) <
+		    0)
+			return -1;
+		added = index_add(
+		    &group->write, &blob->digest, &place, &present, err);
+	}
+	if (added != 1)
+		return added;
+	group->files++;
+	return commit_group_place_file(group, blob, err);
+}
+
+/* --- pending blobs -------------------------------------------------------- */
+
+/* A record of a blob that the index has: it was written while the other was
+ * being dropped, or a moment after. The later one counts, since it is the one
+ * that was acknowledged last. */
+static int
+commit_group_replace(struct commit_group *group, const struct digest *digest,
+    const struct place *place, struct error *err)
+{
+	struct place before, ignored;
+
+	if (index_remove(&group->write, digest, &before, err) < 0)
+		return -1;
+	if (before.kind == PLACE_FILE)
+		group->replaced[group->replaced_count++] =
+		    (struct replaced_file){*digest, before.encoding};
+	return index_add(&group->write, digest, place, &ignored, err);
+}
+
+static int
+commit_group_index(struct commit_group *group, const struct pending_blob *blob,
+    struct error *err)
+{
+	struct place place = blob->place, present;
+	int rc;
+
+	/* Whoever found it meanwhile has touched nothing. */
+	place.epoch = store_epoch();
+	if (blob->moves)
+		rc = index_move(&group->write, &blob->digest, &blob->from,
+		    &blob->place, err);
+	else
+		rc = index_add(
+		    &group->write, &blob->digest, &place, &present, err);
+	if (rc == 0 && !blob->moves)
+		rc = commit_group_replace(group, &blob->digest, &place, err);
+	if (rc < 0)
+		return -1;
+	/* A copy that is not used. */
+	if (rc == 0)
+		return index_waste_segment(&group->write, blob->place.segment,
+		    pending_blob_length(blob), err);
+	return 0;
+}
+
+/* By key, since neighbours share pages of the index; the later one last. */
+static int
+pending_blob_order(const void *a, const void *b)
+{
+	const struct pending_blob *const *left = a, *const *right = b;
+	const struct place *one = &(*left)->place, *other = &(*right)->place;
+	int order = digest_compare(&(*left)->digest, &(*right)->digest);
+
+	if (order != 0)
+		return order;
+	if (one->segment != other->segment)
+		return one->segment < other->segment ? -1 : 1;
+	return one->offset < other->offset ? -1 : 1;
+}
+
+/* The segments have grown by what is taken in. In the order of the log. */
+static int
+commit_group_grow(struct commit_group *group, struct error *err)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < group->pending_count; i++) {
+		const struct pending_blob *blob = group->pending[i];
+
+		bytes += pending_blob_length(blob);
+		if (i + 1 < group->pending_count &&
+		    group->pending[i + 1]->place.segment == blob->place.segment)
+			continue;
+		if (index_grow_segment(
+			&group->write, blob->place.segment, bytes, err) < 0)
+			return -1;
+		bytes = 0;
+	}
+	return 0;
+}
+
+/* Takes in the oldest count of what is pending. */
+static int
+commit_group_take_pending(
+    struct commit_group *group, size_t count, struct error *err)
+{
+	struct log_position end;
+
+	if (count == 0)
+		return 0;
+	group->pending = xcalloc(count, sizeof(struct pending_blob *));
+	group->replaced = xcalloc(count, sizeof(*group->replaced));
+	count = pending_oldest(group->store->pending, group->pending, count);
+	group->pending_count = count;
+	if (count == 0)
+		return 0;
+	if (commit_group_grow(group, err) < 0)
+		return -1;
+	end = pending_blob_end(group->pending[count - 1]);
+	group->write.state.active_segment = end.segment;
+	group->write.state.active_length = end.offset;
+	qsort(group->pending, count, sizeof(struct pending_blob *),
+	    pending_blob_order);
+	for (size_t i = 0; i < count; i++) {
+		group->pending_reserved += group->pending[i]->reserved;
+		if (commit_group_index(group, group->pending[i], err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* --- groups --------------------------------------------------------------- */
+
+static int
+indexer_commit(struct commit_group *group, struct error *err)
+{
+	if (blob_file_sync_directories(group, err) < 0)
+		return -1;
+	return index_write_commit(&group->write, err);
+}
+
+/* All is durable: what the group took in is in the index alone. */
+static void
+commit_group_forget(struct commit_group *group)
+{
+	struct store *store = group->store;
+
+	store_set_state(store, &group->write.state, group->pending_count,
+	    group->pending_reserved);
+	if (group->files > 0)
+		store_count_files(store, group->files);
+	pending_forget(store->pending, group->pending_count);
+	for (size_t i = 0; i < group->replaced_count; i++)
+		blob_file_remove(store, &group->replaced[i].digest,
+		    group->replaced[i].encoding);
+}
+
+/* What one group is to do. */
+struct index_work {
+	struct index_queue jobs;
+	size_t pending;
+	size_t touches;
+};
+
+static int
+commit_group_run(
+    struct commit_group *group, struct index_work *work, struct error *err)
+{
+	struct store *store = group->store;
+	struct commit_job *job;
+
+	if (index_write_begin(store->index, &group->write, err) < 0 ||
+	    commit_group_take_pending(group, work->pending, err) < 0)
+		return -1;
+	STAILQ_FOREACH(job, &work->jobs, link)
+	{
+		if (job->apply(job, group, err) < 0)
+			return -1;
+	}
+	if (work->touches > 0 && touches_apply(store->touches, work->touches,
+				     &group->write, err) < 0)
+		return -1;
+	if (indexer_commit(group, err) < 0)
+		return -1;
+	commit_group_forget(group);
+	return 0;
+}
+
+/* Runs the work as one group and ends the jobs. */
+static int
+indexer_run(struct indexer *indexer, struct index_work *work, struct error *err)
+{
+	struct commit_group *group = xcalloc(1, sizeof(*group));
+	const struct error *result = NULL;
+	struct commit_job *job;
+
+	group->store = indexer->store;
+	if (commit_group_run(group, work, err) < 0) {
+		result = err;
+		store_disk_error(indexer->store, err);
+		index_write_abort(&group->write);
+		if (work->touches > 0)
+			touches_lost(indexer->store->touches);
+		/* With nobody to tell, the log is where it stops. */
+		if (STAILQ_EMPTY(&work->jobs))
+			log_error(
+			    "index_write_failed", "error=\"%s\"", err->text);
+	}
+	free(group->pending);
+	free(group->replaced);
+	free(group);
+	while ((job = STAILQ_FIRST(&work->jobs)) != NULL) {
+		STAILQ_REMOVE_HEAD(&work->jobs, link);
+		job->finish(job, result);
+	}
+	return result == NULL ? 0 : -1;
+}
+
+/* --- the thread ----------------------------------------------------------- */
+
+/* Under the lock. True when the last one ends the group. */
+static bool
+indexer_take(struct indexer *indexer, struct index_queue *jobs)
+{
+	size_t bytes = 0, count = 0;
+	bool last = false;
+	struct commit_job *job;
+
+	while (!last && bytes < GROUP_BYTES && count < GROUP_JOBS &&
+	       (job = STAILQ_FIRST(&indexer->queue)) != NULL) {
+		STAILQ_REMOVE_HEAD(&indexer->queue, link);
+		STAILQ_INSERT_TAIL(jobs, job, link);
+		bytes += job->weight;
+		count++;
+		last = job->ends_group;
+	}
+	return last;
+}
+
+static bool
+indexer_pending_due(struct indexer *indexer, int64_t now)
+{
+	size_t count = pending_count(indexer->store->pending);
+
+	if (count == 0)
+		indexer->pending_since = 0;
+	else if (indexer->pending_since == 0)
+		indexer->pending_since = now;
+	if (count == 0 || now < indexer->retry_at)
+		return false;
+	return count >= GROUP_PENDING ||
+	       now - indexer->pending_since >= PENDING_INTERVAL_MS;
+}
+
+/* Under the lock: until there is a job, it is time, or the end. */
+static void
+indexer_wait(struct indexer *indexer)
+{
+	int64_t now = clock_monotonic_ms();
+	struct timespec until;
+	int64_t at;
+
+	while (STAILQ_EMPTY(&indexer->queue) && !indexer->stopping &&
+	       !indexer_pending_due(indexer, now)) {
+		at = now + TOUCH_INTERVAL_MS;
+		if (indexer->pending_since != 0)
+			at = indexer->pending_since + PENDING_INTERVAL_MS;
+		if (indexer->pending_since != 0 && at < indexer->retry_at)
+			at = indexer->retry_at;
+		until.tv_sec = at / 1000;
+		until.tv_nsec = at % 1000 * 1000000;
+		if (pthread_cond_timedwait(
+			&indexer->wake, &indexer->lock, &until) == ETIMEDOUT)
+			return;
+		now = clock_monotonic_ms();
+	}
+}
+
+/* How many touches the next group is to write. */
+static size_t
+indexer_due_touches(struct indexer *indexer, bool idle, bool stopping)
+{
+	size_t waiting = touches_waiting(indexer->store->touches);
+	int64_t now = clock_monotonic_ms();
+
+	if (waiting == 0)
+		return 0;
+	if (!stopping && now - indexer->touched_at < TOUCH_INTERVAL_MS &&
+	    waiting < 4 * TOUCHES_A_GROUP)
+		return 0;
+	/* Under load, touches join a group only when they are overdue. */
+	if (!idle && now - indexer->touched_at < 4 * TOUCH_INTERVAL_MS)
+		return 0;
+	if (waiting <= TOUCHES_A_GROUP)
+		indexer->touched_at = now;
+	return TOUCHES_A_GROUP;
+}
+
+static void
+indexer_check_readers(struct indexer *indexer)
+{
+	int64_t now = clock_monotonic_ms();
+
+	if (now - indexer->readers_checked_at < READER_CHECK_INTERVAL_MS)
+		return;
+	indexer->readers_checked_at = now;
+	index_check_readers(indexer->store->index);
+}
+
+/* What is to be done now. True when it is the end. */
+static bool
+indexer_next(struct indexer *indexer, struct index_work *work)
+{
+	bool idle, all, stopping;
+
+	STAILQ_INIT(&work->jobs);
+	pthread_mutex_lock(&indexer->lock);
+	indexer_wait(indexer);
+	all = indexer_take(indexer, &work->jobs);
+	idle = STAILQ_EMPTY(&work->jobs);
+	stopping = indexer->stopping && idle;
+	pthread_mutex_unlock(&indexer->lock);
+	/* Counted after the jobs were taken: what was acknowledged before they
+	 * came is among it. */
+	work->pending = 0;
+	if (all)
+		work->pending = pending_count(indexer->store->pending);
+	else if (stopping || indexer_pending_due(indexer, clock_monotonic_ms()))
+		work->pending = GROUP_PENDING;
+	work->touches = indexer_due_touches(indexer, idle, stopping);
+	return stopping;
+}
+
+/* Says how it went to the committer, if pending blobs were concerned. */
+static void
+indexer_note(struct indexer *indexer, bool alone, int rc, struct error *err)
+{
+	if (rc < 0 && !alone)
+		return; /* perhaps a job's fault; tried without them next */
+	indexer->pending_since = 0;
+	indexer->retry_at =
+	    rc < 0 ? clock_monotonic_ms() + RETRY_INTERVAL_MS : 0;
+	pthread_mutex_lock(&indexer->lock);
+	indexer->failed = rc < 0;
+	if (rc < 0)
+		indexer->failure = *err;
+	pthread_cond_broadcast(&indexer->room);
+	pthread_mutex_unlock(&indexer->lock);
+}
+
+static void *
+indexer_thread(void *cookie)
+{
+	struct indexer *indexer = cookie;
+	bool ended = false;
+
+	while (!ended) {
+		struct index_work work;
+		struct error err;
+		bool stopping = indexer_next(indexer, &work);
+		bool idle = STAILQ_EMPTY(&work.jobs);
+		int rc = 0;
+
+		if (!idle || work.pending > 0 || work.touches > 0)
+			rc = indexer_run(indexer, &work, &err);
+		if (work.pending > 0)
+			indexer_note(indexer, idle, rc, &err);
+		indexer_check_readers(indexer);
+		/* What was found or read keeps its promised age. What cannot be
+		 * indexed now is in the log. */
+		ended = stopping &&
+			(rc < 0 ||
+			    (work.touches == 0 &&
+				pending_count(indexer->store->pending) == 0));
+	}
+	return NULL;
+}
+
+struct indexer *
+indexer_new(struct store *store, struct error *err)
+{
+	struct indexer *indexer = xcalloc(1, sizeof(*indexer));
+	pthread_condattr_t attributes;
+	int rc;
+
+	indexer->store = store;
+	indexer->touched_at = clock_monotonic_ms();
+	indexer->readers_checked_at = indexer->touched_at;
+	STAILQ_INIT(&indexer->queue);
+	pthread_mutex_init(&indexer->lock, NULL);
+	pthread_cond_init(&indexer->room, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&indexer->wake, &attributes);
+	pthread_condattr_destroy(&attributes);
+	rc = pthread_create(&indexer->thread, NULL, indexer_thread, indexer);
+	if (rc == 0)
+		return indexer;
+	error_set_errno(err, rc, "start the indexer's thread");
+	pthread_cond_destroy(&indexer->wake);
+	pthread_cond_destroy(&indexer->room);
+	pthread_mutex_destroy(&indexer->lock);
+	free(indexer);
+	return NULL;
+}
+
+void
+indexer_free(struct indexer *indexer)
+{
+	if (indexer == NULL)
+		return;
+	pthread_mutex_lock(&indexer->lock);
+	indexer->stopping = true;
+	pthread_cond_signal(&indexer->wake);
+	pthread_mutex_unlock(&indexer->lock);
+	pthread_join(indexer->thread, NULL);
+	pthread_cond_destroy(&indexer->wake);
+	pthread_cond_destroy(&indexer->room);
+	pthread_mutex_destroy(&indexer->lock);
+	free(indexer);
+}
+
+void
+indexer_submit(struct indexer *indexer, struct commit_job *job)
+{
+	pthread_mutex_lock(&indexer->lock);
+	STAILQ_INSERT_TAIL(&indexer->queue, job, link);
+	pthread_cond_signal(&indexer->wake);
+	pthread_mutex_unlock(&indexer->lock);
+}
+
+/* --- the committer's side ------------------------------------------------- */
+
+void
+indexer_notice(struct indexer *indexer, size_t added)
+{
+	size_t count = pending_count(indexer->store->pending);
+
+	/* It wakes by itself when it is time for the first of them. */
+	if (count > added && count < GROUP_PENDING)
+		return;
+	pthread_mutex_lock(&indexer->lock);
+	pthread_cond_signal(&indexer->wake);
+	pthread_mutex_unlock(&indexer->lock);
+}
+
+static bool
+indexer_has_room(const struct indexer *indexer)
+{
+	return pending_count(indexer->store->pending) < LAG_COUNT &&
+	       pending_bytes(indexer->store->pending) < LAG_BYTES;
+}
+
+int
+indexer_wait_room(struct indexer *indexer, struct error *err)
+{
+	int rc = 0;
+
+	if (indexer_has_room(indexer))
+		return 0;
+	pthread_mutex_lock(&indexer->lock);
+	while (!indexer->failed && !indexer_has_room(indexer))
+		pthread_cond_wait(&indexer->room, &indexer->lock);
+	if (!indexer_has_room(indexer)) {
+		*err = indexer->failure;
+		rc = -1;
+	}
+	pthread_mutex_unlock(&indexer->lock);
+	if (rc < 0)
+		error_prefix(err, "the index cannot take in what was stored");
+	return rc;
+}
