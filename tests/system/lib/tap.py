@@ -19,7 +19,7 @@ import traceback
 from types import TracebackType
 from typing import Any
 
-SHOWN = 2000
+SHOWN = 400
 
 
 class Tap:
