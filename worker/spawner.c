@@ -181,27 +181,27 @@ ask(int socket, enum spawner_request_kind kind, struct fd_message *message,
     struct error *err)
 {
 	struct spawner_request request = {kind};
-	struct spawner_reply reply;
-	int rc;
+	struct spawner_reply reply = {.error = {.code = ERROR_OK}};
+	int rc = -1;
 
 	message->data = &request;
 	message->len = sizeof(request);
 	if (fd_message_send(socket, message, err) < 0)
-		return -1;
+		goto out;
 	message->data = &reply;
 	message->len = sizeof(reply);
 	rc = fd_message_receive(socket, message, err);
-	if (rc < 0)
-		return -1;
-	if (rc == 0)
-		return error_set(
+	if (rc == 0) {
+		rc = error_set(
 		    err, ERROR_UNAVAILABLE, "the worker's spawner is gone");
-	if (reply.error.code != ERROR_OK) {
+	} else if (rc > 0 && reply.error.code != ERROR_OK) {
 		*err = reply.error;
 		fd_message_close(message);
-		return -1;
+		rc = -1;
 	}
-	return 0;
+out:
+	message->data = NULL;
+	return rc < 0 ? -1 : 0;
 }
 
 int
