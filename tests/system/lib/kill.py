@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """kill -9 at random moments under mixed load: nothing acknowledged is lost,
-nothing torn is ever visible. See 60-kill.sh.
+nothing torn is ever visible. In some rounds the segment that is written to
+gets a torn tail, as after a power cut. See 60-kill.sh.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Rounds:
         self.complaints: list[str] = []
         self.ready_ms: list[float] = []
         self.killed_early = 0
+        self.torn = 0
         self.cut_off = 0
 
     def run(self, number: int) -> None:
@@ -42,6 +44,8 @@ class Rounds:
         random = Random(f"{self.seed}/{number}")
         blobs, results = len(self.ledger.blobs), len(self.ledger.results)
         self._load_and_kill(random, f"{self.seed}/{number}")
+        if random.random() < 0.2:
+            self._tear(random)
         if random.random() < 0.1:
             self._kill_while_starting(random)
         self.server.start()
@@ -75,6 +79,22 @@ class Rounds:
                     f"{failure.code().name}: {failure.details()}"
                 )
 
+    def _tear(self, random: Random) -> None:
+        """What a power cut can leave behind the last acknowledged record:
+        zeros, garbage, or the beginning of a record that looks good."""
+        segments = sorted((self.server.store / "segments").iterdir())
+        if not segments:
+            return
+        with segments[-1].open("r+b") as file:
+            whole = file.read()
+            size = random.randint(1, 5000)
+            file.write(
+                random.choice(
+                    (bytes(size), random.randbytes(size), whole[:size])
+                )
+            )
+        self.torn += 1
+
     def _kill_while_starting(self, random: Random) -> None:
         self.server.spawn()
         time.sleep(random.uniform(*START_SECONDS))
@@ -99,7 +119,8 @@ def report(tap: Tap, rounds: Rounds, began: float) -> None:
     tap.note(
         f"{len(ledger.blobs)} blobs of {total >> 20} MiB and "
         f"{len(ledger.results)} results acknowledged, {rounds.cut_off} "
-        f"calls cut off, {rounds.killed_early} kills while starting"
+        f"calls cut off, {rounds.killed_early} kills while starting, "
+        f"{rounds.torn} torn tails"
     )
     tap.note(
         f"ready after {ready[len(ready) // 2]:.0f} ms (median), "
