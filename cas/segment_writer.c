@@ -45,7 +45,8 @@ segment_writer_open_file(
 	return 0;
 }
 
-/* The next segment; nothing may be queued. */
+/* The next segment; nothing may be queued. Numbers leave no gap: who reads the
+ * log goes from one to the next. */
 static int
 segment_writer_begin(struct segment_writer *writer, struct error *err)
 {
@@ -56,8 +57,10 @@ segment_writer_begin(struct segment_writer *writer, struct error *err)
 	writer->number++;
 	writer->length = writer->written = writer->allocated = 0;
 	/* A leftover of a crash is overwritten. */
-	if (segment_writer_open_file(writer, O_CREAT | O_TRUNC, err) < 0)
+	if (segment_writer_open_file(writer, O_CREAT | O_TRUNC, err) < 0) {
+		writer->number--;
 		return -1;
+	}
 	return file_sync_directory(writer->directory, err);
 }
 

@@ -6,6 +6,7 @@
  */
 #include "cas/store_tail.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -118,34 +119,67 @@ tail_scan_segment(struct tail_scan *scan, struct error *err)
 	return rc;
 }
 
-static bool
-tail_scan_has_next(const struct tail_scan *scan)
+/* The lowest number above this one's, 0 when there is none: the writer's look,
+ * which does not rely on each number being there. */
+static int
+tail_scan_list(const struct tail_scan *scan, uint32_t *next, struct error *err)
+{
+	int fd =
+	    openat(scan->directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *directory = fd == -1 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+
+	*next = 0;
+	if (directory == NULL) {
+		error_set_errno(err, errno, "list the segments");
+		file_close(&fd);
+		return -1;
+	}
+	while ((entry = readdir(directory)) != NULL) {
+		unsigned long long number = strtoull(entry->d_name, NULL, 10);
+
+		if (number > scan->position.segment && number <= UINT32_MAX &&
+		    (*next == 0 || number < *next))
+			*next = (uint32_t)number;
+	}
+	closedir(directory);
+	return 0;
+}
+
+/* The number of the next segment, 0 when there is none. */
+static int
+tail_scan_next(const struct tail_scan *scan, uint32_t *next, struct error *err)
 {
 	char name[16];
 
+	if (scan->recovering)
+		return tail_scan_list(scan, next, err);
+	*next = 0;
 	if (scan->position.segment == UINT32_MAX)
-		return false;
+		return 0;
 	snprintf(name, sizeof(name), "%08" PRIu32, scan->position.segment + 1);
-	return faccessat(scan->directory, name, F_OK, 0) == 0;
+	if (faccessat(scan->directory, name, F_OK, 0) == 0)
+		*next = scan->position.segment + 1;
+	return 0;
 }
 
 static int
 tail_scan_run(struct tail_scan *scan, struct error *err)
 {
-	bool more = true;
-	int rc = 0;
+	uint32_t next;
+	int rc;
 
 	STAILQ_INIT(&scan->found);
 	scan->payload = xmalloc(STORE_SMALL_LIMIT_MAX);
-	while (rc == 0 && more) {
+	do {
 		/* Asked first: if there is a next one now, then this one
 		 * grows no more. */
-		more = tail_scan_has_next(scan);
-		rc = tail_scan_segment(scan, err);
-		if (rc == 0 && more)
-			scan->position = (struct log_position){
-			    scan->position.segment + 1, 0};
-	}
+		rc = tail_scan_next(scan, &next, err);
+		if (rc == 0)
+			rc = tail_scan_segment(scan, err);
+		if (rc == 0 && next != 0)
+			scan->position = (struct log_position){next, 0};
+	} while (rc == 0 && next != 0);
 	free(scan->payload);
 	if (rc < 0)
 		pending_list_free(&scan->found);

@@ -1,0 +1,689 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The log before the index: what is acknowledged while the index lags is found,
+ * read, and there after a crash at that moment. A job that waits holds the
+ * indexer still; a copy of the directory is what a crash would leave.
+ */
+#include "store_fixture.h"
+#include "store_stall.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "base/arena.h"
+
+#define RECORD(len) (RECORD_HEADER_SIZE + (len))
+
+/* --- crashes -------------------------------------------------------------- */
+
+static void
+run(const char *format, const char *from, const char *to)
+{
+	char command[256];
+
+	snprintf(command, sizeof(command), format, from, to);
+	assert_int_equal(system(command), 0);
+}
+
+/* The store as a crash would leave it now, opened. */
+static struct store *
+open_copy(const struct fixture *fixture, char path[static 80])
+{
+	struct store_options options = fixture->options;
+	struct store *copy;
+	struct error err;
+
+	snprintf(path, 80, "%s-copy", fixture->path);
+	run("rm -rf %2$s; cp -a %1$s %2$s", fixture->path, path);
+	options.path = path;
+	copy = store_open(&options, &err);
+	if (copy == NULL)
+		fail_msg("open of the copy: %s", err.text);
+	return copy;
+}
+
+static void
+close_copy(struct store *copy, const char *path)
+{
+	struct error err;
+
+	store_close(copy);
+	assert_int_equal(file_remove_tree(path, &err), 0);
+}
+
+static void
+acknowledged_blobs_are_there_before_the_index_knows(void **state)
+{
+	struct fixture *fixture = *state;
+	struct store_usage usage;
+	struct digest digest;
+	struct stall stall;
+
+	stall_begin(&stall, fixture->store);
+	digest = put_numbered(fixture->store, 1, 1000);
+	assert_false(is_missing(fixture->store, &digest));
+	assert_content(fixture->store, 1, 1000);
+	/* Again: nothing is written. */
+	put_numbered(fixture->store, 1, 1000);
+	store_usage(fixture->store, &usage);
+	assert_int_equal(usage.blobs, 1);
+	assert_int_equal(usage.segments, 1);
+	assert_int_equal(pending_bytes(fixture->store->pending), RECORD(1000));
+	stall_end(&stall);
+	assert_content(fixture->store, 1, 1000);
+}
+
+static void
+a_crash_before_the_index_knows_loses_nothing(void **state)
+{
+	struct fixture *fixture = *state;
+	char path[80];
+	struct stall stall;
+	struct store *copy;
+	struct store_usage usage;
+
+	put_numbered(fixture->store, 1000, 5000);
+	stall_begin(&stall, fixture->store);
+	/* Three segments and more. */
+	for (uint64_t i = 0; i < 60; i++)
+		put_numbered(fixture->store, i, 60000 + i);
+	copy = open_copy(fixture, path);
+	store_usage(copy, &usage);
+	assert_int_equal(usage.blobs, 61);
+	assert_true(pending_count(copy->pending) >= 60);
+	for (uint64_t i = 0; i < 60; i++)
+		assert_content(copy, i, 60000 + i);
+	put_numbered(copy, 2000, 5000);
+	close_copy(copy, path);
+	stall_end(&stall);
+}
+
+static void
+what_was_recovered_is_indexed_and_stays(void **state)
+{
+	struct fixture *fixture = *state;
+	struct store_usage before, after;
+	struct store_options options = fixture->options;
+	struct stall stall;
+	struct store *copy;
+	struct error err;
+	char path[80];
+
+	stall_begin(&stall, fixture->store);
+	for (uint64_t i = 0; i < 40; i++)
+		put_numbered(fixture->store, i, 60000 + i);
+	copy = open_copy(fixture, path);
+	store_usage(copy, &before);
+	store_close(copy);
+	options.path = path;
+	copy = store_open(&options, &err);
+	assert_non_null(copy);
+	assert_int_equal(pending_count(copy->pending), 0);
+	store_usage(copy, &after);
+	assert_int_equal(before.bytes, after.bytes);
+	assert_int_equal(before.segments, after.segments);
+	assert_int_equal(after.blobs, 40);
+	for (uint64_t i = 0; i < 40; i++)
+		assert_content(copy, i, 60000 + i);
+	close_copy(copy, path);
+	stall_end(&stall);
+}
+
+static void
+child_writes_behind_the_index(const struct fixture *fixture, int pipe_end)
+{
+	struct stall stall;
+	struct error err;
+	struct store *store = store_open(&fixture->options, &err);
+
+	if (store == NULL)
+		_exit(1);
+	stall_begin(&stall, store);
+	for (uint64_t i = 0; i < 50; i++)
+		put_numbered(store, i, 1000 + i);
+	if (write(pipe_end, "x", 1) != 1)
+		_exit(2);
+	pause();
+	_exit(3);
+}
+
+static void
+a_missing_number_does_not_end_the_log(void **state)
+{
+	struct fixture *fixture = *state;
+	struct store_options options = fixture->options;
+	char path[80], name[128];
+	struct stall stall;
+	struct store *copy;
+	struct error err;
+
+	stall_begin(&stall, fixture->store);
+	for (uint64_t i = 0; i < 60; i++)
+		put_numbered(fixture->store, i, 60000);
+	snprintf(path, sizeof(path), "%s-copy", fixture->path);
+	run("rm -rf %2$s; cp -a %1$s %2$s", fixture->path, path);
+	snprintf(name, sizeof(name), "%s/segments/00000002", path);
+	assert_int_equal(unlink(name), 0);
+	options.path = path;
+	copy = store_open(&options, &err);
+	assert_non_null(copy);
+	assert_content(copy, 0, 60000);
+	assert_content(copy, 59, 60000);
+	/* Nor is what follows written over. */
+	for (uint64_t i = 100; i < 160; i++)
+		put_numbered(copy, i, 60000);
+	assert_content(copy, 59, 60000);
+	close_copy(copy, path);
+	stall_end(&stall);
+}
+
+static void
+a_kill_before_the_index_knows_loses_nothing(void **state)
+{
+	struct fixture *fixture = *state;
+	struct store_usage usage;
+	int ends[2], status;
+	pid_t child;
+	char byte;
+
+	store_close(fixture->store);
+	fixture->store = NULL;
+	assert_int_equal(pipe(ends), 0);
+	child = fork();
+	if (child == 0)
+		child_writes_behind_the_index(fixture, ends[1]);
+	close(ends[1]);
+	assert_int_equal(read(ends[0], &byte, 1), 1);
+	close(ends[0]);
+	assert_int_equal(kill(child, SIGKILL), 0);
+	waitpid(child, &status, 0);
+	assert_true(WIFSIGNALED(status));
+	fixture_open(fixture);
+	store_usage(fixture->store, &usage);
+	assert_int_equal(usage.blobs, 50);
+	for (uint64_t i = 0; i < 50; i++)
+		assert_content(fixture->store, i, 1000 + i);
+}
+
+/* --- damage --------------------------------------------------------------- */
+
+static void
+change_byte(const char *path, off_t offset)
+{
+	char name[128], byte;
+	int fd;
+
+	snprintf(name, sizeof(name), "%s/segments/00000001", path);
+	fd = open(name, O_RDWR);
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, &byte, 1, offset), 1);
+	byte ^= 0x10;
+	assert_int_equal(pwrite(fd, &byte, 1, offset), 1);
+	close(fd);
+}
+
+static void
+cut(const char *path, off_t length)
+{
+	char name[128];
+
+	snprintf(name, sizeof(name), "%s/segments/00000001", path);
+	assert_int_equal(truncate(name, length), 0);
+}
+
+/* Three blobs in the tail of a copy, damaged at an offset (or cut there):
+ * which of them are there afterwards. */
+static void
+check_damage(const struct fixture *fixture, off_t offset, bool cutting,
+    const bool there[3])
+{
+	struct store_options options = fixture->options;
+	struct store *copy;
+	struct error err;
+	char path[80];
+
+	snprintf(path, sizeof(path), "%s-copy", fixture->path);
+	run("rm -rf %2$s; cp -a %1$s %2$s", fixture->path, path);
+	if (cutting)
+		cut(path, offset);
+	else
+		change_byte(path, offset);
+	options.path = path;
+	copy = store_open(&options, &err);
+	assert_non_null(copy);
+	for (uint64_t i = 0; i < 3; i++) {
+		struct digest digest = digest_of(i, 1000);
+
+		assert_int_equal(is_missing(copy, &digest), !there[i]);
+		if (there[i])
+			assert_content(copy, i, 1000);
+	}
+	/* It goes on, and nothing comes back. */
+	for (uint64_t i = 0; i < 3; i++)
+		put_numbered(copy, i, 1000);
+	put_numbered(copy, 3, 1000);
+	store_close(copy);
+	copy = store_open(&options, &err);
+	assert_non_null(copy);
+	for (uint64_t i = 0; i < 4; i++)
+		assert_content(copy, i, 1000);
+	close_copy(copy, path);
+}
+
+static void
+a_torn_or_garbled_record_is_not_believed(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stall stall;
+
+	stall_begin(&stall, fixture->store);
+	for (uint64_t i = 0; i < 3; i++)
+		put_numbered(fixture->store, i, 1000);
+	/* Torn in the content, in the header, before it. */
+	check_damage(
+	    fixture, 3 * RECORD(1000) - 1, true, (bool[]){true, true, false});
+	check_damage(
+	    fixture, 2 * RECORD(1000) + 50, true, (bool[]){true, true, false});
+	check_damage(
+	    fixture, 2 * RECORD(1000), true, (bool[]){true, true, false});
+	check_damage(fixture, 0, true, (bool[]){false, false, false});
+	/* A rotten byte in a content takes that blob; in a header, where the
+	 * next record begins is not known. */
+	check_damage(fixture, RECORD(1000) + RECORD(500), false,
+	    (bool[]){true, false, true});
+	check_damage(
+	    fixture, RECORD(1000) + 40, false, (bool[]){true, false, false});
+	stall_end(&stall);
+}
+
+static void
+a_dropped_blob_does_not_come_back_from_the_log(void **state)
+{
+	struct fixture *fixture = *state;
+	struct digest digest = put_numbered(fixture->store, 1, 1000);
+	char path[80];
+	struct store *copy;
+	struct error err;
+
+	/* It may be pending still: the drop waits for the index. */
+	assert_int_equal(store_drop_blob(fixture->store, &digest, &err), 0);
+	assert_true(is_missing(fixture->store, &digest));
+	copy = open_copy(fixture, path);
+	assert_true(is_missing(copy, &digest));
+	close_copy(copy, path);
+}
+
+/* --- what is written while it is being dropped ---------------------------- */
+
+static void
+a_blob_written_during_its_drop_stays(void **state)
+{
+	struct fixture *fixture = *state;
+	struct digest digest = put_numbered(fixture->store, 1, 1000);
+	struct store_usage usage;
+	struct place place;
+	struct error err;
+
+	fixture_reopen(fixture);
+	assert_int_equal(store_find(fixture->store, &digest, &place, &err), 1);
+	/* As a drop under way: found, but not to be relied on. */
+	atomic_fetch_add(&fixture->store->drops, 1);
+	put_numbered(fixture->store, 1, 1000);
+	atomic_fetch_sub(&fixture->store->drops, 1);
+	store_drop_bad(fixture->store, &digest, &place, "a test");
+	fixture_reopen(fixture);
+	assert_content(fixture->store, 1, 1000);
+	store_usage(fixture->store, &usage);
+	assert_int_equal(usage.blobs, 1);
+}
+
+/* --- results -------------------------------------------------------------- */
+
+static void
+a_result_may_name_blobs_that_the_index_lacks(void **state)
+{
+	struct fixture *fixture = *state;
+	struct digest digest;
+	/* ActionResult: stdout_digest (6) = { hash (1), size_bytes (2) }. */
+	char message[2 + 2 + 64 + 2 + 1], hash[DIGEST_TEXT_MAX], path[80];
+	struct action_key key;
+	struct store *copy;
+	struct arena arena;
+	struct error err;
+	struct str got;
+
+	digest = put_numbered(fixture->store, 1, 100);
+	key = (struct action_key){STR("i"), digest};
+	memcpy(message, "\x32\x44\x0a\x40", 4);
+	memcpy(message + 4, digest_format_hash(&digest, hash), 64);
+	memcpy(message + 68, "\x10\x64", 2);
+	assert_int_equal(store_put_action(fixture->store, &key,
+			     (struct str){message, 70}, &err),
+	    0);
+	copy = open_copy(fixture, path);
+	arena_init(&arena, 1 << 16);
+	assert_int_equal(
+	    store_get_action(fixture->store, &key, &arena, &got, &err), 1);
+	assert_int_equal(store_get_action(copy, &key, &arena, &got, &err), 1);
+	arena_clear(&arena);
+	close_copy(copy, path);
+}
+
+/* --- the lag -------------------------------------------------------------- */
+
+#define BULK_PUTS 64
+#define BULK_SIZE 60000
+#define BULK_BATCHES 30
+
+struct bulk {
+	struct store *store;
+	sem_t done;
+	atomic_uint_least64_t stored; /* bytes */
+	atomic_int failures;
+};
+
+struct bulk_batch {
+	struct store_batch batch;
+	struct bulk *bulk;
+};
+
+static void
+bulk_done(struct store_batch *batch)
+{
+	sem_post(&((struct bulk_batch *)batch)->bulk->done);
+}
+
+static void
+bulk_put(struct bulk *bulk, uint64_t first)
+{
+	struct store_put puts[BULK_PUTS] = {0};
+	struct iovec parts[BULK_PUTS];
+	struct bulk_batch batch = {
+	    .batch = {.puts = puts, .count = BULK_PUTS, .done = bulk_done},
+	    .bulk = bulk};
+
+	for (size_t i = 0; i < BULK_PUTS; i++) {
+		parts[i] = (struct iovec){
+		    make_content(first + i, BULK_SIZE), BULK_SIZE};
+		puts[i].digest = digest_of(first + i, BULK_SIZE);
+		puts[i].parts = &parts[i];
+		puts[i].part_count = 1;
+	}
+	store_put_batch(bulk->store, &batch.batch);
+	sem_wait(&bulk->done);
+	for (size_t i = 0; i < BULK_PUTS; i++) {
+		if (puts[i].error != NULL)
+			atomic_fetch_add(&bulk->failures, 1);
+		free(puts[i].error);
+		free(parts[i].iov_base);
+	}
+	atomic_fetch_add(&bulk->stored, BULK_PUTS * BULK_SIZE);
+}
+
+static void *
+bulk_run(void *cookie)
+{
+	struct bulk *bulk = cookie;
+
+	for (uint64_t i = 0; i < BULK_BATCHES; i++)
+		bulk_put(bulk, i * BULK_PUTS);
+	return NULL;
+}
+
+static void
+writers_wait_for_an_index_that_lags_too_far(void **state)
+{
+	struct fixture *fixture = *state;
+	struct bulk bulk = {.store = fixture->store};
+	uint64_t before, now = 0;
+	struct stall stall;
+	pthread_t thread;
+
+	sem_init(&bulk.done, 0, 0);
+	stall_begin(&stall, fixture->store);
+	assert_int_equal(pthread_create(&thread, NULL, bulk_run, &bulk), 0);
+	do {
+		before = now;
+		usleep(1500000);
+		now = atomic_load(&bulk.stored);
+	} while (now == 0 || now != before);
+	assert_in_range(now, 32 << 20, 64 << 20);
+	assert_in_range(
+	    pending_bytes(fixture->store->pending), 32 << 20, 64 << 20);
+	stall_end(&stall);
+	pthread_join(thread, NULL);
+	assert_int_equal(atomic_load(&bulk.failures), 0);
+	fixture_reopen(fixture);
+	for (uint64_t i = 0; i < BULK_BATCHES * BULK_PUTS; i += 97)
+		assert_content(fixture->store, i, BULK_SIZE);
+}
+
+/* --- a full disk ---------------------------------------------------------- */
+
+static bool
+mount_small_disk(const char *path)
+{
+	return geteuid() == 0 && unshare(CLONE_NEWNS) == 0 &&
+	       mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+	       mount("tmpfs", path, "tmpfs", 0, "size=24m") == 0;
+}
+
+static void
+fill_disk(const char *path)
+{
+	static char block[4096];
+	char name[128];
+	int fd;
+
+	snprintf(name, sizeof(name), "%s/ballast", path);
+	fd = open(name, O_WRONLY | O_CREAT | O_APPEND, 0600);
+	while (write(fd, block, sizeof(block)) > 0)
+		;
+	close(fd);
+}
+
+static bool
+has_content(struct store *store, uint64_t count)
+{
+	for (uint64_t i = 0; i < count; i++) {
+		struct digest digest = digest_of(i, 20000);
+
+		if (is_missing(store, &digest))
+			return false;
+		assert_content(store, i, 20000);
+	}
+	return true;
+}
+
+static enum error_code
+put_new(struct store *store, uint64_t seed, struct error *err)
+{
+	struct digest digest = digest_of(seed, 20000);
+	char *data = make_content(seed, 20000);
+	enum error_code code = put_content(store, &digest, data, 20000, err);
+
+	free(data);
+	return code;
+}
+
+/* Exit codes tell what went wrong. */
+static int
+full_disk_in_child(struct fixture *fixture)
+{
+	uint64_t stored = 100;
+	struct error err = {0};
+	struct stall stall;
+	char name[128];
+
+	if (!mount_small_disk(fixture->path))
+		return 77;
+	fixture_open(fixture);
+	stall_begin(&stall, fixture->store);
+	for (uint64_t i = 0; i < 100; i++)
+		put_numbered(fixture->store, i, 20000);
+	fill_disk(fixture->path);
+	stall_end(&stall);
+	/* The index cannot be written now; the log has it all. */
+	usleep(600000);
+	if (pending_count(fixture->store->pending) != 100)
+		return 1;
+	/* What the log asked for ahead is still there. */
+	while (put_new(fixture->store, stored, &err) == ERROR_OK)
+		stored++;
+	if (!has_content(fixture->store, stored) || stored > 200)
+		return 2;
+	for (int i = 0; i < 10; i++) {
+		if (put_new(fixture->store, stored, &err) !=
+		    ERROR_RESOURCE_EXHAUSTED)
+			return 3;
+	}
+	fprintf(stderr, "# %s\n", err.text);
+	fixture_reopen(fixture);
+	if (!has_content(fixture->store, stored))
+		return 4;
+	snprintf(name, sizeof(name), "%s/ballast", fixture->path);
+	unlink(name);
+	if (put_new(fixture->store, stored++, &err) != ERROR_OK)
+		return 5;
+	fixture_reopen(fixture);
+	if (pending_count(fixture->store->pending) != 0)
+		return 6;
+	if (!has_content(fixture->store, stored))
+		return 7;
+	store_close(fixture->store);
+	return 0;
+}
+
+static void
+a_disk_that_is_full_for_the_index_loses_nothing(void **state)
+{
+	struct fixture *fixture = *state;
+	int status;
+	pid_t child;
+
+	store_close(fixture->store);
+	fixture->store = NULL;
+	child = fork();
+	if (child == 0)
+		_exit(full_disk_in_child(fixture));
+	waitpid(child, &status, 0);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		skip();
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* --- readers -------------------------------------------------------------- */
+
+/* Reads numbered blobs as they are announced; then says so. */
+static int
+read_along(const struct fixture *fixture, int announced, int answers)
+{
+	struct store_options options = fixture->options;
+	struct store *reader;
+	struct error err;
+	uint64_t number;
+
+	if (read(announced, &number, sizeof(number)) != sizeof(number))
+		return 1;
+	options.read_only = true;
+	reader = store_open(&options, &err);
+	if (reader == NULL)
+		return 2;
+	while (read(announced, &number, sizeof(number)) == sizeof(number)) {
+		struct digest wanted = digest_of(number, 2000 + number);
+		struct digest absent = digest_of(number, 1999);
+
+		if (is_missing(reader, &wanted))
+			return 3;
+		assert_content(reader, number, 2000 + number);
+		if (!is_missing(reader, &absent))
+			return 4;
+		if (write(answers, "y", 1) != 1)
+			return 5;
+	}
+	store_close(reader);
+	return 0;
+}
+
+static void
+announce(int announced, int answers, uint64_t number)
+{
+	char byte;
+
+	assert_int_equal(
+	    write(announced, &number, sizeof(number)), sizeof(number));
+	assert_int_equal(read(answers, &byte, 1), 1);
+}
+
+static void
+another_process_sees_what_the_index_lacks(void **state)
+{
+	struct fixture *fixture = *state;
+	int announced[2], answers[2], status;
+	uint64_t start = 0;
+	struct stall stall;
+	pid_t child;
+
+	store_close(fixture->store);
+	fixture->store = NULL;
+	assert_int_equal(pipe(announced), 0);
+	assert_int_equal(pipe(answers), 0);
+	child = fork();
+	if (child == 0) {
+		close(announced[1]);
+		_exit(read_along(fixture, announced[0], answers[1]));
+	}
+	close(answers[1]);
+	fixture_open(fixture);
+	assert_int_equal(
+	    write(announced[1], &start, sizeof(start)), sizeof(start));
+	stall_begin(&stall, fixture->store);
+	/* Over the end of a segment. */
+	for (uint64_t i = 0; i < 700; i++) {
+		put_numbered(fixture->store, i, 2000 + i);
+		if (i % 7 == 0 || i > 690)
+			announce(announced[1], answers[0], i);
+	}
+	stall_end(&stall);
+	/* And what it takes in meanwhile. */
+	for (uint64_t i = 0; i < 700; i += 3)
+		announce(announced[1], answers[0], i);
+	close(announced[1]);
+	waitpid(child, &status, 0);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	close(announced[0]);
+	close(answers[0]);
+}
+
+#define TEST(name) \
+	cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    TEST(acknowledged_blobs_are_there_before_the_index_knows),
+	    TEST(a_crash_before_the_index_knows_loses_nothing),
+	    TEST(what_was_recovered_is_indexed_and_stays),
+	    TEST(a_missing_number_does_not_end_the_log),
+	    TEST(a_kill_before_the_index_knows_loses_nothing),
+	    TEST(a_torn_or_garbled_record_is_not_believed),
+	    TEST(a_dropped_blob_does_not_come_back_from_the_log),
+	    TEST(a_blob_written_during_its_drop_stays),
+	    TEST(a_result_may_name_blobs_that_the_index_lacks),
+	    TEST(writers_wait_for_an_index_that_lags_too_far),
+	    TEST(a_disk_that_is_full_for_the_index_loses_nothing),
+	    TEST(another_process_sees_what_the_index_lacks),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
