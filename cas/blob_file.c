@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Names of large blobs: they are written under incoming/ by the uploader's
- * thread, and moved to their place by the committer's thread alone, so that
+ * thread, and moved to their place by the indexer's thread alone, so that
  * two uploads of one blob cannot replace each other's file.
  */
 #include <dirent.h>

@@ -2,7 +2,7 @@
 /*
  * Uploads in pieces. Up to small_limit bytes wait in memory, more go to a file
  * under incoming/; both are verified as they come. The owner's thread; after
- * the commit, the committer's.
+ * the commit, the store's.
  */
 #include <inttypes.h>
 #include <stdlib.h>

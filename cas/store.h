@@ -12,8 +12,9 @@
  *
  * Promises: a blob is visible only when digest and size were verified over its
  * identity bytes and it is durable; a write is acknowledged (its callback
- * runs) only after data and index are on disk; after a crash at any moment the
- * store opens at once and holds every acknowledged write. An I/O error is
+ * runs) only after it is on disk and would be found after a crash; after a
+ * crash at any moment the store opens in less than a second and holds every
+ * acknowledged write. An I/O error is
  * reported as such, never as "missing". What cannot be read back intact is
  * dropped, counted and never served. The empty blob of every function is
  * always present and occupies nothing.
@@ -58,7 +59,8 @@ struct store_options {
 
 struct store;
 
-/* Ready at once at any size: nothing is scanned. Blocks. */
+/* Ready at once at any size: after a crash at most the last 64 MiB or so of the
+ * log are read, else nothing. Blocks. */
 struct store *store_open(
     const struct store_options *options, struct error *err);
 /* Waits for queued writes. Blobs and writers must be gone. NULL is allowed. */
@@ -132,11 +134,12 @@ int store_read(struct store *store, const struct digest *digest,
 /* --- writing ---------------------------------------------------------------
  * A batch of blobs that are in memory. Verification (hash, size; for zstd over
  * what it decompresses to, capped by the declared size) runs on the calling
- * thread; then the batch joins the next group commit: one fdatasync and one
- * index transaction for all that is waiting. done runs once, on the committer's
- * thread (or the calling one when nothing was left to commit), with every
- * put's error set: NULL = stored or there already. done must not block. Blocks
- * on the disk only for puts above small_limit, which become files first. */
+ * thread; then the batch joins the next group commit: one fdatasync for all
+ * that is waiting (and an index transaction if there are puts above
+ * small_limit, which become files). done runs once, on a thread of the store
+ * (or the calling one when nothing was left to commit), with every put's error
+ * set: NULL = stored or there already. done must not block. Blocks on the disk
+ * only for puts above small_limit. */
 struct store_put {
 	struct digest digest;      /* what the bytes must be */
 	enum encoding encoding;    /* of the bytes given */

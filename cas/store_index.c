@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * LMDB behind the store's own terms: keys, values, totals and a pool of read
- * transactions. Writing: the committer's thread; reading: any.
+ * transactions. Writing: the indexer's thread; reading: any.
  */
 #include "cas/store_index.h"
 

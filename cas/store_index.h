@@ -8,7 +8,7 @@
  *   segments  number -> bytes in it, bytes of it that blobs still use
  *   meta      "state" -> struct index_state
  *
- * Any number of threads and processes read; only the committer of the process
+ * Any number of threads and processes read; only the indexer of the process
  * that holds the store's lock writes, one transaction at a time, on one thread.
  * LMDB runs in its full sync mode: a commit writes its pages, syncs, writes the
  * meta page synchronously, and only then lets readers see it. So whatever a
@@ -122,7 +122,7 @@ int index_find_meta(struct store_index *index, MDB_txn *txn, struct str key,
 /* Frees the slots of readers that died. */
 void index_check_readers(struct store_index *index);
 
-/* --- writing, the committer's thread --------------------------------------*/
+/* --- writing, the indexer's thread ----------------------------------------*/
 struct index_write {
 	struct store_index *index;
 	MDB_txn *txn; /* NULL when none runs */

@@ -142,7 +142,7 @@ bool store_place_exists(struct store *store, const struct digest *digest,
 /* --- touches (store_touch.c) -----------------------------------------------
  * Reads make blobs young again. The index is not written for that each time:
  * a blob's epoch has a grain of ten minutes, and the keys of those whose epoch
- * is past wait in a set until the committer writes them all. */
+ * is past wait in a set until the indexer writes them all. */
 
 /* Minutes since 1970, rounded down to ten. */
 uint32_t store_epoch(void);
@@ -159,7 +159,7 @@ bool store_touch_action(
  * a collection has removed something since it began, so that it may have shown
  * what is gone. It must be asked again in a new one. */
 bool store_snapshot_stale(struct store *store, MDB_txn *txn);
-/* The collector's side, on the committer's thread. Condemns a key (33 bytes
+/* The collector's side, on the indexer's thread. Condemns a key (33 bytes
  * beginning with 0 for an action result) for the running transaction: touches
  * of it fail from now on. False when a touch waits: it has to stay. */
 bool touches_condemn(struct touches *touches, struct str key);
@@ -168,7 +168,7 @@ void touches_acquit(struct touches *touches);
 size_t touches_waiting(struct touches *touches);
 /* Those taken could not be written: every blob is to count as touched. */
 void touches_lost(struct touches *touches);
-/* Writes up to count waiting touches. The committer's thread. */
+/* Writes up to count waiting touches. The indexer's thread. */
 int touches_apply(struct touches *touches, size_t count,
     struct index_write *write, struct error *err);
 
@@ -308,7 +308,7 @@ int blob_file_create(struct store *store, char name[static INCOMING_NAME_MAX],
 int blob_file_write(
     struct store *store, struct commit_blob *blob, struct error *err);
 /* Makes a synced file under incoming/ the blob's. *shard_made: the directory
- * is new. The committer's thread. */
+ * is new. The indexer's thread. */
 int blob_file_place(struct store *store, const struct commit_blob *blob,
     bool *shard_made, struct error *err);
 /* The names that a group made are on disk afterwards. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The set of touches that wait for the committer. Any thread adds, under
- * touches.lock; the committer takes.
+ * The set of touches that wait for the indexer. Any thread adds, under
+ * touches.lock; the indexer takes.
  */
 #include <stdlib.h>
 
