@@ -11,9 +11,9 @@ DESTDIR  ?=
 
 # One static archive a folder; arrows only go down (design: layers).
 MODULES  := worker frontend client executor cas rpc base
-PKGS     := openssl libzstd uuid lmdb libmicrohttpd libseccomp inih
+PKGS     := openssl libzstd uuid lmdb libmicrohttpd libseccomp inih libarchive jansson
 LDLIBS   := -lgrpc -lgpr -lprotobuf-c -lssl -lcrypto -lzstd -luuid -llmdb \
-	    -lmicrohttpd -lseccomp -linih -lpthread
+	    -lmicrohttpd -lseccomp -linih -larchive -ljansson -lpthread
 
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wvla -Wconversion \
 	    -Wstrict-prototypes -Wmissing-prototypes -Werror

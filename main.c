@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/toolchain_command.h"
 #include "frontend/serve.h"
 #include "worker/command.h"
 
@@ -19,6 +20,8 @@ static const struct command commands[] = {
     {"serve", serve_command,
 	"store, action cache, scheduler and local workers in one process"},
     {"worker", worker_command, "run actions for a server elsewhere"},
+    {"toolchain", toolchain_command,
+	"capture toolchains into the store, list and compare them"},
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -32,7 +35,7 @@ usage(FILE *out)
 	    out);
 	for (size_t i = 0; i < COMMANDS; i++)
 		fprintf(
-		    out, "  %-8s %s\n", commands[i].name, commands[i].about);
+		    out, "  %-9s %s\n", commands[i].name, commands[i].about);
 	fputs("\n`toolroot COMMAND --help` tells more; so does man toolroot.\n",
 	    out);
 }

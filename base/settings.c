@@ -239,6 +239,13 @@ section_known(const char *section)
 	return false;
 }
 
+static const char *
+settings_section(const struct settings *settings)
+{
+	return settings->section != NULL ? settings->section
+					 : settings->command;
+}
+
 /* inih's handler: 1 = go on. */
 static int
 settings_file_line(
@@ -258,7 +265,7 @@ settings_file_line(
 		reading->failed = true;
 		return 0;
 	}
-	if (strcmp(section, reading->settings->command) != 0)
+	if (strcmp(section, settings_section(reading->settings)) != 0)
 		return 1;
 	if (setting_apply(reading->settings, str_from(name), &value,
 		reading->target, reading->err) < 0)

@@ -49,6 +49,7 @@ struct setting {
 
 struct settings {
 	const char *command;  /* "serve": `toolroot serve` and `[serve]` */
+	const char *section;  /* of the file, if it is not the command */
 	const char *synopsis; /* "[options]" and what else stands behind */
 	const char *about;    /* what the command does, for --help */
 	const struct setting *table;

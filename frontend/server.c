@@ -23,6 +23,7 @@
 #include "frontend/server_metrics.h"
 #include "frontend/status.h"
 #include "frontend/storage.h"
+#include "frontend/toolchains.h"
 #include "frontend/upload_table.h"
 #include "rpc/call.h"
 
@@ -180,6 +181,7 @@ add_methods(struct server *server, struct error *err)
 	content_addressable_storage_add(table, &server->storage);
 	byte_stream_add(table, &server->storage);
 	action_cache_add(table, &server->storage);
+	toolchains_add(table, &server->storage);
 	server->execution = open_execution(server);
 	execution_service_add(table, server->execution);
 	server->health = health_service_new();
