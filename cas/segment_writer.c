@@ -211,22 +211,42 @@ segment_writer_cut(
 	close(fd);
 }
 
+static void
+segment_writer_remove(struct segment_writer *writer, uint32_t number)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "%08" PRIu32, number);
+	(void)unlinkat(writer->directory, name, 0);
+}
+
 void
 segment_writer_rollback(struct segment_writer *writer, uint32_t number,
     uint64_t length, bool disk_failed)
 {
 	uint32_t begun = writer->number;
+	struct error ignored;
 
 	writer->count = 0;
 	writer->allocated = 0;
 	segment_writer_cut(writer, number, length);
-	if (begun == number && !disk_failed) {
-		writer->length = writer->written = length;
+	if (disk_failed) {
+		/* What the disk did to these files is not known: go on in a
+		 * new one. Numbers leave no gap, so those begun stay. */
+		for (; begun > number; begun--)
+			segment_writer_cut(writer, begun, 0);
+		file_close(&writer->fd);
 		return;
 	}
-	/* Segments that the group began are emptied, and their numbers not
-	 * used again in this process. */
-	for (; begun > number; begun--)
-		segment_writer_cut(writer, begun, 0);
-	file_close(&writer->fd);
+	if (begun > number) {
+		/* Nothing ever named what was begun. */
+		file_close(&writer->fd);
+		for (; begun > number; begun--)
+			segment_writer_remove(writer, begun);
+		writer->number = number;
+		/* When it cannot be opened, the next record begins another. */
+		if (number > 0)
+			(void)segment_writer_open_file(writer, 0, &ignored);
+	}
+	writer->length = writer->written = length;
 }

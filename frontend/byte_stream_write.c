@@ -91,7 +91,7 @@ write_finish(struct write *write)
 	else
 		blob_writer_free(write->writer);
 	write->writer = NULL;
-	budget_give(write->storage->memory, write->budget);
+	budget_give(write->storage->upload_memory, write->budget);
 	/* The lock is not destroyed: a poller may just be leaving it. */
 	if (write->outcome == OUTCOME_FAILED) {
 		rpc_call_finish(write->call, &write->err);
@@ -107,12 +107,10 @@ static void
 write_fail(struct write *write)
 {
 	write->outcome = OUTCOME_FAILED;
-	/* What a client sent in bad faith is not kept for going on; what a
-	 * full disk cut off is. */
-	if (write->err.code == ERROR_INVALID_ARGUMENT) {
-		blob_writer_free(write->writer);
-		write->writer = NULL;
-	}
+	/* Only what the client's side cut off is kept for going on: bad data
+	 * is of no use, and on a full disk the room is. */
+	blob_writer_free(write->writer);
+	write->writer = NULL;
 }
 
 static void
@@ -198,12 +196,12 @@ write_take_budget(struct write *write, struct error *err)
 {
 	if (write->name.digest.size <= STORAGE_INLINE_WORK_MAX)
 		return 0;
-	if (!budget_take(write->storage->memory, UPLOAD_QUEUE_MAX))
+	if (!budget_take(write->storage->upload_memory, UPLOAD_QUEUE_MAX))
 		return error_set_retry(err, ERROR_RESOURCE_EXHAUSTED, 200,
 		    "%zu uploads are running and the memory budget of %llu "
 		    "bytes is used up; try again, or raise --memory",
 		    upload_table_running(write->storage->uploads),
-		    (unsigned long long)write->storage->memory->limit);
+		    (unsigned long long)write->storage->upload_memory->limit);
 	write->budget = UPLOAD_QUEUE_MAX;
 	write->pooled = true;
 	return 0;

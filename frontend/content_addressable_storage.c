@@ -32,10 +32,12 @@ storage_request_new(struct rpc_call *call, struct storage *storage)
 {
 	struct rpc_message *message = rpc_call_request(call);
 	uint64_t size = rpc_message_size(message);
+	/* Small ones are bounded by the number of streams. */
+	uint64_t taken = size > STORAGE_INLINE_WORK_MAX ? size : 0;
 	struct storage_request *request;
 	struct error err;
 
-	if (!budget_take(storage->memory, size)) {
+	if (!budget_take(storage->memory, taken)) {
 		error_set_retry(&err, ERROR_RESOURCE_EXHAUSTED, 1000,
 		    "a request of %llu bytes does not fit into what is left "
 		    "of the server's memory budget of %llu bytes; try again, "
@@ -54,13 +56,13 @@ storage_request_new(struct rpc_call *call, struct storage *storage)
 		    rpc_message_flat(message, rpc_call_arena(call), &err);
 	}
 	if (request == NULL || request->message.data == NULL) {
-		budget_give(storage->memory, size);
+		budget_give(storage->memory, taken);
 		rpc_call_finish(call, &err);
 		return NULL;
 	}
 	request->call = call;
 	request->storage = storage;
-	request->budget = size;
+	request->budget = taken;
 	return request;
 }
 

@@ -38,6 +38,7 @@
 struct server {
 	const struct serve_options *options;
 	struct budget memory;
+	struct budget upload_memory;
 	struct storage storage;
 	struct thread_pool *pool;
 	struct method_table methods;
@@ -145,8 +146,10 @@ open_storage(struct server *server, struct error *err)
 	const struct serve_options *options = server->options;
 	struct storage *storage = &server->storage;
 
-	budget_init(&server->memory, options->memory);
+	budget_init(&server->memory, options->memory / 2);
+	budget_init(&server->upload_memory, options->memory / 2);
 	storage->memory = &server->memory;
+	storage->upload_memory = &server->upload_memory;
 	storage->instances = options->instances;
 	storage->execution = true;
 	storage->cache_updates = options->cache_updates;

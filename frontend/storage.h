@@ -37,7 +37,10 @@ struct upload_table;
 
 struct storage {
 	struct store *store;
-	struct budget *memory;
+	struct budget *memory;        /* of requests above 64 KiB */
+	struct budget *upload_memory; /* of ByteStream uploads: a share of
+				       * its own, so that stalled ones
+				       * leave the others theirs */
 	struct upload_table *uploads;
 	/* Bit n: the digest function with number n is enabled. */
 	uint32_t digest_functions;
