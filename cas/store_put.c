@@ -123,21 +123,44 @@ store_put_verify(struct put_batch_job *job, const struct store_put *put,
 
 /* --- the job -------------------------------------------------------------- */
 
+/* Which of the puts are absent; one look for all of them. */
+static bool *
+put_batch_find(
+    struct store *store, const struct store_batch *batch, struct error *err)
+{
+	struct digest *digests = xcalloc(batch->count + 1, sizeof(*digests));
+	bool *missing = xcalloc(batch->count + 1, sizeof(*missing));
+	int rc;
+
+	for (size_t i = 0; i < batch->count; i++)
+		digests[i] = batch->puts[i].digest;
+	rc = store_check_writable(store, err);
+	if (rc == 0)
+		rc = store_find_missing(
+		    store, digests, batch->count, missing, err);
+	free(digests);
+	if (rc == 0)
+		return missing;
+	free(missing);
+	return NULL;
+}
+
 /* 1 when there is something to commit, 0 when it is there already, -1. */
 static int
 store_put_prepare(struct put_batch_job *job, const struct store_put *put,
-    struct commit_blob *blob, struct error *err)
+    bool missing, struct error *err)
 {
 	struct store *store = job->store;
+	struct commit_blob *blob = &job->blobs[put - job->batch->puts];
 	uint64_t cost;
-	int found;
+	int found = 0;
 
-	if (store_check_writable(store, err) < 0 ||
-	    store_put_verify(job, put, blob, err) < 0)
+	if (store_put_verify(job, put, blob, err) < 0)
 		return -1;
 	if (digest_is_empty(&put->digest))
 		return 0;
-	found = store_is_stored(store, &put->digest, err);
+	if (!missing)
+		found = store_is_stored(store, &put->digest, err);
 	if (found != 0)
 		return found < 0 ? -1 : 0;
 	cost = store_blob_cost(store, blob->stored_size);
@@ -228,26 +251,30 @@ void
 store_put_batch(struct store *store, struct store_batch *batch)
 {
 	struct put_batch_job *job = xcalloc(1, sizeof(*job));
+	struct error err;
+	bool *missing;
 
 	job->job.finish = put_batch_finish;
 	job->store = store;
 	job->batch = batch;
 	job->blobs = xcalloc(batch->count + 1, sizeof(*job->blobs));
 	job->queued = xcalloc(batch->count + 1, sizeof(*job->queued));
+	missing = put_batch_find(store, batch, &err);
 	for (size_t i = 0; i < batch->count; i++) {
 		struct store_put *put = &batch->puts[i];
-		struct commit_blob *blob = &job->blobs[i];
-		struct error err;
-		int rc = store_put_prepare(job, put, blob, &err);
+		int rc = -1;
 
 		put->error = NULL;
+		if (missing != NULL)
+			rc = store_put_prepare(job, put, missing[i], &err);
 		if (rc < 0)
 			store_put_set_error(put, &err);
 		if (rc == 1)
-			put_batch_queue(job, blob);
+			put_batch_queue(job, &job->blobs[i]);
 		else
-			commit_blob_clear(store, blob, true);
+			commit_blob_clear(store, &job->blobs[i], true);
 	}
+	free(missing);
 	if (job->queued_count > 0)
 		committer_submit(store->committer, &job->job);
 	else

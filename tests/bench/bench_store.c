@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Rates of the store beside the bare disk, in one run: durable batches of 1,000
- * blobs of 1 KiB against appending and syncing 1 MiB; look-ups and reads with
- * so many blobs in the store; opening it again. One thread beside the
- * committer's.
+ * blobs of 1 KiB against appending and syncing 1 MiB, in turns; small blobs one
+ * by one with 64 in flight; look-ups and reads with so many blobs in the store;
+ * opening it again. One thread beside the store's.
  *
  *   bench_store [directory [blobs]]
  */
@@ -26,12 +26,15 @@
 #define BLOB 1024
 #define FIND 10000
 #define ROUNDS 50
+#define SINGLES 20000
+#define IN_FLIGHT 64
 
 struct bench {
 	char *path;
 	struct store *store;
 	uint64_t blobs;
 	char *content; /* BATCH blobs */
+	int bare;      /* a file to compare with */
 	struct digest digests[FIND];
 };
 
@@ -135,43 +138,172 @@ bench_median_ms(int64_t *times, size_t count)
 	return (double)times[count / 2] / 1e6;
 }
 
-/* Appending 1 MiB and syncing it: what no store can beat. */
-static double
-bench_bare(struct bench *bench)
+/* Appending len bytes and syncing them: what no store can beat. */
+static int64_t
+bench_bare(struct bench *bench, size_t len)
 {
-	char *path = xasprintf("%s/bare", bench->path);
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	int64_t times[ROUNDS];
+	int64_t start = clock_monotonic_ns();
 	struct error err;
 
-	for (size_t i = 0; i < ROUNDS; i++) {
-		times[i] = clock_monotonic_ns();
-		if (file_write(fd, bench->content, BATCH * BLOB, &err) < 0 ||
-		    file_sync(fd, &err) < 0)
-			bench_fail(&err);
-		times[i] = clock_monotonic_ns() - times[i];
+	if (file_write(bench->bare, bench->content, len, &err) < 0 ||
+	    file_sync(bench->bare, &err) < 0)
+		bench_fail(&err);
+	return clock_monotonic_ns() - start;
+}
+
+static void
+bench_open_bare(struct bench *bench)
+{
+	char *path = xasprintf("%s/bare", bench->path);
+
+	bench->bare =
+	    open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	/* Gone when the bench is. */
+	if (bench->bare == -1 || unlink(path) == -1) {
+		perror(path);
+		exit(1);
 	}
-	file_close(&fd);
-	unlink(path);
 	free(path);
-	return bench_median_ms(times, ROUNDS);
 }
 
 static void
 bench_batches(struct bench *bench, uint64_t first)
 {
-	int64_t times[ROUNDS];
-	double bare = bench_bare(bench), ours;
+	int64_t times[ROUNDS], bare_times[ROUNDS];
+	double bare, ours;
 
-	for (size_t i = 0; i < ROUNDS; i++)
+	/* In turns: other work on the disk hits both. */
+	for (size_t i = 0; i < ROUNDS; i++) {
+		bare_times[i] = bench_bare(bench, BATCH * BLOB);
 		times[i] = bench_put(bench, first + i * BATCH);
+	}
 	ours = bench_median_ms(times, ROUNDS);
+	bare = bench_median_ms(bare_times, ROUNDS);
 	printf("batch of 1000 x 1 KiB, durable, %" PRIu64
 	       " blobs in the store: %.2f ms p50, %.2f ms p90; bare append of "
-	       "1 MiB + fdatasync: %.2f ms; ratio %.1f\n",
+	       "1 MiB + fdatasync: %.2f ms p50, %.2f ms p90; ratio %.1f\n",
 	    first, ours, (double)times[ROUNDS * 9 / 10] / 1e6, bare,
-	    ours / bare);
+	    (double)bare_times[ROUNDS * 9 / 10] / 1e6, ours / bare);
 }
+
+/* --- one by one, many in flight ------------------------------------------- */
+
+struct single {
+	struct store_batch batch;
+	struct singles *singles;
+	struct store_put put;
+	struct iovec part;
+	char content[BLOB];
+	int64_t start;
+	struct single *next_free;
+};
+
+struct singles {
+	pthread_mutex_t lock; /* guards what follows */
+	pthread_cond_t changed;
+	struct single *free;
+	size_t finished;
+	int64_t times[SINGLES];
+};
+
+static void
+single_done(struct store_batch *batch)
+{
+	struct single *single = (struct single *)batch;
+	struct singles *singles = single->singles;
+
+	if (single->put.error != NULL)
+		bench_fail(single->put.error);
+	pthread_mutex_lock(&singles->lock);
+	singles->times[singles->finished++] =
+	    clock_monotonic_ns() - single->start;
+	single->next_free = singles->free;
+	singles->free = single;
+	pthread_cond_signal(&singles->changed);
+	pthread_mutex_unlock(&singles->lock);
+}
+
+static struct single *
+singles_take(struct singles *singles)
+{
+	struct single *single;
+
+	pthread_mutex_lock(&singles->lock);
+	while (singles->free == NULL)
+		pthread_cond_wait(&singles->changed, &singles->lock);
+	single = singles->free;
+	singles->free = single->next_free;
+	pthread_mutex_unlock(&singles->lock);
+	return single;
+}
+
+static void
+bench_singles(struct bench *bench, uint64_t first)
+{
+	static struct singles singles = {.lock = PTHREAD_MUTEX_INITIALIZER,
+	    .changed = PTHREAD_COND_INITIALIZER};
+	struct single *all = xcalloc(IN_FLIGHT, sizeof(*all));
+	int64_t begun, took, bare[ROUNDS];
+
+	singles.finished = 0;
+	singles.free = NULL;
+	for (size_t i = 0; i < ROUNDS; i++)
+		bare[i] = bench_bare(bench, BLOB);
+	for (size_t i = 0; i < IN_FLIGHT; i++) {
+		all[i].singles = &singles;
+		all[i].next_free = singles.free;
+		singles.free = &all[i];
+	}
+	begun = clock_monotonic_ns();
+	for (uint64_t i = 0; i < SINGLES; i++) {
+		struct single *single = singles_take(&singles);
+
+		bench_fill(single->content, first + i);
+		single->part = (struct iovec){single->content, BLOB};
+		single->put =
+		    (struct store_put){.parts = &single->part, .part_count = 1};
+		digest_compute(
+		    DIGEST_SHA256, single->content, BLOB, &single->put.digest);
+		single->batch = (struct store_batch){
+		    .puts = &single->put, .count = 1, .done = single_done};
+		single->start = clock_monotonic_ns();
+		store_put_batch(bench->store, &single->batch);
+	}
+	for (size_t i = 0; i < IN_FLIGHT; i++)
+		singles_take(&singles);
+	took = clock_monotonic_ns() - begun;
+	printf("1 KiB one by one, durable, %d in flight: %.2f ms p50, ",
+	    IN_FLIGHT, bench_median_ms(singles.times, SINGLES));
+	printf("%.2f ms p99, %.1f k/s; bare append of 1 KiB + fdatasync: "
+	       "%.2f ms\n",
+	    (double)singles.times[SINGLES / 100 * 99] / 1e6,
+	    SINGLES / (double)took * 1e6, bench_median_ms(bare, ROUNDS));
+	free(all);
+}
+
+/* --- action results --------------------------------------------------------*/
+
+static void
+bench_actions(struct bench *bench)
+{
+	int64_t times[ROUNDS * 4];
+	struct error err;
+
+	for (uint64_t i = 0; i < ROUNDS * 4; i++) {
+		struct action_key key = {.instance = STR("bench")};
+
+		bench_digest(UINT64_MAX - i, &key.action);
+		times[i] = clock_monotonic_ns();
+		if (store_put_action(bench->store, &key, STR(""), &err) < 0)
+			bench_fail(&err);
+		times[i] = clock_monotonic_ns() - times[i];
+	}
+	printf("an action result, durable: %.2f ms p50, ",
+	    bench_median_ms(times, ROUNDS * 4));
+	printf("%.2f ms p90\n", (double)times[ROUNDS * 4 / 10 * 9] / 1e6);
+}
+
+/* --- looking up and reading ------------------------------------------------*/
 
 static void
 bench_find(struct bench *bench)
@@ -281,7 +413,10 @@ main(int argc, char **argv)
 	bench.blobs = argc > 2 ? strtoull(argv[2], NULL, 10) : 1000000;
 	bench.content = xmalloc(BATCH * BLOB);
 	bench_open(&bench);
+	bench_open_bare(&bench);
 	bench_batches(&bench, 0);
+	bench_singles(&bench, (uint64_t)1 << 40);
+	bench_actions(&bench);
 	start = clock_monotonic_ns();
 	for (filled = ROUNDS * BATCH; filled < bench.blobs; filled += BATCH)
 		bench_put(&bench, filled);
@@ -289,6 +424,8 @@ main(int argc, char **argv)
 	    (double)(filled - ROUNDS * BATCH) * 1e6 /
 		(double)(clock_monotonic_ns() - start + 1));
 	bench_batches(&bench, filled);
+	bench_singles(&bench, (uint64_t)1 << 41);
+	bench_actions(&bench);
 	bench_find(&bench);
 	bench_get(&bench);
 	bench_memory("after all");
@@ -297,6 +434,7 @@ main(int argc, char **argv)
 	bench_memory("opened again");
 	bench_find(&bench);
 	store_close(bench.store);
+	file_close(&bench.bare);
 	if (argc < 2 && file_remove_tree(bench.path, &err) < 0)
 		bench_fail(&err);
 	free(bench.content);

@@ -8,13 +8,7 @@
 #include "store_stall.h"
 
 #include <fcntl.h>
-#include <pthread.h>
-#include <sched.h>
-#include <semaphore.h>
 #include <signal.h>
-#include <stdatomic.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "base/arena.h"
@@ -22,41 +16,6 @@
 #define RECORD(len) (RECORD_HEADER_SIZE + (len))
 
 /* --- crashes -------------------------------------------------------------- */
-
-static void
-run(const char *format, const char *from, const char *to)
-{
-	char command[256];
-
-	snprintf(command, sizeof(command), format, from, to);
-	assert_int_equal(system(command), 0);
-}
-
-/* The store as a crash would leave it now, opened. */
-static struct store *
-open_copy(const struct fixture *fixture, char path[static 80])
-{
-	struct store_options options = fixture->options;
-	struct store *copy;
-	struct error err;
-
-	snprintf(path, 80, "%s-copy", fixture->path);
-	run("rm -rf %2$s; cp -a %1$s %2$s", fixture->path, path);
-	options.path = path;
-	copy = store_open(&options, &err);
-	if (copy == NULL)
-		fail_msg("open of the copy: %s", err.text);
-	return copy;
-}
-
-static void
-close_copy(struct store *copy, const char *path)
-{
-	struct error err;
-
-	store_close(copy);
-	assert_int_equal(file_remove_tree(path, &err), 0);
-}
 
 static void
 acknowledged_blobs_are_there_before_the_index_knows(void **state)
@@ -376,210 +335,6 @@ a_result_may_name_blobs_that_the_index_lacks(void **state)
 	close_copy(copy, path);
 }
 
-/* --- the lag -------------------------------------------------------------- */
-
-#define BULK_PUTS 64
-#define BULK_SIZE 60000
-#define BULK_BATCHES 30
-
-struct bulk {
-	struct store *store;
-	sem_t done;
-	atomic_uint_least64_t stored; /* bytes */
-	atomic_int failures;
-};
-
-struct bulk_batch {
-	struct store_batch batch;
-	struct bulk *bulk;
-};
-
-static void
-bulk_done(struct store_batch *batch)
-{
-	sem_post(&((struct bulk_batch *)batch)->bulk->done);
-}
-
-static void
-bulk_put(struct bulk *bulk, uint64_t first)
-{
-	struct store_put puts[BULK_PUTS] = {0};
-	struct iovec parts[BULK_PUTS];
-	struct bulk_batch batch = {
-	    .batch = {.puts = puts, .count = BULK_PUTS, .done = bulk_done},
-	    .bulk = bulk};
-
-	for (size_t i = 0; i < BULK_PUTS; i++) {
-		parts[i] = (struct iovec){
-		    make_content(first + i, BULK_SIZE), BULK_SIZE};
-		puts[i].digest = digest_of(first + i, BULK_SIZE);
-		puts[i].parts = &parts[i];
-		puts[i].part_count = 1;
-	}
-	store_put_batch(bulk->store, &batch.batch);
-	sem_wait(&bulk->done);
-	for (size_t i = 0; i < BULK_PUTS; i++) {
-		if (puts[i].error != NULL)
-			atomic_fetch_add(&bulk->failures, 1);
-		free(puts[i].error);
-		free(parts[i].iov_base);
-	}
-	atomic_fetch_add(&bulk->stored, BULK_PUTS * BULK_SIZE);
-}
-
-static void *
-bulk_run(void *cookie)
-{
-	struct bulk *bulk = cookie;
-
-	for (uint64_t i = 0; i < BULK_BATCHES; i++)
-		bulk_put(bulk, i * BULK_PUTS);
-	return NULL;
-}
-
-static void
-writers_wait_for_an_index_that_lags_too_far(void **state)
-{
-	struct fixture *fixture = *state;
-	struct bulk bulk = {.store = fixture->store};
-	uint64_t before, now = 0;
-	struct stall stall;
-	pthread_t thread;
-
-	sem_init(&bulk.done, 0, 0);
-	stall_begin(&stall, fixture->store);
-	assert_int_equal(pthread_create(&thread, NULL, bulk_run, &bulk), 0);
-	do {
-		before = now;
-		usleep(1500000);
-		now = atomic_load(&bulk.stored);
-	} while (now == 0 || now != before);
-	assert_in_range(now, 32 << 20, 64 << 20);
-	assert_in_range(
-	    pending_bytes(fixture->store->pending), 32 << 20, 64 << 20);
-	stall_end(&stall);
-	pthread_join(thread, NULL);
-	assert_int_equal(atomic_load(&bulk.failures), 0);
-	fixture_reopen(fixture);
-	for (uint64_t i = 0; i < BULK_BATCHES * BULK_PUTS; i += 97)
-		assert_content(fixture->store, i, BULK_SIZE);
-}
-
-/* --- a full disk ---------------------------------------------------------- */
-
-static bool
-mount_small_disk(const char *path)
-{
-	return geteuid() == 0 && unshare(CLONE_NEWNS) == 0 &&
-	       mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-	       mount("tmpfs", path, "tmpfs", 0, "size=24m") == 0;
-}
-
-static void
-fill_disk(const char *path)
-{
-	static char block[4096];
-	char name[128];
-	int fd;
-
-	snprintf(name, sizeof(name), "%s/ballast", path);
-	fd = open(name, O_WRONLY | O_CREAT | O_APPEND, 0600);
-	while (write(fd, block, sizeof(block)) > 0)
-		;
-	close(fd);
-}
-
-static bool
-has_content(struct store *store, uint64_t count)
-{
-	for (uint64_t i = 0; i < count; i++) {
-		struct digest digest = digest_of(i, 20000);
-
-		if (is_missing(store, &digest))
-			return false;
-		assert_content(store, i, 20000);
-	}
-	return true;
-}
-
-static enum error_code
-put_new(struct store *store, uint64_t seed, struct error *err)
-{
-	struct digest digest = digest_of(seed, 20000);
-	char *data = make_content(seed, 20000);
-	enum error_code code = put_content(store, &digest, data, 20000, err);
-
-	free(data);
-	return code;
-}
-
-/* Exit codes tell what went wrong. */
-static int
-full_disk_in_child(struct fixture *fixture)
-{
-	uint64_t stored = 100;
-	struct error err = {0};
-	struct stall stall;
-	char name[128];
-
-	if (!mount_small_disk(fixture->path))
-		return 77;
-	fixture_open(fixture);
-	stall_begin(&stall, fixture->store);
-	for (uint64_t i = 0; i < 100; i++)
-		put_numbered(fixture->store, i, 20000);
-	fill_disk(fixture->path);
-	stall_end(&stall);
-	/* The index cannot be written now; the log has it all. */
-	usleep(600000);
-	if (pending_count(fixture->store->pending) != 100)
-		return 1;
-	/* What the log asked for ahead is still there. */
-	while (put_new(fixture->store, stored, &err) == ERROR_OK)
-		stored++;
-	if (!has_content(fixture->store, stored) || stored > 200)
-		return 2;
-	for (int i = 0; i < 10; i++) {
-		if (put_new(fixture->store, stored, &err) !=
-		    ERROR_RESOURCE_EXHAUSTED)
-			return 3;
-	}
-	fprintf(stderr, "# %s\n", err.text);
-	fixture_reopen(fixture);
-	if (!has_content(fixture->store, stored))
-		return 4;
-	snprintf(name, sizeof(name), "%s/ballast", fixture->path);
-	unlink(name);
-	if (put_new(fixture->store, stored++, &err) != ERROR_OK)
-		return 5;
-	fixture_reopen(fixture);
-	if (pending_count(fixture->store->pending) != 0)
-		return 6;
-	if (!has_content(fixture->store, stored))
-		return 7;
-	store_close(fixture->store);
-	return 0;
-}
-
-static void
-a_disk_that_is_full_for_the_index_loses_nothing(void **state)
-{
-	struct fixture *fixture = *state;
-	int status;
-	pid_t child;
-
-	store_close(fixture->store);
-	fixture->store = NULL;
-	child = fork();
-	if (child == 0)
-		_exit(full_disk_in_child(fixture));
-	waitpid(child, &status, 0);
-	assert_true(WIFEXITED(status));
-	if (WEXITSTATUS(status) == 77)
-		skip();
-	assert_int_equal(WEXITSTATUS(status), 0);
-}
-
 /* --- readers -------------------------------------------------------------- */
 
 /* Reads numbered blobs as they are announced; then says so. */
@@ -680,8 +435,6 @@ main(void)
 	    TEST(a_dropped_blob_does_not_come_back_from_the_log),
 	    TEST(a_blob_written_during_its_drop_stays),
 	    TEST(a_result_may_name_blobs_that_the_index_lacks),
-	    TEST(writers_wait_for_an_index_that_lags_too_far),
-	    TEST(a_disk_that_is_full_for_the_index_loses_nothing),
 	    TEST(another_process_sees_what_the_index_lacks),
 	};
 
