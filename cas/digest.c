@@ -138,29 +138,38 @@ digest_function_from_hex_length(size_t characters)
 	return DIGEST_UNKNOWN;
 }
 
-static int
-digest_hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return -1;
-}
+/* One more than the value of a lower-case digit, 0 for all else. A table, since
+ * whether a digit is a letter cannot be predicted. */
+static const uint8_t hex_values[256] = {['0'] = 1,
+    ['1'] = 2,
+    ['2'] = 3,
+    ['3'] = 4,
+    ['4'] = 5,
+    ['5'] = 6,
+    ['6'] = 7,
+    ['7'] = 8,
+    ['8'] = 9,
+    ['9'] = 10,
+    ['a'] = 11,
+    ['b'] = 12,
+    ['c'] = 13,
+    ['d'] = 14,
+    ['e'] = 15,
+    ['f'] = 16};
 
 static int
 digest_parse_hash(struct str hash, struct digest *digest, struct error *err)
 {
 	for (size_t i = 0; i < hash.len; i += 2) {
-		int high = digest_hex_value(hash.data[i]);
-		int low = digest_hex_value(hash.data[i + 1]);
+		unsigned high = hex_values[(uint8_t)hash.data[i]];
+		unsigned low = hex_values[(uint8_t)hash.data[i + 1]];
 
-		if (high < 0 || low < 0)
+		if (high == 0 || low == 0)
 			return error_set(err, ERROR_INVALID_ARGUMENT,
 			    "digest hash: character %zu is not a lower-case "
 			    "hexadecimal digit",
-			    i + (high < 0 ? 1 : 2));
-		digest->hash[i / 2] = (uint8_t)(high << 4 | low);
+			    i + (high == 0 ? 1 : 2));
+		digest->hash[i / 2] = (uint8_t)((high - 1) << 4 | (low - 1));
 	}
 	return 0;
 }
