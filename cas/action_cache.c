@@ -13,9 +13,9 @@
 
 #include "base/arena.h"
 #include "base/buffer.h"
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "cas/action_value.h"
 #include "cas/closure.h"
 #include "cas/digest_list.h"
 #include "cas/little_endian.h"
@@ -29,132 +29,6 @@
  * read whole at every hit. */
 #define RESULT_BLOBS_MAX ((size_t)1 << 20)
 #define VALUE_MAX ((size_t)256 << 20)
-#define VALUE_HEADER_SIZE 32
-
-/* --- keys and values ------------------------------------------------------ */
-
-static void
-action_key_digest(const struct action_key *key, struct digest *name)
-{
-	struct digest_hasher *hasher = digest_hasher_new(DIGEST_SHA256);
-	uint8_t function = (uint8_t)key->action.function;
-	uint8_t size[8];
-
-	little_endian_put64(size, key->action.size);
-	/* The instance comes last: all before it has a fixed length. */
-	digest_hasher_update(hasher, &function, 1);
-	digest_hasher_update(hasher, key->action.hash, DIGEST_HASH_MAX);
-	digest_hasher_update(hasher, size, sizeof(size));
-	digest_hasher_update(hasher, key->instance.data, key->instance.len);
-	digest_hasher_finish(hasher, name);
-	digest_hasher_free(hasher);
-}
-
-static struct str
-action_key_bytes(const struct digest *name)
-{
-	return (struct str){(const char *)name->hash, 32};
-}
-
-/* A decoded value; everything points into it. */
-struct action_value {
-	uint64_t written_at; /* wall clock, ns: tells versions apart */
-	uint32_t epoch;
-	uint32_t count; /* of blobs */
-	struct str result;
-	const uint8_t *blobs; /* as many encoded digests follow */
-	size_t blobs_length;
-};
-
-static int
-action_value_append_digest(struct buffer *value, const struct digest *digest)
-{
-	uint8_t bytes[9 + DIGEST_HASH_MAX];
-	size_t length = digest_hash_length(digest->function);
-
-	bytes[0] = (uint8_t)digest->function;
-	little_endian_put64(bytes + 1, digest->size);
-	memcpy(bytes + 9, digest->hash, length);
-	return buffer_append(value, bytes, 9 + length);
-}
-
-static int
-action_value_encode(const struct action_key *key, struct str result,
-    const struct digest_list *blobs, struct buffer *value)
-{
-	uint8_t header[VALUE_HEADER_SIZE] = {0};
-	int rc;
-
-	little_endian_put64(header, (uint64_t)clock_wall_ns());
-	little_endian_put32(header + INDEX_ACTION_EPOCH, store_epoch());
-	little_endian_put32(header + 12, (uint32_t)blobs->count);
-	little_endian_put64(header + 16, result.len);
-	little_endian_put64(header + 24, key->instance.len);
-	rc = buffer_append(value, header, sizeof(header));
-	if (rc == 0)
-		rc = action_value_append_digest(value, &key->action);
-	if (rc == 0)
-		rc =
-		    buffer_append(value, key->instance.data, key->instance.len);
-	if (rc == 0)
-		rc = buffer_append(value, result.data, result.len);
-	for (size_t i = 0; rc == 0 && i < blobs->count; i++)
-		rc = action_value_append_digest(value, &blobs->items[i]);
-	return rc;
-}
-
-/* Takes an encoded digest off *rest. 0, or -1 when it is none. */
-static int
-action_value_take_digest(struct str *rest, struct digest *digest)
-{
-	const uint8_t *in = (const uint8_t *)rest->data;
-	size_t length;
-
-	memset(digest, 0, sizeof(*digest));
-	if (rest->len < 9)
-		return -1;
-	digest->function = (enum digest_function)in[0];
-	digest->size = little_endian_get64(in + 1);
-	length = digest_hash_length(digest->function);
-	if (length == 0 || rest->len < 9 + length)
-		return -1;
-	memcpy(digest->hash, in + 9, length);
-	rest->data += 9 + length;
-	rest->len -= 9 + length;
-	return 0;
-}
-
-static int
-action_value_decode(
-    struct str bytes, struct action_value *value, struct error *err)
-{
-	const uint8_t *in = (const uint8_t *)bytes.data;
-	uint64_t instance_length, result_length;
-	struct digest action;
-
-	if (bytes.len < VALUE_HEADER_SIZE)
-		goto malformed;
-	value->written_at = little_endian_get64(in);
-	value->epoch = little_endian_get32(in + INDEX_ACTION_EPOCH);
-	value->count = little_endian_get32(in + 12);
-	result_length = little_endian_get64(in + 16);
-	instance_length = little_endian_get64(in + 24);
-	bytes.data += VALUE_HEADER_SIZE;
-	bytes.len -= VALUE_HEADER_SIZE;
-	if (action_value_take_digest(&bytes, &action) < 0 ||
-	    instance_length > bytes.len ||
-	    result_length > bytes.len - instance_length)
-		goto malformed;
-	value->result =
-	    (struct str){bytes.data + instance_length, (size_t)result_length};
-	value->blobs =
-	    (const uint8_t *)bytes.data + instance_length + result_length;
-	value->blobs_length = bytes.len - instance_length - result_length;
-	return 0;
-malformed:
-	return error_set(
-	    err, ERROR_DATA_LOSS, "store index: an action result is malformed");
-}
 
 /* --- changing ------------------------------------------------------------- */
 

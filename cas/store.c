@@ -19,6 +19,8 @@
 
 #define FORMAT_TEXT "toolroot-store 1\n"
 #define SEGMENT_SIZE_DEFAULT ((uint64_t)256 << 20)
+#define SEGMENT_SIZE_LEAST ((uint64_t)1 << 20)
+#define SEGMENTS_AT_LEAST 64
 #define SMALL_LIMIT_DEFAULT ((uint32_t)128 << 10)
 #define OPEN_SEGMENTS 512
 
@@ -150,8 +152,7 @@ store_new(const struct store_options *options)
 
 	store->path = xstrdup(options->path);
 	store->max_size = options->max_size;
-	store->segment_size = options->segment_size != 0 ? options->segment_size
-							 : SEGMENT_SIZE_DEFAULT;
+	store->segment_size = options->segment_size;
 	store->small_limit = options->small_limit != 0 ? options->small_limit
 						       : SMALL_LIMIT_DEFAULT;
 	if (store->small_limit > STORE_SMALL_LIMIT_MAX)
@@ -159,6 +160,7 @@ store_new(const struct store_options *options)
 	store->read_only = options->read_only;
 	store->directory = store->blobs = store->incoming = -1;
 	store->segments_directory = store->lock_file = -1;
+	store->shortage_min_age_ms = -1;
 	pthread_mutex_init(&store->usage_lock, NULL);
 	store->pending = pending_new();
 	return store;
@@ -212,6 +214,18 @@ out:
 	return rc;
 }
 
+/* A segment can be collected when the next one has begun, so a small store has
+ * small ones. */
+static uint64_t
+store_choose_segment_size(uint64_t max_size)
+{
+	uint64_t size = max_size / SEGMENTS_AT_LEAST;
+
+	if (size < SEGMENT_SIZE_LEAST)
+		return SEGMENT_SIZE_LEAST;
+	return size < SEGMENT_SIZE_DEFAULT ? size : SEGMENT_SIZE_DEFAULT;
+}
+
 static int
 store_choose_max_size(struct store *store, struct error *err)
 {
@@ -219,12 +233,16 @@ store_choose_max_size(struct store *store, struct error *err)
 	struct store_usage usage;
 
 	if (store->max_size != 0)
-		return 0;
+		goto out;
 	if (fstatvfs(store->directory, &status) == -1)
 		return error_set_errno(err, errno, "statvfs %s", store->path);
 	store_usage(store, &usage);
 	store->max_size =
 	    ((uint64_t)status.f_frsize * status.f_bavail + usage.bytes) / 5 * 4;
+out:
+	if (store->segment_size == 0)
+		store->segment_size =
+		    store_choose_segment_size(store->max_size);
 	return 0;
 }
 

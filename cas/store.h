@@ -51,7 +51,7 @@ struct store_options {
 	uint64_t max_size;     /* bytes on disk; writes beyond are refused;
 				* 0 = four fifths of what is free and what
 				* the store has already */
-	uint64_t segment_size; /* 0 = 256 MiB */
+	uint64_t segment_size; /* 0 = 256 MiB, less in a store below 16 GiB */
 	uint32_t small_limit;  /* stored bytes up to this go to segments;
 				* 0 = 128 KiB */
 	bool read_only;

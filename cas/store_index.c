@@ -480,6 +480,14 @@ index_remove(struct index_write *write, const struct digest *digest,
 }
 
 int
+index_add_segment(struct index_write *write, const struct segment_usage *usage,
+    struct error *err)
+{
+	return index_change_segment(write, usage->number,
+	    (int64_t)usage->length, (int64_t)usage->used, err);
+}
+
+int
 index_move(struct index_write *write, const struct digest *digest,
     const struct place *from, const struct place *to, struct error *err)
 {

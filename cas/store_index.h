@@ -146,6 +146,9 @@ int index_remove(struct index_write *write, const struct digest *digest,
  * bytes at to are counted by index_grow_segment. 1 moved, 0 not there, -1. */
 int index_move(struct index_write *write, const struct digest *digest,
     const struct place *from, const struct place *to, struct error *err);
+/* A segment has so much more in it. */
+int index_add_segment(struct index_write *write,
+    const struct segment_usage *usage, struct error *err);
 /* Forgets a segment. 1, 0 when it is not known, -1. */
 int index_remove_segment(
     struct index_write *write, uint32_t segment, struct error *err);

@@ -88,7 +88,10 @@ struct store {
 	struct index_state state; /* as of the last commit of the index */
 	uint64_t pending_blobs;   /* not in state yet */
 	uint32_t log_segment;     /* where the log is */
-	uint64_t reserved;        /* bytes promised to writes under way */
+	/* Why a collection could not free more; -1: it could. */
+	int64_t shortage_min_age_ms;
+	int64_t shortage_oldest_ms; /* age of the oldest blob that stays */
+	uint64_t reserved;          /* bytes promised to writes under way */
 	uint64_t commits;
 	uint64_t committed_blobs;
 };
@@ -111,6 +114,14 @@ uint64_t store_blob_cost(const struct store *store, uint64_t stored_size);
 uint64_t store_action_cost(uint64_t value_size);
 /* RESOURCE_EXHAUSTED, with the figures, when it does not fit. */
 int store_reserve(struct store *store, uint64_t bytes, struct error *err);
+/* For what is moved so that a segment can go: a full store may take one segment
+ * more for that moment, or nothing could be freed. */
+int store_reserve_move(struct store *store, uint64_t bytes, struct error *err);
+/* The last collection fell short, since nothing else is older than min_age or
+ * free of pins: what a refused write is told. min_age_ms -1: it did not;
+ * oldest_age_ms -1: nothing is left that ages. */
+void store_set_shortage(
+    struct store *store, int64_t min_age_ms, int64_t oldest_age_ms);
 void store_release(struct store *store, uint64_t bytes);
 /* After a commit of the index: so many pending blobs are in it now, and what
  * they had reserved is accounted there. */

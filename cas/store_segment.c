@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -93,7 +94,8 @@ struct segment {
 	uint32_t number; /* the key in the table */
 	int fd;
 	unsigned int references;
-	uint64_t used; /* the table's clock when it was last asked for */
+	bool forgotten; /* not in the table: goes with the last reference */
+	uint64_t used;  /* the table's clock when it was last asked for */
 };
 
 struct segment_table {
@@ -192,6 +194,59 @@ segment_open_file(int directory, uint32_t number, int *fd, struct error *err)
 	return error_set_errno(err, errno, "open segment %s", name);
 }
 
+void
+segment_table_forget(struct segment_table *table, uint32_t number)
+{
+	struct segment *segment;
+
+	pthread_mutex_lock(&table->lock);
+	segment = map_remove(&table->open, segment_key(&number));
+	if (segment != NULL && segment->references > 0) {
+		segment->forgotten = true;
+		segment = NULL;
+	}
+	pthread_mutex_unlock(&table->lock);
+	segment_free(segment);
+}
+
+/* References to those that nobody reads now, at most count. */
+static size_t
+segment_table_idle(
+    struct segment_table *table, struct segment **idle, size_t count)
+{
+	size_t position = 0, used = 0;
+	struct segment *segment;
+
+	pthread_mutex_lock(&table->lock);
+	while (used < count &&
+	       (segment = map_next(&table->open, &position)) != NULL) {
+		if (segment->references == 0) {
+			segment->references++;
+			idle[used++] = segment;
+		}
+	}
+	pthread_mutex_unlock(&table->lock);
+	return used;
+}
+
+static void
+segment_table_prune(struct segment_table *table)
+{
+	struct segment **idle = xcalloc(table->limit, sizeof(*idle));
+	size_t count = segment_table_idle(table, idle, table->limit);
+	struct stat status;
+
+	for (size_t i = 0; i < count; i++) {
+		bool gone =
+		    fstat(idle[i]->fd, &status) == 0 && status.st_nlink == 0;
+
+		if (gone)
+			segment_table_forget(table, idle[i]->number);
+		segment_unref(table, idle[i]);
+	}
+	free(idle);
+}
+
 int
 segment_ref(struct segment_table *table, uint32_t number,
     struct segment **segment, struct error *err)
@@ -207,6 +262,7 @@ segment_ref(struct segment_table *table, uint32_t number,
 	found = segment_open_file(table->directory, number, &fd, err);
 	if (found != 1)
 		return found;
+	segment_table_prune(table);
 	fresh = xcalloc(1, sizeof(*fresh));
 	fresh->number = number;
 	fresh->fd = fd;
@@ -228,9 +284,13 @@ segment_ref(struct segment_table *table, uint32_t number,
 void
 segment_unref(struct segment_table *table, struct segment *segment)
 {
+	bool last;
+
 	pthread_mutex_lock(&table->lock);
-	segment->references--;
+	last = --segment->references == 0 && segment->forgotten;
 	pthread_mutex_unlock(&table->lock);
+	if (last)
+		segment_free(segment);
 }
 
 int

@@ -33,13 +33,17 @@ int record_check(const uint8_t header[static RECORD_HEADER_SIZE],
 
 struct segment;
 
-/* directory is borrowed. At most limit unused segments stay open. */
+/* directory is borrowed. At most limit unused segments stay open; those that
+ * were removed, perhaps by another process, are closed when the next is
+ * opened. */
 struct segment_table *segment_table_new(int directory, size_t limit);
 void segment_table_free(struct segment_table *table);
 /* 1 and a reference, 0 when there is no such file, -1. */
 int segment_ref(struct segment_table *table, uint32_t number,
     struct segment **segment, struct error *err);
 void segment_unref(struct segment_table *table, struct segment *segment);
+/* The file is gone: its descriptor goes with the last reference. */
+void segment_table_forget(struct segment_table *table, uint32_t number);
 int segment_descriptor(const struct segment *segment);
 
 /* --- appending ------------------------------------------------------------*/

@@ -50,24 +50,93 @@ store_used(const struct store *store)
 	       store->reserved;
 }
 
-int
-store_reserve(struct store *store, uint64_t bytes, struct error *err)
+/* What would have to be broken to take more in. */
+struct shortage {
+	int64_t min_age_ms; /* -1: a collection may still free something */
+	int64_t oldest_age_ms;
+};
+
+static int
+store_full(const struct store *store, uint64_t used, uint64_t bytes,
+    const struct shortage *shortage, struct error *err)
+{
+	if (shortage->min_age_ms < 0)
+		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+		    "the store is full: limit %" PRIu64
+		    " bytes, in use %" PRIu64 ", needed %" PRIu64
+		    "; raise --max-size or run `toolroot gc --run`",
+		    store->max_size, used, bytes);
+	if (shortage->oldest_age_ms < 0)
+		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+		    "the store is full: limit %" PRIu64
+		    " bytes, in use %" PRIu64 ", needed %" PRIu64
+		    ", and all of it is pinned; raise --max-size, or unpin "
+		    "something",
+		    store->max_size, used, bytes);
+	return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+	    "the store is full: limit %" PRIu64 " bytes, in use %" PRIu64
+	    ", needed %" PRIu64 "; what could go next was used %" PRId64
+	    " s ago, and min-age promises %" PRId64
+	    " s: raise --max-size, or lower --min-age",
+	    store->max_size, used, bytes, shortage->oldest_age_ms / 1000,
+	    shortage->min_age_ms / 1000);
+}
+
+/* Up to limit bytes. */
+static bool
+store_reserve_below(struct store *store, uint64_t bytes, uint64_t limit)
 {
 	uint64_t used;
 	bool fits;
 
 	pthread_mutex_lock(&store->usage_lock);
 	used = store_used(store);
-	fits = used <= store->max_size && bytes <= store->max_size - used;
+	fits = used <= limit && bytes <= limit - used;
 	if (fits)
 		store->reserved += bytes;
 	pthread_mutex_unlock(&store->usage_lock);
-	if (fits)
+	return fits;
+}
+
+static int
+store_reserve_failed(struct store *store, uint64_t bytes, struct error *err)
+{
+	struct shortage shortage;
+	uint64_t used;
+
+	pthread_mutex_lock(&store->usage_lock);
+	used = store_used(store);
+	shortage = (struct shortage){
+	    store->shortage_min_age_ms, store->shortage_oldest_ms};
+	pthread_mutex_unlock(&store->usage_lock);
+	return store_full(store, used, bytes, &shortage, err);
+}
+
+int
+store_reserve(struct store *store, uint64_t bytes, struct error *err)
+{
+	if (store_reserve_below(store, bytes, store->max_size))
 		return 0;
-	return error_set(err, ERROR_RESOURCE_EXHAUSTED,
-	    "the store is full: limit %" PRIu64 " bytes, in use %" PRIu64
-	    ", needed %" PRIu64 "; raise --max-size or run `toolroot gc --run`",
-	    store->max_size, used, bytes);
+	return store_reserve_failed(store, bytes, err);
+}
+
+int
+store_reserve_move(struct store *store, uint64_t bytes, struct error *err)
+{
+	if (store_reserve_below(
+		store, bytes, store->max_size + store->segment_size))
+		return 0;
+	return store_reserve_failed(store, bytes, err);
+}
+
+void
+store_set_shortage(
+    struct store *store, int64_t min_age_ms, int64_t oldest_age_ms)
+{
+	pthread_mutex_lock(&store->usage_lock);
+	store->shortage_min_age_ms = min_age_ms;
+	store->shortage_oldest_ms = oldest_age_ms;
+	pthread_mutex_unlock(&store->usage_lock);
 }
 
 int

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Keys and values of the actions table. Pure; any thread. */
+#include "cas/action_value.h"
+
+#include <string.h>
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "cas/digest_list.h"
+#include "cas/little_endian.h"
+#include "cas/store_internal.h"
+
+#define VALUE_HEADER_SIZE 32
+
+void
+action_key_digest(const struct action_key *key, struct digest *name)
+{
+	struct digest_hasher *hasher = digest_hasher_new(DIGEST_SHA256);
+	uint8_t function = (uint8_t)key->action.function;
+	uint8_t size[8];
+
+	little_endian_put64(size, key->action.size);
+	/* The instance comes last: all before it has a fixed length. */
+	digest_hasher_update(hasher, &function, 1);
+	digest_hasher_update(hasher, key->action.hash, DIGEST_HASH_MAX);
+	digest_hasher_update(hasher, size, sizeof(size));
+	digest_hasher_update(hasher, key->instance.data, key->instance.len);
+	digest_hasher_finish(hasher, name);
+	digest_hasher_free(hasher);
+}
+
+struct str
+action_key_bytes(const struct digest *name)
+{
+	return (struct str){(const char *)name->hash, 32};
+}
+
+static int
+action_value_append_digest(struct buffer *value, const struct digest *digest)
+{
+	uint8_t bytes[9 + DIGEST_HASH_MAX];
+	size_t length = digest_hash_length(digest->function);
+
+	bytes[0] = (uint8_t)digest->function;
+	little_endian_put64(bytes + 1, digest->size);
+	memcpy(bytes + 9, digest->hash, length);
+	return buffer_append(value, bytes, 9 + length);
+}
+
+int
+action_value_encode(const struct action_key *key, struct str result,
+    const struct digest_list *blobs, struct buffer *value)
+{
+	uint8_t header[VALUE_HEADER_SIZE] = {0};
+	int rc;
+
+	little_endian_put64(header, (uint64_t)clock_wall_ns());
+	little_endian_put32(header + INDEX_ACTION_EPOCH, store_epoch());
+	little_endian_put32(header + 12, (uint32_t)blobs->count);
+	little_endian_put64(header + 16, result.len);
+	little_endian_put64(header + 24, key->instance.len);
+	rc = buffer_append(value, header, sizeof(header));
+	if (rc == 0)
+		rc = action_value_append_digest(value, &key->action);
+	if (rc == 0)
+		rc =
+		    buffer_append(value, key->instance.data, key->instance.len);
+	if (rc == 0)
+		rc = buffer_append(value, result.data, result.len);
+	for (size_t i = 0; rc == 0 && i < blobs->count; i++)
+		rc = action_value_append_digest(value, &blobs->items[i]);
+	return rc;
+}
+
+int
+action_value_take_digest(struct str *rest, struct digest *digest)
+{
+	const uint8_t *in = (const uint8_t *)rest->data;
+	size_t length;
+
+	memset(digest, 0, sizeof(*digest));
+	if (rest->len < 9)
+		return -1;
+	digest->function = (enum digest_function)in[0];
+	digest->size = little_endian_get64(in + 1);
+	length = digest_hash_length(digest->function);
+	if (length == 0 || rest->len < 9 + length)
+		return -1;
+	memcpy(digest->hash, in + 9, length);
+	rest->data += 9 + length;
+	rest->len -= 9 + length;
+	return 0;
+}
+
+int
+action_value_decode(
+    struct str bytes, struct action_value *value, struct error *err)
+{
+	const uint8_t *in = (const uint8_t *)bytes.data;
+	uint64_t instance_length, result_length;
+
+	if (bytes.len < VALUE_HEADER_SIZE)
+		goto malformed;
+	value->written_at = little_endian_get64(in);
+	value->epoch = little_endian_get32(in + INDEX_ACTION_EPOCH);
+	value->count = little_endian_get32(in + 12);
+	result_length = little_endian_get64(in + 16);
+	instance_length = little_endian_get64(in + 24);
+	bytes.data += VALUE_HEADER_SIZE;
+	bytes.len -= VALUE_HEADER_SIZE;
+	if (action_value_take_digest(&bytes, &value->action) < 0 ||
+	    instance_length > bytes.len ||
+	    result_length > bytes.len - instance_length)
+		goto malformed;
+	value->instance = (struct str){bytes.data, (size_t)instance_length};
+	value->result =
+	    (struct str){bytes.data + instance_length, (size_t)result_length};
+	value->blobs =
+	    (const uint8_t *)bytes.data + instance_length + result_length;
+	value->blobs_length = bytes.len - instance_length - result_length;
+	return 0;
+malformed:
+	return error_set(
+	    err, ERROR_DATA_LOSS, "store index: an action result is malformed");
+}

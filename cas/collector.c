@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One collection at a time, asked for by a caller or by the thread that watches
+ * the high mark.
+ */
+#include "cas/collector.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "cas/collector_internal.h"
+#include "cas/index_job.h"
+#include "cas/pins.h"
+
+/* How often the thread looks at the store's size. */
+#define WATCH_MS 200
+/* After a collection that could not reach its target, or failed. */
+#define BACK_OFF_MS 30000
+/* Rounds of one collection: what goes leaves holes in segments, and moving what
+ * is left takes entries of its own. */
+#define ROUNDS_MAX 8
+
+struct collector {
+	struct collector_options options;
+	atomic_bool stopping;
+	pthread_t thread;
+	bool started;
+	pthread_mutex_t lock; /* guards the rest */
+	pthread_cond_t changed;
+	bool busy;
+	struct collector_statistics statistics;
+};
+
+/* --- one collection ------------------------------------------------------- */
+
+static uint64_t
+percent_of(uint64_t bytes, unsigned percent)
+{
+	return bytes / 100 * percent + bytes % 100 * percent / 100;
+}
+
+static uint64_t
+collection_target(const struct collector *collector,
+    const struct collection_wish *wish, const struct store_usage *usage)
+{
+	if (wish->sized)
+		return wish->target_size;
+	/* With an age given, the size is not asked about. */
+	if (wish->max_age_ms != 0 || wish->instance.data != NULL)
+		return UINT64_MAX;
+	return percent_of(usage->max_bytes, collector->options.low_percent);
+}
+
+static void
+collection_set_limit(struct collection *collection)
+{
+	uint64_t age = (uint64_t)(collection->min_age_ms + 59999) / 60000;
+
+	collection->now = (uint32_t)((uint64_t)clock_wall_ns() / 60000000000u);
+	collection->limited_out = age + EPOCH_GRAIN > collection->now;
+	if (collection->limited_out)
+		return;
+	collection->limit = collection->now - (uint32_t)age - EPOCH_GRAIN;
+	/* Epochs are multiples of the grain. */
+	collection->limit -= collection->limit % EPOCH_GRAIN;
+}
+
+static int64_t
+collection_age_ms(const struct collection *collection, uint32_t epoch)
+{
+	if (epoch > collection->now)
+		return 0;
+	return (int64_t)(collection->now - epoch) * 60000;
+}
+
+/* Removes results and blobs. *removed: whether anything went. */
+static int
+collection_round(struct collection *collection, uint64_t needed, bool *removed,
+    struct error *err)
+{
+	struct collection_report *report = collection->report;
+	uint64_t before = report->blobs + report->results;
+
+	/* An instance is a matter of age alone. */
+	if (collection_survey(collection, needed, err) < 0 ||
+	    collection_sweep(collection, err) < 0)
+		return -1;
+	*removed = report->blobs + report->results > before;
+	return 0;
+}
+
+static int
+collection_run(
+    struct collection *collection, uint64_t target, struct error *err)
+{
+	struct store_usage usage;
+	bool removed = true;
+
+	/* What is dead already needs nobody's age. */
+	if (collection_reclaim(collection, target, err) < 0)
+		return -1;
+	store_usage(collection->store, &usage);
+	for (int round = 0; removed && round < ROUNDS_MAX; round++) {
+		uint64_t needed = 0;
+
+		if (usage.bytes > target)
+			needed = usage.bytes - target;
+		/* After the first round only size is left to be reached. */
+		if (round > 0 && needed == 0)
+			break;
+		if (collection_round(collection, needed, &removed, err) < 0 ||
+		    collection_reclaim(collection, target, err) < 0)
+			return -1;
+		store_usage(collection->store, &usage);
+	}
+	collection->report->bytes_after = usage.bytes;
+	return 0;
+}
+
+static int
+collection_plan(
+    struct collection *collection, uint64_t target, struct error *err)
+{
+	struct collection_report *report = collection->report;
+	uint64_t dead, needed = 0, gone;
+	bool removed;
+
+	if (collection_dead_bytes(collection, &dead, err) < 0)
+		return -1;
+	if (report->bytes_before > target)
+		needed = report->bytes_before - target;
+	needed = needed > dead ? needed - dead : 0;
+	if (collection_round(collection, needed, &removed, err) < 0)
+		return -1;
+	gone = report->blob_bytes + report->result_bytes + dead;
+	report->bytes_after =
+	    report->bytes_before > gone ? report->bytes_before - gone : 0;
+	return 0;
+}
+
+static int
+collection_roots(const struct collector *collector,
+    struct collection *collection, struct error *err)
+{
+	const struct collector_options *options = &collector->options;
+
+	if (pins_keep(options->store, &collection->keep, err) < 0)
+		return -1;
+	if (options->roots != NULL &&
+	    options->roots(options->cookie, &collection->keep, err) < 0)
+		return -1;
+	collection->report->roots = collection->keep.roots;
+	return 0;
+}
+
+static void
+collection_conclude(struct collection *collection, uint64_t target)
+{
+	struct collection_report *report = collection->report;
+
+	report->youngest_age_ms = -1;
+	if (collection->youngest != 0)
+		report->youngest_age_ms =
+		    collection_age_ms(collection, collection->youngest);
+	report->oldest_age_ms = -1;
+	if (collection->oldest != UINT32_MAX)
+		report->oldest_age_ms =
+		    collection_age_ms(collection, collection->oldest);
+	report->short_of = report->bytes_after > target;
+}
+
+static int
+collector_collect_alone(struct collector *collector,
+    const struct collection_wish *wish, struct collection_report *report,
+    struct error *err)
+{
+	struct store *store = collector->options.store;
+	struct collection collection = {.store = store,
+	    .stopping = &collector->stopping,
+	    .wish = wish,
+	    .report = report,
+	    .min_age_ms = collector->options.min_age_ms,
+	    .oldest = UINT32_MAX};
+	struct store_usage usage;
+	uint64_t target;
+	int rc;
+
+	memset(report, 0, sizeof(*report));
+	store_usage(store, &usage);
+	report->bytes_before = usage.bytes;
+	report->max_bytes = usage.max_bytes;
+	report->min_age_ms = collector->options.min_age_ms;
+	target = collection_target(collector, wish, &usage);
+	/* The limit first: what roots find from now on is younger. */
+	collection_set_limit(&collection);
+	keep_init(&collection.keep, store);
+	rc = index_job_settle(store, err);
+	if (rc == 0)
+		rc = collection_roots(collector, &collection, err);
+	if (rc == 0)
+		rc = wish->run ? collection_run(&collection, target, err)
+			       : collection_plan(&collection, target, err);
+	keep_clear(&collection.keep);
+	if (rc < 0)
+		error_prefix(err, "collection");
+	else
+		collection_conclude(&collection, target);
+	return rc;
+}
+
+/* --- taking turns --------------------------------------------------------- */
+
+static void
+collector_count(
+    struct collector *collector, const struct collection_report *report, int rc)
+{
+	struct collector_statistics *statistics = &collector->statistics;
+
+	statistics->collections++;
+	statistics->failures += rc < 0;
+	statistics->blobs += report->blobs;
+	statistics->results += report->results;
+	statistics->bytes += report->blob_bytes + report->result_bytes;
+	statistics->moved_bytes += report->moved_bytes;
+	if (rc == 0 && report->youngest_age_ms >= 0)
+		statistics->youngest_age_ms = report->youngest_age_ms;
+}
+
+int
+collector_collect(struct collector *collector,
+    const struct collection_wish *wish, struct collection_report *report,
+    struct error *err)
+{
+	int rc;
+
+	pthread_mutex_lock(&collector->lock);
+	while (collector->busy)
+		pthread_cond_wait(&collector->changed, &collector->lock);
+	collector->busy = true;
+	pthread_mutex_unlock(&collector->lock);
+	rc = collector_collect_alone(collector, wish, report, err);
+	pthread_mutex_lock(&collector->lock);
+	collector->busy = false;
+	if (wish->run)
+		collector_count(collector, report, rc);
+	pthread_cond_broadcast(&collector->changed);
+	pthread_mutex_unlock(&collector->lock);
+	return rc;
+}
+
+void
+collector_statistics(
+    struct collector *collector, struct collector_statistics *statistics)
+{
+	pthread_mutex_lock(&collector->lock);
+	*statistics = collector->statistics;
+	pthread_mutex_unlock(&collector->lock);
+}
+
+/* --- the thread ----------------------------------------------------------- */
+
+static bool
+collector_due(const struct collector *collector)
+{
+	struct store_usage usage;
+
+	store_usage(collector->options.store, &usage);
+	return usage.bytes >
+	       percent_of(usage.max_bytes, collector->options.high_percent);
+}
+
+/* Sleeps so long, or until the end. */
+static void
+collector_sleep(struct collector *collector, int64_t ms)
+{
+	int64_t until_ns = clock_monotonic_ns() + ms * 1000000;
+	const struct timespec until = {
+	    until_ns / 1000000000, until_ns % 1000000000};
+
+	pthread_mutex_lock(&collector->lock);
+	while (!atomic_load(&collector->stopping) &&
+	       clock_monotonic_ns() < until_ns)
+		pthread_cond_timedwait(
+		    &collector->changed, &collector->lock, &until);
+	pthread_mutex_unlock(&collector->lock);
+}
+
+/* True when the target was reached. */
+static bool
+collector_work(struct collector *collector)
+{
+	const struct collection_wish wish = {.run = true};
+	struct collection_report report;
+	struct error err;
+
+	if (collector_collect(collector, &wish, &report, &err) < 0) {
+		if (err.code != ERROR_ABORTED)
+			log_error(
+			    "collection_failed", "error=\"%s\"", err.text);
+		return false;
+	}
+	store_set_shortage(collector->options.store,
+	    report.short_of ? report.min_age_ms : -1, report.oldest_age_ms);
+	log_info("collection",
+	    "before=%" PRIu64 " after=%" PRIu64 " blobs=%" PRIu64
+	    " results=%" PRIu64 " moved=%" PRIu64 " youngest_age_s=%" PRId64,
+	    report.bytes_before, report.bytes_after, report.blobs,
+	    report.results, report.moved_bytes,
+	    report.youngest_age_ms < 0 ? -1 : report.youngest_age_ms / 1000);
+	if (report.short_of)
+		log_warn("collection_short",
+		    "after=%" PRIu64 " limit=%" PRIu64 " reason=\"all else is "
+		    "younger than min-age or pinned; raise --max-size\"",
+		    report.bytes_after, report.max_bytes);
+	return !report.short_of;
+}
+
+static void *
+collector_thread(void *cookie)
+{
+	struct collector *collector = cookie;
+	struct error err;
+
+	if (collection_remove_strays(collector->options.store, &err) < 0)
+		log_error("segment_strays", "error=\"%s\"", err.text);
+	while (!atomic_load(&collector->stopping)) {
+		int64_t pause_ms = WATCH_MS;
+
+		if (collector_due(collector) && !collector_work(collector))
+			pause_ms = BACK_OFF_MS;
+		collector_sleep(collector, pause_ms);
+	}
+	return NULL;
+}
+
+static void
+collector_release(struct collector *collector)
+{
+	pthread_cond_destroy(&collector->changed);
+	pthread_mutex_destroy(&collector->lock);
+	free(collector);
+}
+
+struct collector *
+collector_new(const struct collector_options *options, struct error *err)
+{
+	struct collector *collector;
+	pthread_condattr_t attributes;
+	int rc;
+
+	if (store_check_writable(options->store, err) < 0)
+		return NULL;
+	collector = xcalloc(1, sizeof(*collector));
+	collector->options = *options;
+	if (collector->options.high_percent == 0)
+		collector->options.high_percent = COLLECTOR_HIGH_PERCENT;
+	if (collector->options.low_percent == 0)
+		collector->options.low_percent = COLLECTOR_LOW_PERCENT;
+	collector->statistics.youngest_age_ms = -1;
+	pthread_mutex_init(&collector->lock, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&collector->changed, &attributes);
+	pthread_condattr_destroy(&attributes);
+	if (!options->watch)
+		return collector;
+	rc = pthread_create(
+	    &collector->thread, NULL, collector_thread, collector);
+	if (rc != 0) {
+		error_set_errno(err, rc, "start the collector's thread");
+		collector_release(collector);
+		return NULL;
+	}
+	collector->started = true;
+	return collector;
+}
+
+void
+collector_free(struct collector *collector)
+{
+	if (collector == NULL)
+		return;
+	pthread_mutex_lock(&collector->lock);
+	atomic_store(&collector->stopping, true);
+	pthread_cond_broadcast(&collector->changed);
+	while (collector->busy)
+		pthread_cond_wait(&collector->changed, &collector->lock);
+	pthread_mutex_unlock(&collector->lock);
+	if (collector->started)
+		pthread_join(collector->thread, NULL);
+	collector_release(collector);
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The collector: keeps a store below its limit by dropping what was not used
+ * for longest. docs/garbage-collection.md tells the story for operators.
+ *
+ * What goes: action results and blobs in the order of their epochs (ten
+ * minutes wide), results before the blobs of the same age. A result is never
+ * younger than the blobs that it names, so none outlives them; those of the
+ * last epoch, of which only a part goes, are checked afterwards. Then segments
+ * that nothing uses are unlinked and mostly dead ones are compacted.
+ *
+ * What stays: whatever was written, found or read less than min_age ago; what
+ * hangs below a pin or another root; what a look-up said is present since the
+ * collection began (store_touch in cas/store_internal.h). Handles on blobs stay
+ * readable in any case.
+ *
+ * It works in small transactions through the committer's queue, so writes go on
+ * between them. One collection runs at a time. A thread of its own watches the
+ * high mark; collector_collect may be called from any thread and blocks.
+ */
+#ifndef TOOLROOT_CAS_COLLECTOR_H
+#define TOOLROOT_CAS_COLLECTOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/str.h"
+
+struct error;
+struct keep;
+struct store;
+
+#define COLLECTOR_MIN_AGE_MS ((int64_t)3 * 60 * 60 * 1000)
+#define COLLECTOR_HIGH_PERCENT 90
+#define COLLECTOR_LOW_PERCENT 80
+
+struct collector_options {
+	struct store *store;   /* borrowed, writable */
+	int64_t min_age_ms;    /* nothing younger goes */
+	unsigned high_percent; /* of the store's limit: a collection begins; 0 =
+				* COLLECTOR_HIGH_PERCENT */
+	unsigned low_percent;  /* and ends; 0 = COLLECTOR_LOW_PERCENT */
+	/* Whether a thread watches the high mark. */
+	bool watch;
+	/* Adds what must stay beside the pins (inputs of operations): asked at
+	 * the start of each collection. -1 puts the collection off. May be
+	 * NULL. */
+	int (*roots)(void *cookie, struct keep *keep, struct error *err);
+	void *cookie;
+};
+
+struct collector;
+
+struct collector *collector_new(
+    const struct collector_options *options, struct error *err);
+/* Waits for the thread; a collection that runs is broken off. NULL is
+ * allowed. */
+void collector_free(struct collector *collector);
+
+/* What a collection is to do. With all of it 0: down to the low mark, if the
+ * store is above. */
+struct collection_wish {
+	bool run;             /* false: only tell */
+	bool sized;           /* target_size counts */
+	uint64_t target_size; /* bytes that the store may take afterwards */
+	int64_t max_age_ms;   /* what was not used for longer goes; 0 = no such
+			       * bound */
+	/* data NULL: all. Else results of this instance only, and no blobs:
+	 * these age by themselves. */
+	struct str instance;
+};
+
+/* What went, or would go. */
+struct collection_report {
+	uint64_t bytes_before;
+	uint64_t bytes_after; /* a plan: an estimate */
+	uint64_t max_bytes;
+	uint64_t blobs;
+	uint64_t blob_bytes;
+	uint64_t files; /* of the blobs */
+	uint64_t results;
+	uint64_t result_bytes;
+	uint64_t segments_removed;
+	uint64_t segments_compacted; /* of those removed */
+	uint64_t moved_bytes;
+	/* What stays although it is old enough. */
+	uint64_t kept_blobs;
+	uint64_t kept_bytes;
+	/* What stays since it is younger than min_age. */
+	uint64_t young_blobs;
+	uint64_t young_bytes;
+	uint64_t roots;          /* pins and others */
+	int64_t youngest_age_ms; /* of what went; -1: nothing did */
+	int64_t oldest_age_ms;   /* of what is too young; -1: nothing */
+	int64_t min_age_ms;
+	bool short_of; /* the target was not reached: the rest is too young or
+			* kept */
+};
+
+/* Blocks. ABORTED when the collector is being freed. */
+int collector_collect(struct collector *collector,
+    const struct collection_wish *wish, struct collection_report *report,
+    struct error *err);
+
+/* Since the store was opened. Any thread. */
+struct collector_statistics {
+	uint64_t collections;
+	uint64_t failures;
+	uint64_t blobs;
+	uint64_t bytes;
+	uint64_t results;
+	uint64_t moved_bytes;
+	int64_t youngest_age_ms; /* of the last that removed something; -1: none
+				  * did. The number that says "too small". */
+};
+void collector_statistics(
+    struct collector *collector, struct collector_statistics *statistics);
+
+#endif

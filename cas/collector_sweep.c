@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The second half of a collection: what the cutoff says is removed, results
+ * before blobs, some hundred in each transaction.
+ *
+ * Between the look at an entry and its removal anything may have happened, so
+ * the transaction looks again: the entry must still be old, and no touch of it
+ * may wait (touches_condemn). From then on look-ups take it for absent.
+ *
+ * Candidates: the collecting thread; removal: the committer's.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "cas/action_value.h"
+#include "cas/collector_internal.h"
+#include "cas/index_job.h"
+#include "cas/little_endian.h"
+
+/* Entries that a read transaction visits, and that one transaction removes at
+ * most. */
+#define WALK_BATCH 2048
+/* Files that are unlinked behind one transaction. */
+#define FILES_A_JOB 128
+#define ACTION_KEY_SIZE 32
+
+struct candidate {
+	struct digest digest;         /* a blob */
+	uint8_t key[ACTION_KEY_SIZE]; /* a result */
+	struct place place;           /* as removed */
+	bool removed;
+};
+
+struct sweep {
+	struct collection *collection;
+	struct index_state state;
+	struct candidate *candidates; /* WALK_BATCH of them */
+	size_t count;
+	size_t files;
+	uint64_t rest; /* of the cutoff's epoch, still to go */
+	/* Results of the cutoff's epoch go only if they are incomplete. */
+	bool incomplete_only;
+	MDB_txn *txn; /* the read transaction that walks */
+	/* The slice of candidates that a job removes. */
+	size_t first;
+	size_t slice;
+	uint64_t txn_id;
+	struct collection_report done; /* by the job, when it is committed */
+	uint32_t youngest;
+};
+
+/* --- removing, the committer's thread ------------------------------------- */
+
+static bool
+sweep_old(
+    const struct sweep *sweep, uint32_t epoch, const struct index_state *state)
+{
+	return collection_epoch(epoch, state) <= sweep->collection->cutoff;
+}
+
+static void
+sweep_removed(struct sweep *sweep, uint32_t epoch)
+{
+	if (epoch > sweep->youngest)
+		sweep->youngest = epoch;
+}
+
+static int
+sweep_remove_blob(struct sweep *sweep, struct index_write *write,
+    struct candidate *candidate, struct error *err)
+{
+	struct store *store = sweep->collection->store;
+	struct place *place = &candidate->place;
+	uint8_t key[INDEX_KEY_MAX];
+	int found = index_find(
+	    store->index, write->txn, &candidate->digest, place, err);
+
+	if (found != 1)
+		return found;
+	if (!sweep_old(sweep, place->epoch, &write->state) ||
+	    !touches_condemn(store->touches,
+		(struct str){(char *)key, index_key(&candidate->digest, key)}))
+		return 0;
+	if (index_remove(write, &candidate->digest, place, err) < 0)
+		return -1;
+	candidate->removed = true;
+	sweep_removed(sweep, collection_epoch(place->epoch, &write->state));
+	sweep->done.blobs++;
+	sweep->done.blob_bytes += collection_place_cost(place);
+	sweep->done.files += place->kind == PLACE_FILE;
+	return 0;
+}
+
+static int
+sweep_remove_result(struct sweep *sweep, struct index_write *write,
+    struct candidate *candidate, struct error *err)
+{
+	struct store *store = sweep->collection->store;
+	const struct str key = {(char *)candidate->key, ACTION_KEY_SIZE};
+	uint8_t touch[1 + ACTION_KEY_SIZE] = {DIGEST_UNKNOWN};
+	struct str value;
+	uint32_t epoch;
+	int found =
+	    index_find_action(store->index, write->txn, key, &value, err);
+
+	if (found != 1 || value.len < INDEX_ACTION_EPOCH + 4)
+		return found < 0 ? -1 : 0;
+	epoch = little_endian_get32(
+	    (const uint8_t *)value.data + INDEX_ACTION_EPOCH);
+	memcpy(touch + 1, candidate->key, ACTION_KEY_SIZE);
+	if (!sweep_old(sweep, epoch, &write->state) ||
+	    !touches_condemn(
+		store->touches, (struct str){(char *)touch, sizeof(touch)}))
+		return 0;
+	sweep->done.results++;
+	sweep->done.result_bytes += store_action_cost(key.len + value.len);
+	sweep_removed(sweep, collection_epoch(epoch, &write->state));
+	return index_remove_action(write, key, err) < 0 ? -1 : 0;
+}
+
+static int
+sweep_apply(void *cookie, struct store *store, struct index_write *write,
+    struct error *err)
+{
+	struct sweep *sweep = cookie;
+
+	(void)store;
+	memset(&sweep->done, 0, sizeof(sweep->done));
+	sweep->youngest = 0;
+	sweep->txn_id = mdb_txn_id(write->txn);
+	for (size_t i = 0; i < sweep->slice; i++) {
+		struct candidate *candidate =
+		    &sweep->candidates[sweep->first + i];
+		bool blob = candidate->digest.function != DIGEST_UNKNOWN;
+
+		candidate->removed = false;
+		if ((blob ? sweep_remove_blob(sweep, write, candidate, err)
+			  : sweep_remove_result(sweep, write, candidate, err)) <
+		    0)
+			return -1;
+	}
+	return 0;
+}
+
+static void
+sweep_finish(void *cookie, struct store *store, bool done)
+{
+	struct sweep *sweep = cookie;
+
+	if (done && sweep->done.blobs + sweep->done.results > 0)
+		atomic_store(&store->collected, sweep->txn_id);
+	touches_acquit(store->touches);
+	for (size_t i = 0; done && i < sweep->slice; i++) {
+		const struct candidate *candidate =
+		    &sweep->candidates[sweep->first + i];
+
+		if (candidate->removed && candidate->place.kind == PLACE_FILE)
+			blob_file_remove(store, &candidate->digest,
+			    candidate->place.encoding);
+	}
+}
+
+/* --- the collecting thread ------------------------------------------------ */
+
+/* How many candidates from first on make a job. */
+static size_t
+sweep_slice(const struct sweep *sweep)
+{
+	size_t files = 0, i = sweep->first;
+
+	for (; i < sweep->count && files < FILES_A_JOB; i++)
+		files += sweep->candidates[i].place.kind == PLACE_FILE;
+	return i - sweep->first;
+}
+
+static int
+sweep_run(struct sweep *sweep, struct error *err)
+{
+	const struct index_job job = {sweep_apply, sweep_finish, sweep};
+	struct collection *collection = sweep->collection;
+	struct collection_report *report = collection->report;
+
+	for (sweep->first = 0; sweep->first < sweep->count;
+	     sweep->first += sweep->slice) {
+		sweep->slice = sweep_slice(sweep);
+		if (collection_check(collection, err) < 0 ||
+		    index_job_run(collection->store, &job, err) < 0)
+			return -1;
+		report->blobs += sweep->done.blobs;
+		report->blob_bytes += sweep->done.blob_bytes;
+		report->files += sweep->done.files;
+		report->results += sweep->done.results;
+		report->result_bytes += sweep->done.result_bytes;
+		if (sweep->youngest > collection->youngest)
+			collection->youngest = sweep->youngest;
+	}
+	sweep->count = 0;
+	return 0;
+}
+
+/* What a plan says would have gone. */
+static void
+sweep_plan(struct sweep *sweep, const struct place *place, uint64_t bytes,
+    uint32_t epoch)
+{
+	struct collection_report *report = sweep->collection->report;
+
+	if (place != NULL) {
+		report->blobs++;
+		report->blob_bytes += bytes;
+		report->files += place->kind == PLACE_FILE;
+	} else {
+		report->results++;
+		report->result_bytes += bytes;
+	}
+	if (epoch > sweep->collection->youngest)
+		sweep->collection->youngest = epoch;
+}
+
+static int
+sweep_visit_blob(
+    void *cookie, struct str key, struct str value, struct error *err)
+{
+	struct sweep *sweep = cookie;
+	struct collection *collection = sweep->collection;
+	struct candidate *candidate = &sweep->candidates[sweep->count];
+	uint64_t bytes;
+	uint32_t epoch;
+
+	if (index_decode_blob(
+		key, value, &candidate->digest, &candidate->place, err) < 0)
+		return -1;
+	epoch = collection_epoch(candidate->place.epoch, &sweep->state);
+	if (epoch > collection->cutoff ||
+	    keep_has(&collection->keep, &candidate->digest))
+		return 0;
+	bytes = collection_place_cost(&candidate->place);
+	if (epoch == collection->cutoff && collection->rest != UINT64_MAX) {
+		if (sweep->rest == 0)
+			return 0;
+		sweep->rest -= bytes < sweep->rest ? bytes : sweep->rest;
+	}
+	if (!collection->wish->run)
+		sweep_plan(sweep, &candidate->place, bytes, epoch);
+	else
+		sweep->count++;
+	return 0;
+}
+
+/* 1 when all blobs of the result are there, 0, -1. */
+static int
+sweep_complete(
+    struct sweep *sweep, const struct action_value *value, struct error *err)
+{
+	struct str rest = {(const char *)value->blobs, value->blobs_length};
+	int found = 1;
+
+	for (uint32_t i = 0; found == 1 && i < value->count; i++) {
+		struct digest digest;
+		struct place place;
+
+		if (action_value_take_digest(&rest, &digest) < 0)
+			return 0;
+		if (!digest_is_empty(&digest))
+			found = index_find(sweep->collection->store->index,
+			    sweep->txn, &digest, &place, err);
+	}
+	return found;
+}
+
+static int
+sweep_visit_result(
+    void *cookie, struct str key, struct str bytes, struct error *err)
+{
+	struct sweep *sweep = cookie;
+	struct collection *collection = sweep->collection;
+	struct candidate *candidate = &sweep->candidates[sweep->count];
+	const struct str instance = collection->wish->instance;
+	struct action_value value;
+	uint32_t epoch;
+	int complete = 0;
+
+	if (action_value_decode(bytes, &value, err) < 0)
+		return -1;
+	epoch = collection_epoch(value.epoch, &sweep->state);
+	if (epoch > collection->cutoff || key.len != ACTION_KEY_SIZE ||
+	    (instance.data != NULL && !str_equal(instance, value.instance)))
+		return 0;
+	/* Of a cutoff that goes in part, only what lost a blob goes. */
+	if (sweep->incomplete_only)
+		complete = sweep_complete(sweep, &value, err);
+	else if (collection->rest != UINT64_MAX && epoch == collection->cutoff)
+		complete = 1;
+	if (complete != 0)
+		return complete < 0 ? -1 : 0;
+	if (!collection->wish->run) {
+		sweep_plan(
+		    sweep, NULL, store_action_cost(key.len + bytes.len), epoch);
+		return 0;
+	}
+	memset(candidate, 0, sizeof(*candidate));
+	memcpy(candidate->key, key.data, ACTION_KEY_SIZE);
+	sweep->count++;
+	return 0;
+}
+
+static int
+sweep_table(struct sweep *sweep, enum index_table table, index_visit_fn *visit,
+    struct error *err)
+{
+	struct store_index *index = sweep->collection->store->index;
+	struct index_position position = {.length = 0};
+	int rc = 1;
+
+	while (rc == 1) {
+		if (collection_check(sweep->collection, err) < 0 ||
+		    index_read_begin(index, &sweep->txn, err) < 0)
+			return -1;
+		rc = index_state(index, sweep->txn, &sweep->state, err);
+		if (rc == 0)
+			rc = index_walk(index, sweep->txn, table, &position,
+			    WALK_BATCH, visit, sweep, err);
+		index_read_end(index, sweep->txn);
+		if (rc >= 0 && sweep_run(sweep, err) < 0)
+			rc = -1;
+	}
+	return rc;
+}
+
+int
+collection_sweep(struct collection *collection, struct error *err)
+{
+	struct sweep *sweep;
+	int rc;
+
+	if (collection->nothing)
+		return 0;
+	sweep = xcalloc(1, sizeof(*sweep));
+	sweep->collection = collection;
+	sweep->rest = collection->rest;
+	sweep->candidates = xcalloc(WALK_BATCH, sizeof(*sweep->candidates));
+	rc = sweep_table(sweep, INDEX_ACTIONS, sweep_visit_result, err);
+	if (rc == 0 && collection->wish->instance.data == NULL)
+		rc = sweep_table(sweep, INDEX_BLOBS, sweep_visit_blob, err);
+	/* A part of an epoch went: results of that epoch may have lost blobs.
+	 * A plan cannot know which. */
+	if (rc == 0 && collection->rest != UINT64_MAX &&
+	    collection->wish->run) {
+		sweep->incomplete_only = true;
+		rc = sweep_table(sweep, INDEX_ACTIONS, sweep_visit_result, err);
+	}
+	free(sweep->candidates);
+	free(sweep);
+	return rc;
+}
