@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/buffer.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
@@ -182,16 +183,14 @@ fixture_add_item(struct archive *archive, const struct fixture_item *item)
 	archive_entry_free(entry);
 }
 
-/* A tar of the items, up to one without a path, packed with gzip if wanted. */
+/* An archive of the items, up to one without a path, as its options say. Takes
+ * it. */
 static inline void
-fixture_tar(const char *name, const struct fixture_item *items, bool gzip)
+fixture_pack(
+    struct archive *archive, const char *name, const struct fixture_item *items)
 {
-	struct archive *archive = archive_write_new();
 	char *path = fixture_path(name);
 
-	if (gzip)
-		archive_write_add_filter_gzip(archive);
-	archive_write_set_format_pax_restricted(archive);
 	assert_int_equal(
 	    archive_write_open_filename(archive, path), ARCHIVE_OK);
 	for (; items->path != NULL; items++)
@@ -199,6 +198,18 @@ fixture_tar(const char *name, const struct fixture_item *items, bool gzip)
 	assert_int_equal(archive_write_close(archive), ARCHIVE_OK);
 	archive_write_free(archive);
 	free(path);
+}
+
+/* A tar, packed with gzip if wanted. */
+static inline void
+fixture_tar(const char *name, const struct fixture_item *items, bool gzip)
+{
+	struct archive *archive = archive_write_new();
+
+	if (gzip)
+		archive_write_add_filter_gzip(archive);
+	archive_write_set_format_pax_restricted(archive);
+	fixture_pack(archive, name, items);
 }
 
 static inline int

@@ -72,6 +72,24 @@ a_directory_and_its_archives_have_one_digest(void **state)
 	free(path);
 }
 
+static void
+a_zip_is_read_too(void **state)
+{
+	const struct fixture_item items[] = {
+	    {"bin/prog", AE_IFREG, "#!", NULL, 0755, 7},
+	    {"lib/link", AE_IFLNK, NULL, "../bin/prog", 0777, 9},
+	    {.path = NULL}};
+	struct archive *archive = archive_write_new();
+
+	(void)state;
+	archive_write_set_format_zip(archive);
+	fixture_pack(archive, "good.zip", items);
+	assert_int_equal(fixture_capture("good.zip", false), 0);
+	content_is("bin/prog", "#!");
+	assert_true(fixture_entry("bin/prog")->executable);
+	assert_string_equal(fixture_entry("lib/link")->target, "../bin/prog");
+}
+
 /* An archive of this one entry is refused, with this in the text. */
 static void
 refused(struct fixture_item item, const char *text)
@@ -230,6 +248,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    TEST(entries_links_and_hard_links_are_captured),
 	    TEST(a_directory_and_its_archives_have_one_digest),
+	    TEST(a_zip_is_read_too),
 	    TEST(ways_out_are_refused_by_name),
 	    TEST(devices_and_fifos_are_refused),
 	    TEST(a_path_below_a_link_is_refused),

@@ -298,6 +298,10 @@ static const char *const methods[] = {
     "server /grpc.health.v1.Health/Watch",
     "both /grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "both /grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    "unary /toolroot.toolchain.v1.Toolchains/Delete",
+    "unary /toolroot.toolchain.v1.Toolchains/Get",
+    "unary /toolroot.toolchain.v1.Toolchains/List",
+    "unary /toolroot.toolchain.v1.Toolchains/Put",
     "both /toolroot.worker.v1.Workers/Serve",
 };
 
