@@ -42,7 +42,8 @@ struct place {
 	enum place_kind kind;
 };
 
-/* Totals and the end of what is committed in the active segment. */
+/* Totals, and how far the index has come in the log: to active_length in
+ * active_segment. Segments from that one on are the log's and stay. */
 struct index_state {
 	uint64_t blobs;
 	uint64_t actions;

@@ -25,8 +25,10 @@
 #define GROUP_BYTES ((size_t)32 << 20)
 #define GROUP_JOBS 4096
 #define GROUP_PENDING 4096
-/* Pending blobs wait so long, or until GROUP_PENDING are there. */
+/* Pending blobs wait so long, or until so many are there: GROUP_PENDING, or
+ * these bytes. */
 #define PENDING_INTERVAL_MS 250
+#define PENDING_BYTES ((uint64_t)8 << 20)
 #define RETRY_INTERVAL_MS 1000
 #define LAG_BYTES ((uint64_t)32 << 20)
 #define LAG_COUNT 65536
@@ -49,7 +51,7 @@ struct indexer {
 	pthread_cond_t room; /* some were indexed, or could not be */
 	struct index_queue queue;
 	bool stopping;
-	bool failed; /* pending blobs could not be indexed */
+	bool failed; /* pending blobs could not be indexed; set by the thread */
 	struct error failure;
 };
 
@@ -280,8 +282,9 @@ indexer_run(struct indexer *indexer, struct index_work *work, struct error *err)
 		index_write_abort(&group->write);
 		if (work->touches > 0)
 			touches_lost(indexer->store->touches);
-		/* With nobody to tell, the log is where it stops. */
-		if (STAILQ_EMPTY(&work->jobs))
+		/* With nobody to tell, the log is where it stops; once, not
+		 * at each new attempt. */
+		if (STAILQ_EMPTY(&work->jobs) && !indexer->failed)
 			log_error(
 			    "index_write_failed", "error=\"%s\"", err->text);
 	}
@@ -317,6 +320,13 @@ indexer_take(struct indexer *indexer, struct index_queue *jobs)
 }
 
 static bool
+indexer_has_many(const struct indexer *indexer)
+{
+	return pending_count(indexer->store->pending) >= GROUP_PENDING ||
+	       pending_bytes(indexer->store->pending) >= PENDING_BYTES;
+}
+
+static bool
 indexer_pending_due(struct indexer *indexer, int64_t now)
 {
 	size_t count = pending_count(indexer->store->pending);
@@ -327,7 +337,7 @@ indexer_pending_due(struct indexer *indexer, int64_t now)
 		indexer->pending_since = now;
 	if (count == 0 || now < indexer->retry_at)
 		return false;
-	return count >= GROUP_PENDING ||
+	return indexer_has_many(indexer) ||
 	       now - indexer->pending_since >= PENDING_INTERVAL_MS;
 }
 
@@ -516,7 +526,7 @@ indexer_notice(struct indexer *indexer, size_t added)
 	size_t count = pending_count(indexer->store->pending);
 
 	/* It wakes by itself when it is time for the first of them. */
-	if (count > added && count < GROUP_PENDING)
+	if (count > added && !indexer_has_many(indexer))
 		return;
 	pthread_mutex_lock(&indexer->lock);
 	pthread_cond_signal(&indexer->wake);

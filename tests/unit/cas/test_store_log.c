@@ -303,6 +303,113 @@ a_blob_written_during_its_drop_stays(void **state)
 	assert_int_equal(usage.blobs, 1);
 }
 
+/* --- moves ---------------------------------------------------------------- */
+
+struct move {
+	struct commit_job job;
+	struct commit_blob blob;
+	struct store *store;
+	sem_t done;
+};
+
+static int
+move_append(struct commit_job *job, struct log_group *group, struct error *err)
+{
+	return log_group_add(group, &((struct move *)job)->blob, err);
+}
+
+static void
+move_finish(struct commit_job *job, const struct error *err)
+{
+	struct move *move = (struct move *)job;
+
+	assert_null(err);
+	commit_blob_clear(move->store, &move->blob, false);
+	sem_post(&move->done);
+}
+
+/* Copies the record of blob number 1, as a collector does. */
+static void
+copy_record(struct store *store, const struct place *from)
+{
+	char *data = make_content(1, 1000);
+	struct iovec part = {data, 1000};
+	struct move move = {
+	    .job = {.append = move_append, .finish = move_finish},
+	    .store = store,
+	    .blob = {.digest = digest_of(1, 1000),
+		.stored_size = 1000,
+		.parts = &part,
+		.part_count = 1,
+		.moves = true,
+		.from = *from}};
+
+	sem_init(&move.done, 0, 0);
+	commit_blob_seal(&move.blob);
+	move.job.weight = commit_blob_weight(&move.blob);
+	committer_submit(store->committer, &move.job);
+	sem_wait(&move.done);
+	free(data);
+}
+
+static struct segment_usage
+usage_of_segment(struct store *store)
+{
+	struct segment_usage usage;
+	struct error err;
+	MDB_txn *txn;
+
+	assert_int_equal(index_read_begin(store->index, &txn, &err), 0);
+	assert_int_equal(index_segment(store->index, txn, 1, &usage, &err), 1);
+	index_read_end(store->index, txn);
+	return usage;
+}
+
+static void
+a_copied_record_takes_the_place_of_the_first(void **state)
+{
+	struct fixture *fixture = *state;
+	struct digest digest = put_numbered(fixture->store, 1, 1000);
+	struct place before, after;
+	struct store_usage usage;
+	struct error err;
+
+	fixture_reopen(fixture);
+	assert_int_equal(store_find(fixture->store, &digest, &before, &err), 1);
+	copy_record(fixture->store, &before);
+	assert_content(fixture->store, 1, 1000);
+	fixture_reopen(fixture);
+	assert_int_equal(store_find(fixture->store, &digest, &after, &err), 1);
+	assert_int_equal(before.offset, 0);
+	assert_int_equal(after.offset, RECORD(1000));
+	assert_content(fixture->store, 1, 1000);
+	store_usage(fixture->store, &usage);
+	assert_int_equal(usage.blobs, 1);
+	assert_int_equal(
+	    usage_of_segment(fixture->store).length, 2 * RECORD(1000));
+	assert_int_equal(usage_of_segment(fixture->store).used, RECORD(1000));
+}
+
+static void
+a_copy_does_not_bring_back_what_was_dropped(void **state)
+{
+	struct fixture *fixture = *state;
+	struct digest digest = put_numbered(fixture->store, 1, 1000);
+	struct store_usage usage;
+	struct place before;
+	struct error err;
+
+	assert_int_equal(store_find(fixture->store, &digest, &before, &err), 1);
+	assert_int_equal(store_drop_blob(fixture->store, &digest, &err), 0);
+	copy_record(fixture->store, &before);
+	assert_true(is_missing(fixture->store, &digest));
+	fixture_reopen(fixture);
+	assert_true(is_missing(fixture->store, &digest));
+	store_usage(fixture->store, &usage);
+	assert_int_equal(usage.blobs, 0);
+	assert_int_equal(usage_of_segment(fixture->store).used, 0);
+}
+
 /* --- results -------------------------------------------------------------- */
 
 static void
@@ -434,6 +541,8 @@ main(void)
 	    TEST(a_torn_or_garbled_record_is_not_believed),
 	    TEST(a_dropped_blob_does_not_come_back_from_the_log),
 	    TEST(a_blob_written_during_its_drop_stays),
+	    TEST(a_copied_record_takes_the_place_of_the_first),
+	    TEST(a_copy_does_not_bring_back_what_was_dropped),
 	    TEST(a_result_may_name_blobs_that_the_index_lacks),
 	    TEST(another_process_sees_what_the_index_lacks),
 	};
