@@ -154,7 +154,7 @@ rm_run(void *cookie, char **names, struct error *err)
 int
 toolchain_commands_rm(char **argv)
 {
-	struct rm_options options = {.client = {NULL}};
+	struct rm_options options = {.client.server = NULL};
 	const struct toolchain_call call = {&rm_settings, &options, 1, rm_run};
 
 	return toolchain_commands_run(&call, argv);

@@ -96,7 +96,7 @@ ok "the action is given to the next worker" wait_until 60 sleeps 98.31
 
 # --- losing the spawner
 spawner=$(pgrep -P "$worker_pid")
-kill -KILL $spawner
+kill -KILL "$spawner"
 ok "without its spawner nothing of the action is left" wait_until 10 gone 98.31
 wait "$worker_pid"
 is "and the worker ends with 1" $? 1

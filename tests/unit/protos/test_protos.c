@@ -348,7 +348,9 @@ see_method(struct str package, struct str service, struct str method,
 			seen[i] = true;
 			return;
 		}
-	fail_msg("not in the table: %s", text);
+	/* Our own services may grow; those of others are facts. */
+	if (!str_starts_with(package, STR("toolroot.")))
+		fail_msg("not in the table: %s", text);
 }
 
 static void
