@@ -6,6 +6,16 @@
 #include "client/cas_client.h"
 #include "rpc/channel.h"
 
+void
+client_options_unreachable(const char *server, struct error *err)
+{
+	if (err->code == ERROR_UNAVAILABLE)
+		error_prefix(err,
+		    "server %s (--server, TOOLROOT_SERVER or [client] in the "
+		    "config file name another)",
+		    server);
+}
+
 int
 client_options_function(const struct client_options *options,
     enum digest_function *function, struct error *err)
@@ -51,10 +61,7 @@ client_options_cas(const struct client_options *options,
 	if (client_options_function(options, &cas.function, err) < 0)
 		return NULL;
 	client = cas_client_open(&cas, err);
-	if (client == NULL && err->code == ERROR_UNAVAILABLE)
-		error_prefix(err,
-		    "server %s (--server, TOOLROOT_SERVER or [client] in the "
-		    "config file name another)",
-		    options->server);
+	if (client == NULL)
+		client_options_unreachable(options->server, err);
 	return client;
 }

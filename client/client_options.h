@@ -56,6 +56,8 @@ struct client_options {
 		    "", "no", "Compress on the way; for slow networks." \
 	}
 
+/* Says in an UNAVAILABLE error where we looked and how to look elsewhere. */
+void client_options_unreachable(const char *server, struct error *err);
 /* INVALID_ARGUMENT with the names that are valid. */
 int client_options_function(const struct client_options *options,
     enum digest_function *function, struct error *err);

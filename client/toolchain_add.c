@@ -25,7 +25,6 @@
 #include "client/capture_tree.h"
 #include "client/toolchain_commands.h"
 #include "client/toolchain_progress.h"
-#include "client/toolchain_service.h"
 #include "client/toolchain_upload.h"
 
 struct add_options {
@@ -421,13 +420,11 @@ send_and_name(struct adding *adding, struct toolchain_server *server,
 {
 	const struct toolchain_upload upload = {server->cas, adding->tree,
 	    adding->builder, adding->spool, adding->progress};
-	const struct toolchain_service service = {
-	    server->channel, server->instance, &server->arena};
 
 	if (toolchain_upload(&upload, &adding->stats, err) < 0)
 		return -1;
-	*response =
-	    toolchain_service_put(&service, &description->toolchain, err);
+	*response = toolchain_service_put(
+	    &server->service, &description->toolchain, err);
 	return *response != NULL ? 0 : -1;
 }
 
@@ -436,7 +433,7 @@ finish(struct adding *adding, struct error *err)
 {
 	const struct add_options *options = adding->options;
 	Toolchainapi__PutResponse *response = NULL;
-	struct toolchain_server server = {.channel = NULL};
+	struct toolchain_server server = {.cas = NULL};
 	struct description description;
 	int rc = 0;
 

@@ -11,7 +11,6 @@
 #include "cas/digest_message.h"
 #include "client/cas_client.h"
 #include "client/toolchain_commands.h"
-#include "client/toolchain_service.h"
 #include "rpc/channel.h"
 #include "rpc/runtime.h"
 
@@ -128,14 +127,18 @@ int
 toolchain_commands_open(struct toolchain_server *server,
     const struct client_options *options, bool cas, struct error *err)
 {
-	server->instance = options->instance;
+	struct toolchain_service *service = &server->service;
+
+	service->address = options->server;
+	service->instance = options->instance;
+	service->arena = &server->arena;
 	arena_init(&server->arena, ANSWER_MEMORY);
-	server->channel = client_options_channel(options, err);
-	if (server->channel == NULL)
+	service->channel = client_options_channel(options, err);
+	if (service->channel == NULL)
 		return -1;
 	if (!cas)
 		return 0;
-	server->cas = client_options_cas(options, server->channel, err);
+	server->cas = client_options_cas(options, service->channel, err);
 	return server->cas != NULL ? 0 : -1;
 }
 
@@ -143,8 +146,8 @@ void
 toolchain_commands_close(struct toolchain_server *server)
 {
 	cas_client_close(server->cas);
-	if (server->channel != NULL)
-		rpc_channel_close(server->channel);
+	if (server->service.channel != NULL)
+		rpc_channel_close(server->service.channel);
 	arena_clear(&server->arena);
 }
 
@@ -152,10 +155,8 @@ Toolchainapi__Toolchain *
 toolchain_commands_get(struct toolchain_server *server, const char *name,
     struct digest *root, struct error *err)
 {
-	const struct toolchain_service service = {
-	    server->channel, server->instance, &server->arena};
 	Toolchainapi__Toolchain *toolchain =
-	    toolchain_service_get(&service, name, err);
+	    toolchain_service_get(&server->service, name, err);
 
 	if (toolchain == NULL ||
 	    toolchain_service_root(toolchain, root, err) < 0)

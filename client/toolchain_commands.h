@@ -7,14 +7,13 @@
 #define TOOLROOT_CLIENT_TOOLCHAIN_COMMANDS_H
 
 #include <jansson.h>
-#include <toolroot/toolchain/v1/toolchain.pb-c.h>
 
 #include "base/arena.h"
 #include "cas/digest.h"
 #include "client/client_options.h"
+#include "client/toolchain_service.h"
 
 struct cas_client;
-struct rpc_channel;
 
 int toolchain_commands_add(char **argv);
 int toolchain_commands_list(char **argv);
@@ -39,10 +38,9 @@ int toolchain_commands_run(const struct toolchain_call *call, char **argv);
 /* --- a server ------------------------------------------------------------- */
 
 struct toolchain_server {
-	struct rpc_channel *channel;
+	struct toolchain_service service;
 	struct cas_client *cas; /* NULL unless asked for */
-	const char *instance;
-	struct arena arena; /* for its answers */
+	struct arena arena;     /* for its answers */
 };
 
 int toolchain_commands_open(struct toolchain_server *server,

@@ -155,7 +155,7 @@ static int
 diff_run(void *cookie, char **names, struct error *err)
 {
 	const struct diff_options *options = cookie;
-	struct toolchain_server server = {.channel = NULL};
+	struct toolchain_server server = {.cas = NULL};
 	struct diff diff = {.list = options->json ? json_array() : NULL};
 	struct capture_tree *left = NULL, *right = NULL;
 	int rc = toolchain_commands_open(&server, &options->client, true, err);

@@ -7,7 +7,6 @@
 #include "base/error.h"
 #include "client/toolchain_commands.h"
 #include "client/toolchain_progress.h"
-#include "client/toolchain_service.h"
 
 struct list_options {
 	struct client_options client;
@@ -70,13 +69,11 @@ take_page(
 static int
 take_pages(struct toolchain_server *server, json_t *list, struct error *err)
 {
-	const struct toolchain_service service = {
-	    server->channel, server->instance, &server->arena};
 	ProtobufCBinaryData token = {0, NULL};
 	const Toolchainapi__ListResponse *page;
 
 	do {
-		page = toolchain_service_list(&service, token, err);
+		page = toolchain_service_list(&server->service, token, err);
 		if (page == NULL || take_page(page, list, err) < 0)
 			return -1;
 		token = page->next_page_token;
@@ -88,7 +85,7 @@ static int
 list_run(void *cookie, char **names, struct error *err)
 {
 	const struct list_options *options = cookie;
-	struct toolchain_server server = {.channel = NULL};
+	struct toolchain_server server = {.cas = NULL};
 	json_t *list = options->json ? json_array() : NULL;
 	int rc = toolchain_commands_open(&server, &options->client, false, err);
 
@@ -138,15 +135,11 @@ static int
 rm_run(void *cookie, char **names, struct error *err)
 {
 	const struct rm_options *options = cookie;
-	struct toolchain_server server = {.channel = NULL};
+	struct toolchain_server server = {.cas = NULL};
 	int rc = toolchain_commands_open(&server, &options->client, false, err);
 
-	if (rc == 0) {
-		const struct toolchain_service service = {
-		    server.channel, server.instance, &server.arena};
-
-		rc = toolchain_service_delete(&service, names[0], err);
-	}
+	if (rc == 0)
+		rc = toolchain_service_delete(&server.service, names[0], err);
 	toolchain_commands_close(&server);
 	return rc;
 }

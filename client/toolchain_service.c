@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "cas/digest_message.h"
+#include "client/client_options.h"
 #include "rpc/channel.h"
 #include "rpc/message.h"
 
@@ -35,6 +36,8 @@ call(const struct toolchain_service *service, const char *path,
 		    response, descriptor, service->arena, err);
 	else if (err->code == ERROR_UNIMPLEMENTED)
 		error_prefix(err, "the server keeps no names for toolchains");
+	else
+		client_options_unreachable(service->address, err);
 	rpc_message_free(message);
 	rpc_message_free(response);
 	return unpacked;

@@ -17,6 +17,7 @@ struct rpc_channel;
 
 struct toolchain_service {
 	struct rpc_channel *channel;
+	const char *address; /* for errors */
 	const char *instance;
 	struct arena *arena;
 };

@@ -268,7 +268,7 @@ static int
 show_run(void *cookie, char **names, struct error *err)
 {
 	const struct show_options *options = cookie;
-	struct toolchain_server server = {.channel = NULL};
+	struct toolchain_server server = {.cas = NULL};
 	const Toolchainapi__Toolchain *toolchain = NULL;
 	struct capture_tree *tree = NULL;
 	struct digest root;
