@@ -13,7 +13,9 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cas/collector_internal.h"
+#include "cas/digest_list.h"
 #include "cas/index_job.h"
+#include "cas/names.h"
 #include "cas/pins.h"
 
 /* How often the thread looks at the store's size. */
@@ -109,6 +111,8 @@ collection_run(
 
 		if (usage.bytes > target)
 			needed = usage.bytes - target;
+		/* What went before was not enough to empty segments. */
+		needed <<= round;
 		/* After the first round only size is left to be reached. */
 		if (round > 0 && needed == 0)
 			break;
@@ -118,6 +122,7 @@ collection_run(
 		store_usage(collection->store, &usage);
 	}
 	collection->report->bytes_after = usage.bytes;
+	collection->report->short_of = usage.bytes > target && !removed;
 	return 0;
 }
 
@@ -139,7 +144,36 @@ collection_plan(
 	gone = report->blob_bytes + report->result_bytes + dead;
 	report->bytes_after =
 	    report->bytes_before > gone ? report->bytes_before - gone : 0;
+	report->short_of = report->bytes_after > target;
 	return 0;
+}
+
+static int
+collection_note_root(void *cookie, struct str name,
+    const struct name_entry *entry, struct error *err)
+{
+	(void)name;
+	if (digest_list_add(cookie, &entry->root) == 0)
+		return 0;
+	return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+	    "more than %u names of trees", NAMES_MAX);
+}
+
+/* Their trees are walked when the walk over the names has ended. */
+static int
+collection_keep_names(struct collection *collection, struct error *err)
+{
+	struct digest_list roots;
+	int rc;
+
+	digest_list_init(&roots, 2 * NAMES_MAX);
+	rc = names_each(collection->store, collection_note_root, &roots, err);
+	for (size_t i = 0; rc == 0 && i < roots.count; i++) {
+		collection->keep.roots++;
+		rc = keep_add_tree(&collection->keep, &roots.items[i], err);
+	}
+	digest_list_clear(&roots);
+	return rc < 0 ? -1 : 0;
 }
 
 static int
@@ -148,7 +182,8 @@ collection_roots(const struct collector *collector,
 {
 	const struct collector_options *options = &collector->options;
 
-	if (pins_keep(options->store, &collection->keep, err) < 0)
+	if (pins_keep(options->store, &collection->keep, err) < 0 ||
+	    collection_keep_names(collection, err) < 0)
 		return -1;
 	if (options->roots != NULL &&
 	    options->roots(options->cookie, &collection->keep, err) < 0)
@@ -158,7 +193,7 @@ collection_roots(const struct collector *collector,
 }
 
 static void
-collection_conclude(struct collection *collection, uint64_t target)
+collection_conclude(struct collection *collection)
 {
 	struct collection_report *report = collection->report;
 
@@ -170,7 +205,6 @@ collection_conclude(struct collection *collection, uint64_t target)
 	if (collection->oldest != UINT32_MAX)
 		report->oldest_age_ms =
 		    collection_age_ms(collection, collection->oldest);
-	report->short_of = report->bytes_after > target;
 }
 
 static int
@@ -208,7 +242,7 @@ collector_collect_alone(struct collector *collector,
 	if (rc < 0)
 		error_prefix(err, "collection");
 	else
-		collection_conclude(&collection, target);
+		collection_conclude(&collection);
 	return rc;
 }
 
@@ -227,7 +261,8 @@ collector_count(
 	statistics->bytes += report->blob_bytes + report->result_bytes;
 	statistics->moved_bytes += report->moved_bytes;
 	if (rc == 0 && report->youngest_age_ms >= 0)
-		statistics->youngest_age_ms = report->youngest_age_ms;
+		statistics->youngest_age_s =
+		    (uint64_t)report->youngest_age_ms / 1000;
 }
 
 int
@@ -360,7 +395,6 @@ collector_new(const struct collector_options *options, struct error *err)
 		collector->options.high_percent = COLLECTOR_HIGH_PERCENT;
 	if (collector->options.low_percent == 0)
 		collector->options.low_percent = COLLECTOR_LOW_PERCENT;
-	collector->statistics.youngest_age_ms = -1;
 	pthread_mutex_init(&collector->lock, NULL);
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -380,13 +414,21 @@ collector_new(const struct collector_options *options, struct error *err)
 }
 
 void
+collector_stop(struct collector *collector)
+{
+	pthread_mutex_lock(&collector->lock);
+	atomic_store(&collector->stopping, true);
+	pthread_cond_broadcast(&collector->changed);
+	pthread_mutex_unlock(&collector->lock);
+}
+
+void
 collector_free(struct collector *collector)
 {
 	if (collector == NULL)
 		return;
+	collector_stop(collector);
 	pthread_mutex_lock(&collector->lock);
-	atomic_store(&collector->stopping, true);
-	pthread_cond_broadcast(&collector->changed);
 	while (collector->busy)
 		pthread_cond_wait(&collector->changed, &collector->lock);
 	pthread_mutex_unlock(&collector->lock);

@@ -10,9 +10,9 @@
  * that nothing uses are unlinked and mostly dead ones are compacted.
  *
  * What stays: whatever was written, found or read less than min_age ago; what
- * hangs below a pin or another root; what a look-up said is present since the
- * collection began (store_touch in cas/store_internal.h). Handles on blobs stay
- * readable in any case.
+ * hangs below a pin, a name (cas/names.h) or another root; what a look-up said
+ * is present since the collection began (store_touch in cas/store_internal.h).
+ * Handles on blobs stay readable in any case.
  *
  * It works in small transactions through the committer's queue, so writes go on
  * between them. One collection runs at a time. A thread of its own watches the
@@ -53,6 +53,8 @@ struct collector;
 
 struct collector *collector_new(
     const struct collector_options *options, struct error *err);
+/* Breaks off what runs, which ends with ABORTED, and lets nothing begin. */
+void collector_stop(struct collector *collector);
 /* Waits for the thread; a collection that runs is broken off. NULL is
  * allowed. */
 void collector_free(struct collector *collector);
@@ -110,8 +112,9 @@ struct collector_statistics {
 	uint64_t bytes;
 	uint64_t results;
 	uint64_t moved_bytes;
-	int64_t youngest_age_ms; /* of the last that removed something; -1: none
-				  * did. The number that says "too small". */
+	/* Of what the last that removed something removed, in seconds; 0: none
+	 * did. The number that says "too small". */
+	uint64_t youngest_age_s;
 };
 void collector_statistics(
     struct collector *collector, struct collector_statistics *statistics);

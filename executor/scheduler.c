@@ -451,6 +451,27 @@ scheduler_list(struct scheduler *s, struct str instance, uint64_t *after,
 	return found;
 }
 
+size_t
+scheduler_list_unfinished(struct scheduler *s, uint64_t *after,
+    struct operation **operations, size_t count)
+{
+	struct operation *operation;
+	size_t found = 0;
+
+	pthread_mutex_lock(&s->lock);
+	TAILQ_FOREACH (operation, &s->operations, link) {
+		if (found == count)
+			break;
+		if (operation->number <= *after ||
+		    operation->state == OPERATION_DONE)
+			continue;
+		*after = operation->number;
+		operations[found++] = operation_ref(operation);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return found;
+}
+
 /* --- results ---------------------------------------------------------------
  */
 

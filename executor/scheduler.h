@@ -133,6 +133,11 @@ void scheduler_status(struct scheduler *scheduler,
 size_t scheduler_list(struct scheduler *scheduler, struct str instance,
     uint64_t *after, struct operation **operations, size_t count);
 
+/* The same for those of all instances that are not done: what their actions
+ * need must be kept. */
+size_t scheduler_list_unfinished(struct scheduler *scheduler, uint64_t *after,
+    struct operation **operations, size_t count);
+
 /* --- results ---------------------------------------------------------------
  */
 

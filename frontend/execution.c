@@ -7,10 +7,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "cas/keep.h"
 #include "frontend/execution_internal.h"
 #include "frontend/method_table.h"
 #include "rpc/call.h"
 
+/* Operations that are referenced at once. */
+#define KEEP_BATCH 256
 #define SERVICE "/build.bazel.remote.execution.v2.Execution/"
 
 void
@@ -161,6 +164,30 @@ execution_service_free(struct execution_service *service)
 	map_clear(&service->watches);
 	pthread_mutex_destroy(&service->lock);
 	free(service);
+}
+
+int
+execution_service_keep(
+    struct execution_service *service, struct keep *keep, struct error *err)
+{
+	struct operation *operations[KEEP_BATCH];
+	uint64_t after = 0;
+	size_t count;
+	int rc = 0;
+
+	do {
+		count = scheduler_list_unfinished(
+		    service->scheduler, &after, operations, KEEP_BATCH);
+		for (size_t i = 0; i < count; i++) {
+			if (rc == 0) {
+				keep->roots++;
+				rc = keep_add_action(
+				    keep, &operations[i]->action_digest, err);
+			}
+			operation_unref(operations[i]);
+		}
+	} while (rc == 0 && count == KEEP_BATCH);
+	return rc;
 }
 
 void

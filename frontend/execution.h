@@ -15,7 +15,9 @@
 
 #include "executor/scheduler.h"
 
+struct error;
 struct execution_service;
+struct keep;
 struct method_table;
 struct storage;
 
@@ -39,6 +41,11 @@ void execution_service_add(
 void execution_service_stopping(struct execution_service *service);
 /* After the RPC server has stopped and its pool is gone. NULL is allowed. */
 void execution_service_free(struct execution_service *service);
+
+/* Adds what the operations that are not done need (cas/collector.h). Blocks; -1
+ * when the store cannot be read. */
+int execution_service_keep(
+    struct execution_service *service, struct keep *keep, struct error *err);
 
 struct execution_statistics {
 	struct scheduler_statistics scheduler;

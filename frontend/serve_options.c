@@ -27,6 +27,13 @@ static const struct setting table[] = {
     {"max-size", SETTING_SIZE, FIELD(max_size), "SIZE", "0",
 	"Bytes that the store may take on disk; writes beyond it are refused.\n"
 	"0: four fifths of what is free and the store's own."},
+    {"min-age", SETTING_DURATION, FIELD(min_age), "TIME", "3h",
+	"What was written, found or read is kept at least so long; when there\n"
+	"is nothing older left to drop, writes are refused."},
+    {"gc-high", SETTING_COUNT, FIELD(gc_high), "PERCENT", "90",
+	"Of max-size: above it, what was not used for longest is dropped."},
+    {"gc-low", SETTING_COUNT, FIELD(gc_low), "PERCENT", "80",
+	"Of max-size: down to it."},
     {"memory", SETTING_SIZE, FIELD(memory), "SIZE", "1G",
 	"Bytes that requests and uploads may hold at once; what is above is\n"
 	"refused and may be tried again."},
@@ -133,6 +140,11 @@ serve_options_complete(struct serve_options *options, struct error *err)
 	if (options->action_timeout > options->action_timeout_max)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "--action-timeout is longer than --action-timeout-max");
+	if (options->gc_high > 100 || options->gc_low == 0 ||
+	    options->gc_low > options->gc_high)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "--gc-low must be from 1 to --gc-high, and --gc-high at "
+		    "most 100");
 	if (options->attempts == 0 || options->attempts > 100)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "--attempts must be from 1 to 100");

@@ -19,6 +19,9 @@ struct serve_options {
 	char *http;
 	char *store;
 	uint64_t max_size;
+	int64_t min_age;
+	uint64_t gc_high;
+	uint64_t gc_low;
 	uint64_t memory;
 	uint64_t max_blob_size;
 	uint64_t workers; /* SERVE_WORKERS_CORES = one a core */

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/thread_pool.h"
+#include "cas/collector.h"
 #include "cas/store.h"
 #include "frontend/execution.h"
 #include "frontend/health.h"
@@ -46,6 +47,7 @@ struct server {
 	struct rpc_metrics *rpc_metrics;
 	struct server_metrics *server_metrics;
 	struct execution_service *execution;
+	struct collector *collector;
 	struct health_service *health;
 	struct reflection_service *reflection;
 	struct rpc_server *rpc;
@@ -85,6 +87,7 @@ calls_stopping(void *cookie)
 
 	health_service_stop(server->health);
 	execution_service_stopping(server->execution);
+	collector_stop(server->collector);
 }
 
 /* A poller: the disk is for the pool. */
@@ -122,6 +125,7 @@ report(struct status_report *report, void *cookie)
 	if (rpc_server_stopping(server->rpc))
 		report->not_ready = "the server is shutting down";
 	store_usage(server->storage.store, &report->store);
+	collector_statistics(server->collector, &report->collector);
 	execution_service_statistics(server->execution, &report->execution);
 }
 
@@ -138,6 +142,34 @@ open_store(struct server *server, struct error *err)
 
 	server->storage.store = store_open(&options, err);
 	return server->storage.store != NULL ? 0 : -1;
+}
+
+/* The collector's thread. */
+static int
+keep_operations(void *cookie, struct keep *keep, struct error *err)
+{
+	struct server *server = cookie;
+
+	return execution_service_keep(server->execution, keep, err);
+}
+
+/* After the execution service, which it asks. */
+static int
+open_collector(struct server *server, struct error *err)
+{
+	const struct serve_options *options = server->options;
+	const struct collector_options collector = {
+	    .store = server->storage.store,
+	    .min_age_ms = options->min_age,
+	    .high_percent = (unsigned)options->gc_high,
+	    .low_percent = (unsigned)options->gc_low,
+	    .watch = true,
+	    .roots = keep_operations,
+	    .cookie = server,
+	};
+
+	server->collector = collector_new(&collector, err);
+	return server->collector != NULL ? 0 : -1;
 }
 
 static int
@@ -278,7 +310,8 @@ server_open(const struct serve_options *options, struct error *err)
 	    thread_pool_new(4 + 2 * (size_t)sysconf(_SC_NPROCESSORS_ONLN));
 	server->local_socket = xasprintf("%s/worker.socket", options->store);
 	server->worker_address = xasprintf("unix:%s", server->local_socket);
-	if (open_storage(server, err) < 0 || add_methods(server, err) < 0)
+	if (open_storage(server, err) < 0 || add_methods(server, err) < 0 ||
+	    open_collector(server, err) < 0)
 		goto fail;
 	server->metrics = metrics_new();
 	server->rpc_metrics = rpc_metrics_new(
@@ -335,6 +368,7 @@ server_close(struct server *server)
 	/* What the pool still runs may use the store. */
 	thread_pool_free(server->pool);
 	rpc_server_free(server->rpc);
+	collector_free(server->collector);
 	execution_service_free(server->execution);
 	upload_table_free(server->storage.uploads);
 	store_close(server->storage.store);

@@ -9,6 +9,7 @@
 
 #include <stdint.h>
 
+#include "cas/collector.h"
 #include "cas/store.h"
 #include "frontend/execution.h"
 
@@ -21,6 +22,7 @@ struct status_report {
 	int64_t started_ns;       /* wall clock */
 	int64_t now_ns;           /* wall clock */
 	struct store_usage store;
+	struct collector_statistics collector;
 	struct execution_statistics execution;
 };
 
