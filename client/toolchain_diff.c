@@ -60,32 +60,46 @@ is_equal(const struct capture_entry *a, const struct capture_entry *b)
 	       digest_equal(&a->digest, &b->digest);
 }
 
-/* Either may be NULL, not both. */
 static void
-tell(struct diff *diff, const struct capture_entry *a,
-    const struct capture_entry *b)
+tell_json(
+    struct diff *diff, const char *path, const char *before, const char *after)
 {
-	const char *path = a != NULL ? a->path : b->path;
-	char *before = a != NULL ? describe(a) : NULL;
-	char *after = b != NULL ? describe(b) : NULL;
 	const char *change = "changed";
 
-	if (a == NULL)
+	if (before == NULL)
 		change = "added";
-	else if (b == NULL)
+	else if (after == NULL)
 		change = "removed";
-	if (diff->list != NULL)
-		json_array_append_new(diff->list,
-		    json_pack("{s:s, s:s, s:s*, s:s*}", "path", path, "change",
-			change, "before", before, "after", after));
-	else if (a == NULL)
+	json_array_append_new(diff->list,
+	    json_pack("{s:s, s:s, s:s*, s:s*}", "path", path, "change", change,
+		"before", before, "after", after));
+}
+
+static void
+tell_text(const char *path, const char *before, const char *after)
+{
+	if (before == NULL)
 		printf("+ /%s (%s)\n", path, after);
-	else if (b == NULL)
+	else if (after == NULL)
 		printf("- /%s (%s)\n", path, before);
 	else if (strcmp(before, after) == 0)
 		printf("! /%s (%s, other content)\n", path, before);
 	else
 		printf("! /%s (%s, now %s)\n", path, before, after);
+}
+
+/* Either entry may be NULL, not both. */
+static void
+tell(struct diff *diff, const char *path, const struct capture_entry *a,
+    const struct capture_entry *b)
+{
+	char *before = a != NULL ? describe(a) : NULL;
+	char *after = b != NULL ? describe(b) : NULL;
+
+	if (diff->list != NULL)
+		tell_json(diff, path, before, after);
+	else
+		tell_text(path, before, after);
 	diff->added += a == NULL;
 	diff->removed += b == NULL;
 	diff->changed += a != NULL && b != NULL;
@@ -110,11 +124,12 @@ compare(struct diff *diff, const struct capture_tree *left,
 			order = -1;
 		else
 			order = strcmp(a[i]->path, b[j]->path);
-		if (order == 0 && !is_equal(a[i], b[j]))
-			tell(diff, a[i], b[j]);
-		else if (order != 0)
-			tell(diff, order < 0 ? a[i] : NULL,
-			    order > 0 ? b[j] : NULL);
+		if (order < 0)
+			tell(diff, a[i]->path, a[i], NULL);
+		else if (order > 0)
+			tell(diff, b[j]->path, NULL, b[j]);
+		else if (!is_equal(a[i], b[j]))
+			tell(diff, a[i]->path, a[i], b[j]);
 		i += order <= 0;
 		j += order >= 0;
 	}
