@@ -99,9 +99,10 @@ worker_stream_put(struct worker_stream *stream, struct rpc_message *message)
 	STAILQ_INSERT_TAIL(&stream->outbox, outgoing, link);
 }
 
-/* Takes the message; it is dropped when the stream ends. */
+/* To go out with the next pump. Takes the message; it is dropped when the
+ * stream ends. */
 static void
-worker_stream_send(struct worker_stream *stream, struct rpc_message *message)
+worker_stream_queue(struct worker_stream *stream, struct rpc_message *message)
 {
 	pthread_mutex_lock(&stream->lock);
 	if (stream->finishing || stream->ended)
@@ -109,6 +110,12 @@ worker_stream_send(struct worker_stream *stream, struct rpc_message *message)
 	else
 		worker_stream_put(stream, message);
 	pthread_mutex_unlock(&stream->lock);
+}
+
+static void
+worker_stream_send(struct worker_stream *stream, struct rpc_message *message)
+{
+	worker_stream_queue(stream, message);
 	worker_stream_pump(stream);
 }
 
@@ -174,7 +181,7 @@ worker_stream_welcome(
 	welcome.session_id = binary_of(str_from(session->id));
 	message.message_case = WORKERAPI__SERVER_MESSAGE__MESSAGE_WELCOME;
 	message.welcome = &welcome;
-	worker_stream_send(stream, rpc_message_pack(&message.base));
+	worker_stream_queue(stream, rpc_message_pack(&message.base));
 }
 
 /* The lease without what the operation holds in encoded form. */
@@ -320,9 +327,10 @@ binary_str(ProtobufCBinaryData data)
 	    data.data != NULL ? (const char *)data.data : "", data.len};
 }
 
-static int
-on_hello(struct worker_stream *stream, struct worker_message *worker_message,
-    struct error *err)
+/* The session that a Hello begins; the caller has a reference of its own. */
+static struct worker_session *
+worker_stream_session(struct worker_stream *stream,
+    struct worker_message *worker_message, struct error *err)
 {
 	const Workerapi__Hello *hello = worker_message->message->hello;
 	struct platform_property *properties =
@@ -340,9 +348,11 @@ on_hello(struct worker_stream *stream, struct worker_message *worker_message,
 	struct str *roots = arena_zalloc(
 	    &worker_message->arena, hello->n_held_roots + 1, sizeof(*roots));
 
-	if (properties == NULL || roots == NULL)
-		return error_set(
+	if (properties == NULL || roots == NULL) {
+		error_set(
 		    err, ERROR_INVALID_ARGUMENT, "the Hello is too large");
+		return NULL;
+	}
 	for (size_t i = 0; i < hello->n_properties; i++)
 		properties[i] = (struct platform_property){
 		    binary_str(hello->properties[i]->name),
@@ -351,7 +361,8 @@ on_hello(struct worker_stream *stream, struct worker_message *worker_message,
 		roots[i] = binary_str(hello->held_roots[i]);
 	session = worker_session_new(&options, err);
 	if (session == NULL)
-		return -1;
+		return NULL;
+	worker_session_ref(session);
 	atomic_fetch_add(&stream->references, 1); /* the session's */
 	worker_session_set_held_roots(session, roots, hello->n_held_roots);
 	pthread_mutex_lock(&stream->lock);
@@ -363,9 +374,39 @@ on_hello(struct worker_stream *stream, struct worker_message *worker_message,
 	    STR_ARG(session->worker_name), session->id, session->slots,
 	    hello->software_version, hello->sandbox_tier,
 	    STR_ARG(rpc_call_peer(stream->call)));
+	return session;
+}
+
+/* The stream may end on another thread at any moment: the session is held, and
+ * one that was left before it joined leaves once more. */
+static void
+worker_stream_join(struct worker_stream *stream, struct worker_session *session)
+{
+	struct scheduler *scheduler = stream->service->scheduler;
+	bool left;
+
+	/* Before any lease; the caller pumps. */
 	worker_stream_welcome(stream, session);
-	scheduler_join_session(
-	    stream->service->scheduler, session, clock_monotonic_ms());
+	scheduler_join_session(scheduler, session, clock_monotonic_ms());
+	pthread_mutex_lock(&stream->lock);
+	left = stream->session != session;
+	pthread_mutex_unlock(&stream->lock);
+	if (left)
+		scheduler_leave_session(
+		    scheduler, session, clock_monotonic_ms());
+	worker_session_unref(session);
+}
+
+static int
+on_hello(struct worker_stream *stream, struct worker_message *worker_message,
+    struct error *err)
+{
+	struct worker_session *session =
+	    worker_stream_session(stream, worker_message, err);
+
+	if (session == NULL)
+		return -1;
+	worker_stream_join(stream, session);
 	return 0;
 }
 
