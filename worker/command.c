@@ -35,6 +35,7 @@ struct command_settings {
 	struct setting_list properties;
 	char *cache;
 	uint64_t cache_size;
+	uint64_t tree_cache_size;
 	char *local_store;
 	bool host_root;
 	char *sandbox;
@@ -74,6 +75,9 @@ static const struct setting table[] = {
 	"/var/cache/toolroot for root, else $XDG_CACHE_HOME/toolroot"},
     {"cache-size", SETTING_SIZE, FIELD(cache_size), "SIZE", "20G",
 	"Bytes that a worker's part of it may take on disk."},
+    {"tree-cache-size", SETTING_SIZE, FIELD(tree_cache_size), "SIZE", "20G",
+	"Bytes on disk of toolchain trees that are laid out, beside it; those\n"
+	"longest unused go first."},
     {"local-store", SETTING_TEXT, FIELD(local_store), "DIR", NULL,
 	"The server's own store on this machine: inputs are read from it and\n"
 	"not kept twice."},
@@ -216,6 +220,7 @@ run(struct command_settings *settings)
 	    .default_path = settings->default_path,
 	    .local_store = settings->local_store,
 	    .cache_size = settings->cache_size,
+	    .tree_cache_size = settings->tree_cache_size,
 	    .compress = settings->compress,
 	    .exit_with_parent = settings->exit_with_parent};
 	struct error err;

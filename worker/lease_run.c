@@ -20,6 +20,8 @@
 #include "worker/lease_table.h"
 #include "worker/outputs.h"
 #include "worker/run_action.h"
+#include "worker/run_roots.h"
+#include "worker/spawner.h"
 #include "worker/worker_state.h"
 
 #define MISSING_MAX 100000
@@ -135,6 +137,16 @@ upload(void *cookie, const struct outputs *outputs, struct error *err)
 	return rc;
 }
 
+/* A tree's blobs, for one that is not laid out yet. */
+static int
+fetch_tree(void *cookie, const struct digest *root, struct error *err)
+{
+	struct lease_run *run = cookie;
+
+	return input_fetch_tree(
+	    run->peer.fetch, root, &run->transfer, &run->missing, err);
+}
+
 /* Both, so that a client hears of all missing blobs at once. */
 static int
 fetch_inputs(struct lease_run *run, struct error *err)
@@ -200,6 +212,7 @@ log_result(const struct lease_run *run, const Reapi__ActionResult *result,
     const struct error *err)
 {
 	char hash[DIGEST_TEXT_MAX] = "";
+	char roots[RUN_ROOTS_TEXT_MAX];
 	struct digest action;
 	struct error ignored;
 
@@ -207,11 +220,14 @@ log_result(const struct lease_run *run, const Reapi__ActionResult *result,
 		run->lease->message->action_digest, &action, &ignored) == 0)
 		digest_format(&action, hash);
 	log_info("action_done",
-	    "lease=%.*s action=%s status=%s exit=%d ms=%" PRId64 "%s%s%s",
+	    "lease=%.*s action=%s status=%s exit=%d ms=%" PRId64
+	    " tier=%s roots=\"%s\"%s%s%s",
 	    STR_ARG(held_lease_id(run->lease)), hash,
 	    error_code_name(err != NULL ? err->code : ERROR_OK),
 	    result != NULL ? result->exit_code : -1,
 	    (clock_wall_ns() - run->lease->received_wall_ns) / 1000000,
+	    sandbox_tier_name(spawner_tier(run->worker->spawner)),
+	    run_roots_format(&run->action.roots, roots),
 	    err != NULL ? " error=\"" : "", err != NULL ? err->text : "",
 	    err != NULL ? "\"" : "");
 }
@@ -230,6 +246,7 @@ prepare(struct lease_run *run)
 	    .slot = run->lease->slot,
 	    .store = run->worker->store,
 	    .files = run->worker->files,
+	    .trees = run->worker->trees,
 	    .worker_name = run->worker->name,
 	    .default_path = options->default_path,
 	    .stream_limit = (size_t)options->stream_limit,
@@ -242,6 +259,7 @@ prepare(struct lease_run *run)
 	    .arena = &run->lease->arena,
 	    .missing = &run->missing,
 	    .progress = progress,
+	    .fetch = fetch_tree,
 	    .upload = upload,
 	    .cookie = run};
 }

@@ -14,6 +14,7 @@
 #include "cas/store.h"
 #include "worker/run_command.h"
 #include "worker/outputs.h"
+#include "worker/run_roots.h"
 #include "worker/sandbox.h"
 #include "worker/spawner.h"
 #include "worker/stage.h"
@@ -25,6 +26,8 @@
 struct execution {
 	struct run_action *run;
 	struct run_command command;
+	const Reapi__Platform *platform; /* what holds for it; or NULL */
+	struct run_roots roots;
 	struct sandbox *sandbox;
 	struct sandbox_outcome outcome;
 	struct stage stage;
@@ -75,8 +78,8 @@ out:
 static const char *
 find_input_root(struct execution *execution, struct error *err)
 {
-	struct str path = run_command_property(execution->run->action,
-	    execution->command.message, INPUT_ROOT_PROPERTY);
+	struct str path =
+	    run_command_property(execution->platform, INPUT_ROOT_PROPERTY);
 	const char *plain;
 
 	if (path.data == NULL)
@@ -101,9 +104,12 @@ static int
 make_sandbox(struct execution *execution, struct error *err)
 {
 	struct run_action *run = execution->run;
-	const char *input_root = find_input_root(execution, err);
+	struct sandbox_view view = {
+	    .input_root = find_input_root(execution, err),
+	    .grafts = execution->roots.grafts,
+	    .graft_count = execution->roots.count};
 
-	if (input_root == NULL)
+	if (view.input_root == NULL)
 		return -1;
 	execution->sandbox = sandbox_new(run->spawner, run->slot, err);
 	if (execution->sandbox == NULL)
@@ -113,8 +119,24 @@ make_sandbox(struct execution *execution, struct error *err)
 	    .sandbox = execution->sandbox,
 	    .missing = run->missing};
 	execution->stage.input_root =
-	    sandbox_lay_out(execution->sandbox, input_root, err);
+	    sandbox_lay_out(execution->sandbox, &view, err);
 	return execution->stage.input_root < 0 ? -1 : 0;
+}
+
+/* Before the stage of staging, for it is still a matter of fetching. */
+static int
+get_roots(struct execution *execution, struct error *err)
+{
+	struct run_action *run = execution->run;
+
+	execution->platform =
+	    toolchain_roots_platform(run->action, execution->command.message);
+	if (run_roots_get(&execution->roots, run, execution->platform, err) < 0)
+		return -1;
+	run->roots = execution->roots.wanted;
+	if (run->times.input_fetch_start != 0 && run->roots.count > 0)
+		run->times.input_fetch_completed = clock_wall_ns();
+	return 0;
 }
 
 static int
@@ -154,7 +176,19 @@ execute(struct execution *execution, struct error *err)
 	    .stream_limit = run->stream_limit};
 
 	progress(execution, RUN_RUNNING);
-	return sandbox_run(execution->sandbox, &what, &execution->outcome, err);
+	if (sandbox_run(execution->sandbox, &what, &execution->outcome, err) ==
+	    0)
+		return 0;
+	/* There is no such program. The advice goes first: texts are cut at
+	 * their end. */
+	if (err->code == ERROR_FAILED_PRECONDITION && run->roots.count == 0 &&
+	    !spawner_options(run->spawner)->host_root)
+		error_prefix(err,
+		    "the action names no toolchain: add \"build "
+		    "--remote_default_exec_properties="
+		    "toolchain-root=<hash>/<size>\" to .bazelrc, with a "
+		    "digest that \"toolroot toolchain list\" shows");
+	return -1;
 }
 
 static int
@@ -263,7 +297,8 @@ report_early_end(const struct execution *execution, struct error *err)
 static int
 run_steps(struct execution *execution, struct error *err)
 {
-	if (load_command(execution, err) < 0 || stage(execution, err) < 0)
+	if (load_command(execution, err) < 0 || get_roots(execution, err) < 0 ||
+	    stage(execution, err) < 0)
 		return -1;
 	if (execute(execution, err) < 0 || collect(execution, err) < 0)
 		return -1;
@@ -277,10 +312,15 @@ complete_result(struct execution *execution, Reapi__ActionResult **result,
     struct error *err)
 {
 	struct run_action *run = execution->run;
+	const struct run_place place = {.worker = run->worker_name,
+	    .sandbox_tier = sandbox_tier_name(spawner_tier(run->spawner)),
+	    .staging = sandbox_staging_name(execution->sandbox),
+	    .host_root = sandbox_shows_host(execution->sandbox),
+	    .roots = &run->roots};
 
 	run->times.worker_completed = clock_wall_ns();
-	execution->result->execution_metadata = run_metadata_make(run->arena,
-	    run->worker_name, &run->times, &execution->outcome, err);
+	execution->result->execution_metadata = run_metadata_make(
+	    run->arena, &place, &run->times, &execution->outcome, err);
 	if (execution->result->execution_metadata == NULL)
 		return -1;
 	*result = execution->result;
@@ -301,5 +341,6 @@ run_action(
 	outputs_clear(&execution.outputs);
 	sandbox_outcome_clear(&execution.outcome);
 	sandbox_free(execution.sandbox);
+	run_roots_clear(&execution.roots, run);
 	return rc;
 }

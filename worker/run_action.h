@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "cas/digest.h"
+#include "cas/toolchain_root.h"
 #include "worker/run_metadata.h"
 
 struct arena;
@@ -20,6 +21,7 @@ struct file_cache;
 struct outputs;
 struct spawner;
 struct store;
+struct tree_cache;
 
 enum run_stage {
 	RUN_STAGING,
@@ -34,6 +36,7 @@ struct run_action {
 	size_t slot;
 	struct store *store; /* holds command and inputs */
 	struct file_cache *files;
+	struct tree_cache *trees; /* NULL: none can be shown */
 	const char *worker_name;
 	const char *default_path; /* NULL = RUN_COMMAND_DEFAULT_PATH */
 	size_t stream_limit;      /* bytes of stdout and of stderr */
@@ -49,11 +52,16 @@ struct run_action {
 	struct run_times times; /* those before the run; the rest is ours */
 	/* Tells how far it is; may be NULL. */
 	void (*progress)(void *cookie, enum run_stage stage);
+	/* Brings a tree's blobs into the store; NULL = they are there. */
+	int (*fetch)(
+	    void *cookie, const struct digest *root, struct error *err);
 	/* Makes the blobs durable on the server; files may be read until it
 	 * returns. */
 	int (*upload)(
 	    void *cookie, const struct outputs *outputs, struct error *err);
 	void *cookie;
+	/* Filled: what the action asked for; borrows from its messages. */
+	struct toolchain_roots roots;
 };
 
 /* 0: the command ran to its end. -1: it did not; *result is set nevertheless

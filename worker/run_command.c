@@ -313,8 +313,8 @@ run_command_decode(struct run_command *command, struct arena *arena,
 	return decode_format(command, message, err);
 }
 
-static struct str
-find_property(const Reapi__Platform *platform, struct str name)
+struct str
+run_command_property(const Reapi__Platform *platform, struct str name)
 {
 	if (platform == NULL)
 		return (struct str){NULL, 0};
@@ -323,14 +323,4 @@ find_property(const Reapi__Platform *platform, struct str name)
 			directory_str(platform->properties[i]->name), name))
 			return directory_str(platform->properties[i]->value);
 	return (struct str){NULL, 0};
-}
-
-struct str
-run_command_property(
-    const Reapi__Action *action, const Reapi__Command *command, struct str name)
-{
-	/* The command's list counts only where the action has none. */
-	if (action->platform != NULL)
-		return find_property(action->platform, name);
-	return find_property(command->platform, name);
 }

@@ -56,10 +56,10 @@ struct run_command {
 int run_command_decode(struct run_command *command, struct arena *arena,
     struct str bytes, const char *default_path, struct error *err);
 
-/* The value of the first platform property of this name: of the action's list,
- * or the command's where the action has none; data NULL when it is absent. */
-struct str run_command_property(const Reapi__Action *action,
-    const Reapi__Command *command, struct str name);
+/* The value of the first platform property of this name; data NULL when it is
+ * absent. platform may be NULL. */
+struct str run_command_property(
+    const Reapi__Platform *platform, struct str name);
 
 /* path, relative to base, as a plain path without ".", ".." or doubled "/";
  * "" for the root itself. NULL with INVALID_ARGUMENT when it is absolute, ends

@@ -4,17 +4,23 @@
 
 #include <stdbool.h>
 #include <string.h>
+#include <toolroot/worker/v1/worker.pb-c.h>
 
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/str.h"
+#include "cas/toolchain_root.h"
+#include "protos/arena_allocator.h"
 #include "protos/wire.h"
 #include "worker/sandbox.h"
 
 #define BILLION 1000000000
+/* Usage and environment. */
+#define AUXILIARY_MAX 2
 #define USAGE_TYPE \
 	"type.googleapis.com/buildbarn.resourceusage.POSIXResourceUsage"
-/* Field numbers of that message. */
+#define ENVIRONMENT_TYPE "type.googleapis.com/toolroot.worker.v1.RunEnvironment"
+/* Field numbers of POSIXResourceUsage. */
 #define USAGE_USER_TIME 1
 #define USAGE_SYSTEM_TIME 2
 #define USAGE_MAX_RSS 3
@@ -98,6 +104,57 @@ usage(struct arena *arena, const struct sandbox_outcome *outcome, bool *failed)
 	return any;
 }
 
+/* Borrows from place; false at the arena's cap. */
+static bool
+fill_roots(struct arena *arena, const struct toolchain_roots *roots,
+    Workerapi__RunEnvironment *message)
+{
+	Workerapi__MountedTree *trees =
+	    arena_zalloc(arena, roots->count + 1, sizeof(*trees));
+	char text[DIGEST_TEXT_MAX];
+
+	message->trees =
+	    arena_zalloc(arena, roots->count + 1, sizeof(*message->trees));
+	if (trees == NULL || message->trees == NULL)
+		return false;
+	for (size_t i = 0; i < roots->count; i++) {
+		const struct toolchain_root *root = &roots->items[i];
+
+		workerapi__mounted_tree__init(&trees[i]);
+		trees[i].path =
+		    arena_printf(arena, "/%.*s", STR_ARG(root->path));
+		trees[i].digest = arena_copy(
+		    arena, str_from(digest_format(&root->digest, text)));
+		if (trees[i].path == NULL || trees[i].digest == NULL)
+			return false;
+		message->trees[message->n_trees++] = &trees[i];
+	}
+	return true;
+}
+
+static Google__Protobuf__Any *
+environment(struct arena *arena, const struct run_place *place, bool *failed)
+{
+	Workerapi__RunEnvironment message = WORKERAPI__RUN_ENVIRONMENT__INIT;
+	Google__Protobuf__Any *any = arena_alloc(arena, sizeof(*any));
+	struct str packed;
+
+	message.sandbox_tier = (char *)(uintptr_t)place->sandbox_tier;
+	message.staging = (char *)(uintptr_t)place->staging;
+	message.host_root = place->host_root;
+	if (any == NULL || !fill_roots(arena, place->roots, &message) ||
+	    protos_pack(arena, &message.base, &packed) == NULL) {
+		*failed = true;
+		return NULL;
+	}
+	google__protobuf__any__init(any);
+	any->type_url = arena_copy(arena, STR(ENVIRONMENT_TYPE));
+	any->value = (ProtobufCBinaryData){
+	    .len = packed.len, .data = (uint8_t *)(uintptr_t)packed.data};
+	*failed = *failed || any->type_url == NULL;
+	return any;
+}
+
 static void
 add_outcome(Reapi__ExecutedActionMetadata *metadata, struct arena *arena,
     const struct sandbox_outcome *outcome, bool *failed)
@@ -108,29 +165,26 @@ add_outcome(Reapi__ExecutedActionMetadata *metadata, struct arena *arena,
 	    timestamp(arena, outcome->completed_wall_ns, failed);
 	metadata->virtual_execution_duration =
 	    duration(arena, outcome->duration_ns, failed);
-	metadata->auxiliary_metadata =
-	    arena_zalloc(arena, 1, sizeof(*metadata->auxiliary_metadata));
-	if (metadata->auxiliary_metadata == NULL) {
-		*failed = true;
-		return;
-	}
-	metadata->auxiliary_metadata[0] = usage(arena, outcome, failed);
-	metadata->n_auxiliary_metadata = 1;
+	metadata->auxiliary_metadata[metadata->n_auxiliary_metadata++] =
+	    usage(arena, outcome, failed);
 }
 
 Reapi__ExecutedActionMetadata *
-run_metadata_make(struct arena *arena, const char *worker,
+run_metadata_make(struct arena *arena, const struct run_place *place,
     const struct run_times *times, const struct sandbox_outcome *outcome,
     struct error *err)
 {
 	Reapi__ExecutedActionMetadata *metadata =
 	    arena_alloc(arena, sizeof(*metadata));
-	char *name = arena_copy(arena, str_from(worker));
-	bool failed = metadata == NULL || name == NULL;
+	char *name = arena_copy(arena, str_from(place->worker));
+	Google__Protobuf__Any **auxiliary =
+	    arena_zalloc(arena, AUXILIARY_MAX, sizeof(*auxiliary));
+	bool failed = metadata == NULL || name == NULL || auxiliary == NULL;
 
 	if (!failed) {
 		reapi__executed_action_metadata__init(metadata);
 		metadata->worker = name;
+		metadata->auxiliary_metadata = auxiliary;
 		metadata->queued_timestamp =
 		    timestamp(arena, times->queued, &failed);
 		metadata->worker_start_timestamp =
@@ -147,6 +201,9 @@ run_metadata_make(struct arena *arena, const char *worker,
 		    timestamp(arena, times->output_upload_completed, &failed);
 		if (outcome != NULL)
 			add_outcome(metadata, arena, outcome, &failed);
+		if (place->sandbox_tier != NULL)
+			auxiliary[metadata->n_auxiliary_metadata++] =
+			    environment(arena, place, &failed);
 	}
 	if (failed) {
 		error_set(err, ERROR_RESOURCE_EXHAUSTED,

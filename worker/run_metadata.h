@@ -7,11 +7,22 @@
 #define TOOLROOT_WORKER_RUN_METADATA_H
 
 #include <build/bazel/remote/execution/v2/remote_execution.pb-c.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct arena;
 struct error;
 struct sandbox_outcome;
+struct toolchain_roots;
+
+struct run_place {
+	const char *worker;
+	/* Hello.sandbox_tier; NULL = nothing is said of the rest. */
+	const char *sandbox_tier;
+	const char *staging; /* sandbox_staging_name */
+	bool host_root;
+	const struct toolchain_roots *roots;
+};
 
 /* Nanoseconds of the wall clock; 0 = did not happen. */
 struct run_times {
@@ -27,9 +38,10 @@ struct run_times {
 /* Execution times, virtual duration and usage come from outcome, which may be
  * NULL. Usage is an Any of the message that other workers use for it too,
  * buildbarn.resourceusage.POSIXResourceUsage, so existing viewers show it.
- * NULL with RESOURCE_EXHAUSTED at the arena's cap. */
+ * The place is an Any of toolroot.worker.v1.RunEnvironment beside it. NULL with
+ * RESOURCE_EXHAUSTED at the arena's cap. */
 Reapi__ExecutedActionMetadata *run_metadata_make(struct arena *arena,
-    const char *worker, const struct run_times *times,
+    const struct run_place *place, const struct run_times *times,
     const struct sandbox_outcome *outcome, struct error *err);
 
 #endif

@@ -146,21 +146,47 @@ sandbox_free(struct sandbox *sandbox)
 	free(sandbox);
 }
 
+/* Takes fd and target, which is below the root. */
+static void
+add_bind(struct sandbox *sandbox, int fd, char *target)
+{
+	if (sandbox->bind_count == sandbox->bind_capacity) {
+		sandbox->bind_capacity = sandbox->bind_capacity * 2 + 16;
+		sandbox->binds = xreallocarray(sandbox->binds,
+		    sandbox->bind_capacity, sizeof(*sandbox->binds));
+	}
+	sandbox->binds[sandbox->bind_count++] = (struct bind){fd, target};
+}
+
+static void
+bind_graft(void *cookie, int fd, const char *target)
+{
+	add_bind(cookie, fd, xstrdup(target));
+}
+
 int
 sandbox_lay_out(
-    struct sandbox *sandbox, const char *input_root, struct error *err)
+    struct sandbox *sandbox, const struct sandbox_view *view, struct error *err)
 {
+	const char *input_root = view->input_root;
+
 	sandbox->layout = (struct sandbox_layout){.fenced = fenced(sandbox),
 	    .host_root = spawner_options(sandbox->spawner)->host_root,
 	    .chown = sandbox_needs_chown(sandbox),
-	    .input_root = input_root};
+	    .input_root = input_root,
+	    .grafts = {.items = view->grafts,
+		.count = view->graft_count,
+		.bind = bind_graft,
+		.cookie = sandbox}};
 	sandbox->input_root =
 	    sandbox_layout_make(&sandbox->layout, sandbox->spawned.root, err);
 	sandbox->input_root_path = xasprintf("%s/%s",
 	    sandbox->host_path != NULL ? sandbox->host_path : "", input_root);
 	sandbox->input_root_below =
 	    xasprintf("%s%s", input_root, input_root[0] != '\0' ? "/" : "");
+	/* Borrowed for this call. */
 	sandbox->layout.input_root = NULL;
+	sandbox->layout.grafts = (struct sandbox_grafts){.count = 0};
 	return sandbox->input_root;
 }
 
@@ -168,6 +194,21 @@ const char *
 sandbox_input_root(const struct sandbox *sandbox)
 {
 	return sandbox->input_root_path;
+}
+
+const char *
+sandbox_staging_name(const struct sandbox *sandbox)
+{
+	return fenced(sandbox) ? "mounts" : "copies";
+}
+
+bool
+sandbox_shows_host(const struct sandbox *sandbox)
+{
+	for (size_t i = 0; i < sandbox->layout.mount_count; i++)
+		if (sandbox->layout.mounts[i].kind == RUN_MOUNT_HOST)
+			return true;
+	return !fenced(sandbox);
 }
 
 bool
@@ -185,13 +226,8 @@ sandbox_can_bind(const struct sandbox *sandbox)
 void
 sandbox_bind(struct sandbox *sandbox, int fd, const char *target)
 {
-	if (sandbox->bind_count == sandbox->bind_capacity) {
-		sandbox->bind_capacity = sandbox->bind_capacity * 2 + 16;
-		sandbox->binds = xreallocarray(sandbox->binds,
-		    sandbox->bind_capacity, sizeof(*sandbox->binds));
-	}
-	sandbox->binds[sandbox->bind_count++] = (struct bind){
-	    fd, xasprintf("%s%s", sandbox->input_root_below, target)};
+	add_bind(
+	    sandbox, fd, xasprintf("%s%s", sandbox->input_root_below, target));
 }
 
 /* Known mounts first, then those that will be sent, in their order. */
@@ -457,10 +493,11 @@ sandbox_try(struct sandbox *sandbox, struct error *err)
 	    .timeout_ms = 60000,
 	    .cancel_fd = -1,
 	    .stream_limit = 1};
+	const struct sandbox_view view = {.input_root = "b"};
 	struct sandbox_outcome outcome;
 	int rc = -1;
 
-	if (sandbox_lay_out(sandbox, "b", err) < 0)
+	if (sandbox_lay_out(sandbox, &view, err) < 0)
 		return -1;
 	if (sandbox_run(sandbox, &nothing, &outcome, err) == 0)
 		rc = 0;

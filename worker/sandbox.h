@@ -3,18 +3,19 @@
  * One sandbox, for one action, as the worker uses it:
  *
  *	sandbox = sandbox_new(spawner, slot, &err);
- *	input_root = sandbox_lay_out(sandbox, "b", &err);
+ *	input_root = sandbox_lay_out(sandbox, &view, &err);
  *	... write inputs below input_root, sandbox_bind large ones ...
  *	sandbox_run(sandbox, &command, &outcome, &err);
  *	... read outputs below input_root, all processes are gone ...
  *	sandbox_free(sandbox);
  *
  * The action sees: its input root, /dev (minimal), /proc (its own processes),
- * /tmp (its own, /dev/shm leads there), with --host-root the host's /usr, /etc
- * and so on read-only, a network with nothing but loopback, the host name
- * "toolroot", user and group SANDBOX_UID and SANDBOX_GID, no capability.
- * Without namespaces (SANDBOX_NONE) it sees the host, and the root is a
- * directory of it. One thread at a time, that of the slot.
+ * /tmp (its own, /dev/shm leads there), the trees it asks for, read-only, with
+ * --host-root the host's /usr, /etc and so on read-only, a network with nothing
+ *but loopback, the host name "toolroot", user and group SANDBOX_UID and
+ *SANDBOX_GID, no capability. Without namespaces (SANDBOX_NONE) it sees the
+ *host, and the root is a directory of it. One thread at a time, that of the
+ *slot.
  */
 #ifndef TOOLROOT_WORKER_SANDBOX_H
 #define TOOLROOT_WORKER_SANDBOX_H
@@ -35,15 +36,30 @@ struct sandbox *sandbox_new(
 /* Ends what still runs and forgets all files. NULL is allowed. */
 void sandbox_free(struct sandbox *sandbox);
 
-/* Makes the directories that every action finds, and those down to
- * input_root, which is a path without leading slash ("" = the root itself:
- * then nothing of the host is shown). Returns a descriptor of the input root,
- * the sandbox's, or -1: INVALID_ARGUMENT when input_root lies in /proc or the
- * like. */
-int sandbox_lay_out(
-    struct sandbox *sandbox, const char *input_root, struct error *err);
+struct sandbox_graft;
+struct sandbox_view {
+	/* A path without leading slash, "" = the root itself. */
+	const char *input_root;
+	/* Trees, sorted by path (worker/sandbox_graft.h). Must stand until the
+	 * sandbox is freed; not without namespaces. */
+	const struct sandbox_graft *grafts;
+	size_t graft_count;
+};
+
+/* Makes the directories that every action finds, those down to the input root,
+ * and what trees need. With a tree or the input root at "/" nothing of the
+ * host is shown. Returns a descriptor of the input root, the sandbox's, or -1:
+ * INVALID_ARGUMENT when it lies in /proc or the like, or trees are where they
+ * cannot be. */
+int sandbox_lay_out(struct sandbox *sandbox, const struct sandbox_view *view,
+    struct error *err);
 /* How the action names its input root, absolute. */
 const char *sandbox_input_root(const struct sandbox *sandbox);
+/* How inputs get in, for the result's metadata: "mounts" (small ones copied,
+ * large ones and trees mounted) or "copies". */
+const char *sandbox_staging_name(const struct sandbox *sandbox);
+/* Whether the action sees directories of the host. */
+bool sandbox_shows_host(const struct sandbox *sandbox);
 /* Files staged must belong to the action's user: whether that takes a chown.
  */
 bool sandbox_needs_chown(const struct sandbox *sandbox);

@@ -125,6 +125,52 @@ make_input_root(
 	return fd;
 }
 
+/* Whether a tree is the root itself. */
+static bool
+has_root(const struct sandbox_grafts *grafts)
+{
+	return grafts->count > 0 && grafts->items[0].path.len == 0;
+}
+
+static int
+check_grafts(const struct sandbox_layout *layout, struct error *err)
+{
+	const struct sandbox_grafts *grafts = &layout->grafts;
+
+	if (has_root(grafts) && layout->input_root[0] == '\0')
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "the input root (InputRootAbsolutePath) and a toolchain "
+		    "tree are both to be at /");
+	for (size_t i = 0; i < grafts->count; i++) {
+		struct str rest = grafts->items[i].path;
+		struct str name = str_cut(&rest, '/');
+
+		if (is_taken(layout, name))
+			return error_set(err, ERROR_INVALID_ARGUMENT,
+			    "a toolchain tree cannot be at or below /%.*s, "
+			    "which the worker provides",
+			    STR_ARG(name));
+	}
+	return 0;
+}
+
+static int
+show_trees(struct sandbox_layout *layout, int root, struct error *err)
+{
+	const struct str places[] = {
+	    STR("dev"), STR("proc"), STR("tmp"), str_from(layout->input_root)};
+	size_t count = sizeof(places) / sizeof(*places);
+
+	if (layout->grafts.count == 0)
+		return 0;
+	if (check_grafts(layout, err) < 0)
+		return -1;
+	layout->grafts.places = places;
+	layout->grafts.place_count =
+	    layout->input_root[0] != '\0' ? count : count - 1;
+	return sandbox_graft_all(&layout->grafts, root, err);
+}
+
 int
 sandbox_layout_make(struct sandbox_layout *layout, int root, struct error *err)
 {
@@ -137,8 +183,11 @@ sandbox_layout_make(struct sandbox_layout *layout, int root, struct error *err)
 		add_mount(layout, RUN_MOUNT_DEV, "", "dev");
 		add_mount(layout, RUN_MOUNT_PROC, "", "proc");
 		if (layout->host_root && layout->input_root[0] != '\0' &&
+		    !has_root(&layout->grafts) &&
 		    show_host(layout, root, err) < 0)
 			return -1;
 	}
+	if (show_trees(layout, root, err) < 0)
+		return -1;
 	return make_input_root(layout, root, err);
 }

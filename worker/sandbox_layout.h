@@ -11,16 +11,20 @@
 
 #include "worker/host_root.h"
 #include "worker/run_spec.h"
+#include "worker/sandbox_graft.h"
 
 struct error;
 
 #define SANDBOX_LAYOUT_MOUNTS_MAX (2 + HOST_ROOT_MAX)
 
 struct sandbox_layout {
-	bool fenced;    /* dev, proc, tmp and the host's are wanted */
-	bool host_root; /* ignored when the input root is "/" */
-	bool chown;     /* what is made must be given to the action's user */
+	bool fenced; /* dev, proc, tmp and the host's are wanted */
+	/* Ignored when the input root or a tree is "/". */
+	bool host_root;
+	bool chown; /* what is made must be given to the action's user */
 	const char *input_root; /* no leading slash; "" = the root */
+	/* Items and where they are mounted; the rest is filled in. */
+	struct sandbox_grafts grafts;
 	struct host_root_entry host[HOST_ROOT_MAX];
 	struct run_mount mounts[SANDBOX_LAYOUT_MOUNTS_MAX];
 	size_t mount_count;
@@ -28,7 +32,7 @@ struct sandbox_layout {
 
 /* Fills layout's host and mounts, and returns a descriptor of the input root
  * below root. INVALID_ARGUMENT for an input_root that is no plain path or
- * collides with what every action finds. */
+ * collides with what every action finds, and see sandbox_graft_all. */
 int sandbox_layout_make(
     struct sandbox_layout *layout, int root, struct error *err);
 

@@ -21,6 +21,7 @@
 #include "worker/lease_result.h"
 #include "worker/lease_table.h"
 #include "worker/spawner.h"
+#include "worker/tree_cache.h"
 #include "worker/worker_state.h"
 
 #define SERVE_PATH "/toolroot.worker.v1.Workers/Serve"
@@ -28,6 +29,8 @@
 #define MESSAGE_MEMORY ((size_t)64 << 20)
 /* Of what we make for one message. */
 #define SEND_MEMORY ((size_t)16 << 20)
+/* Trees that a server is told of: those used last. */
+#define HELD_ROOTS_MAX 256
 /* Bounds on what a server may ask for. */
 #define HEARTBEAT_MIN_MS 100
 #define HEARTBEAT_MAX_MS 600000
@@ -182,6 +185,43 @@ session_check(struct session *session)
 /* --- sending --------------------------------------------------------------
  */
 
+static ProtobufCBinaryData
+bytes(const char *text)
+{
+	return (ProtobufCBinaryData){
+	    .len = strlen(text), .data = (uint8_t *)(uintptr_t)text};
+}
+
+/* The trees that are there, as Hello.held_roots has them. All is the arena's,
+ * where this much fits. */
+static ProtobufCBinaryData *
+held_roots(const struct worker *worker, struct arena *arena, size_t *count)
+{
+	struct digest *digests =
+	    arena_alloc(arena, HELD_ROOTS_MAX * sizeof(*digests));
+	ProtobufCBinaryData *list =
+	    arena_zalloc(arena, HELD_ROOTS_MAX, sizeof(*list));
+	size_t held = 0;
+
+	*count = 0;
+	if (digests != NULL && list != NULL)
+		held = tree_cache_list(worker->trees, digests, HELD_ROOTS_MAX);
+	for (size_t i = 0; i < held; i++) {
+		enum digest_function function = digests[i].function;
+		char digest[DIGEST_TEXT_MAX];
+		const char *text = arena_printf(arena, "%s%s%s",
+		    function == DIGEST_SHA256 ? ""
+					      : digest_function_name(function),
+		    function == DIGEST_SHA256 ? "" : "/",
+		    digest_format(&digests[i], digest));
+
+		if (text == NULL)
+			break;
+		list[(*count)++] = bytes(text);
+	}
+	return list;
+}
+
 static struct rpc_message *
 make_heartbeat(struct session *session)
 {
@@ -194,6 +234,8 @@ make_heartbeat(struct session *session)
 	/* At most 1024 short states: they fit. */
 	heartbeat.leases = lease_table_states(
 	    session->worker->leases, &arena, &heartbeat.n_leases);
+	heartbeat.held_roots =
+	    held_roots(session->worker, &arena, &heartbeat.n_held_roots);
 	message.message_case = WORKERAPI__WORKER_MESSAGE__MESSAGE_HEARTBEAT;
 	message.heartbeat = &heartbeat;
 	packed = rpc_message_pack(&message.base);
@@ -318,13 +360,6 @@ sender_main(void *cookie)
 /* --- receiving ------------------------------------------------------------
  */
 
-static ProtobufCBinaryData
-bytes(const char *text)
-{
-	return (ProtobufCBinaryData){
-	    .len = strlen(text), .data = (uint8_t *)(uintptr_t)text};
-}
-
 static int
 say_hello(struct session *session, struct error *err)
 {
@@ -336,8 +371,10 @@ say_hello(struct session *session, struct error *err)
 	Workerapi__Property **list =
 	    xcalloc(options->property_count + 1, sizeof(*list));
 	char host[HOST_NAME_MAX + 1] = "";
+	struct arena arena;
 	int rc;
 
+	arena_init(&arena, SEND_MEMORY);
 	gethostname(host, sizeof(host) - 1);
 	for (size_t i = 0; i < options->property_count; i++) {
 		workerapi__property__init(&properties[i]);
@@ -351,11 +388,14 @@ say_hello(struct session *session, struct error *err)
 	hello.slots = (uint32_t)options->slots;
 	hello.properties = list;
 	hello.n_properties = options->property_count;
+	hello.held_roots =
+	    held_roots(session->worker, &arena, &hello.n_held_roots);
 	hello.sandbox_tier = (char *)(uintptr_t)sandbox_tier_name(
 	    spawner_tier(session->worker->spawner));
 	message.message_case = WORKERAPI__WORKER_MESSAGE__MESSAGE_HELLO;
 	message.hello = &hello;
 	rc = send_message(session, rpc_message_pack(&message.base), err);
+	arena_clear(&arena);
 	free(list);
 	free(properties);
 	return rc;

@@ -56,18 +56,6 @@ copy_name(char name[static DIRECTORY_NAME_MAX + 1], ProtobufCBinaryData data)
 	name[data.len] = '\0';
 }
 
-static struct timespec
-mtime_of(const Reapi__NodeProperties *properties)
-{
-	struct timespec time = {.tv_sec = STAGE_TIME};
-
-	if (properties != NULL && properties->mtime != NULL) {
-		time.tv_sec = (time_t)properties->mtime->seconds;
-		time.tv_nsec = properties->mtime->nanos;
-	}
-	return time;
-}
-
 static int
 decode_file(const struct walk *walk, const Reapi__FileNode *node,
     struct file *file, struct error *err)
@@ -76,17 +64,10 @@ decode_file(const struct walk *walk, const Reapi__FileNode *node,
 
 	copy_name(file->name, node->name);
 	file->executable = node->is_executable != 0;
-	file->mode = file->executable ? 0555 : 0444;
-	file->plain = true;
-	file->time = mtime_of(properties);
-	if (properties != NULL && properties->mtime != NULL)
-		file->plain = false;
-	if (properties != NULL && properties->unix_mode != NULL) {
-		mode_t mode = properties->unix_mode->value & 0777;
-
-		file->plain = file->plain && mode == file->mode;
-		file->mode = mode;
-	}
+	file->mode = stage_file_mode(properties, file->executable);
+	file->plain = (properties == NULL || properties->mtime == NULL) &&
+		      file->mode == stage_file_mode(NULL, file->executable);
+	file->time = stage_file_time(properties);
 	return digest_from_message(
 	    walk->function, node->digest, &file->digest, err);
 }
@@ -314,7 +295,7 @@ stage_symlinks(struct walk *walk, int directory,
 		target[node->target.len] = '\0';
 		if (symlinkat(target, directory, name) == -1)
 			return write_error(walk, name, err);
-		times[0] = times[1] = mtime_of(node->node_properties);
+		times[0] = times[1] = stage_file_time(node->node_properties);
 		if (utimensat(directory, name, times, AT_SYMLINK_NOFOLLOW) ==
 			-1 ||
 		    (walk->chown &&
@@ -378,7 +359,7 @@ finish_directory(const struct walk *walk, int directory,
     const Reapi__Directory *message, struct error *err)
 {
 	const Reapi__NodeProperties *properties = message->node_properties;
-	struct timespec time = mtime_of(properties);
+	struct timespec time = stage_file_time(properties);
 	mode_t mode = 0755;
 
 	/* Whatever the mode, outputs must be possible. */

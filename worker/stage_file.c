@@ -14,6 +14,26 @@
 
 #define CHUNK ((size_t)256 << 10)
 
+struct timespec
+stage_file_time(const Reapi__NodeProperties *properties)
+{
+	struct timespec time = {.tv_sec = STAGE_TIME};
+
+	if (properties != NULL && properties->mtime != NULL) {
+		time.tv_sec = (time_t)properties->mtime->seconds;
+		time.tv_nsec = properties->mtime->nanos;
+	}
+	return time;
+}
+
+mode_t
+stage_file_mode(const Reapi__NodeProperties *properties, bool executable)
+{
+	if (properties != NULL && properties->unix_mode != NULL)
+		return properties->unix_mode->value & 0777;
+	return executable ? 0555 : 0444;
+}
+
 int
 stage_file_copy(int fd, struct blob *blob, struct error *err)
 {

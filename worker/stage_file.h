@@ -6,6 +6,7 @@
 #ifndef TOOLROOT_WORKER_STAGE_FILE_H
 #define TOOLROOT_WORKER_STAGE_FILE_H
 
+#include <build/bazel/remote/execution/v2/remote_execution.pb-c.h>
 #include <stdbool.h>
 #include <sys/types.h>
 #include <time.h>
@@ -17,6 +18,12 @@ struct error;
  * 2000-01-01T00:00:00Z. Constant, so that nothing depends on when a blob
  * arrived; not 0, which zip and others cannot express. */
 #define STAGE_TIME ((time_t)946684800)
+
+/* The time that node properties (NULL = none) ask for, or STAGE_TIME. */
+struct timespec stage_file_time(const Reapi__NodeProperties *properties);
+/* The mode: 0444, 0555 for an executable, or what node properties ask for. */
+mode_t stage_file_mode(
+    const Reapi__NodeProperties *properties, bool executable);
 
 /* Writes the blob's content to fd, from its start. Takes the blob. */
 int stage_file_copy(int fd, struct blob *blob, struct error *err);

@@ -28,6 +28,7 @@
 #include "worker/lease_table.h"
 #include "worker/session.h"
 #include "worker/spawner.h"
+#include "worker/tree_cache.h"
 #include "worker/worker_cache.h"
 #include "worker/worker_state.h"
 
@@ -225,7 +226,13 @@ open_files(struct worker *worker, struct error *err)
 	worker->files = file_cache_open(
 	    path, worker->options->cache_size / FILES_PART, err);
 	free(path);
-	return worker->files != NULL ? 0 : -1;
+	if (worker->files == NULL)
+		return -1;
+	path = xasprintf("%s/trees", worker->directory);
+	worker->trees =
+	    tree_cache_open(path, worker->options->tree_cache_size, err);
+	free(path);
+	return worker->trees != NULL ? 0 : -1;
 }
 
 static int
@@ -279,6 +286,7 @@ stop(struct running *running)
 	if (running->rpc_runs)
 		rpc_shutdown();
 	file_cache_close(worker->files);
+	tree_cache_close(worker->trees);
 	store_close(worker->store);
 	spawner_stop(worker->spawner);
 	file_close(&running->cache_lock);

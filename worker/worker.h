@@ -38,6 +38,7 @@ struct worker_options {
 	 * and, without local_store, its own store of inputs. */
 	const char *cache;
 	uint64_t cache_size; /* bytes of the store and of the plain files */
+	uint64_t tree_cache_size; /* bytes of toolchain trees beside them */
 	/* The server's own store, read beside it; then nothing is fetched. */
 	const char *local_store;
 	bool host_root;           /* non-hermetic: worker/host_root.h */

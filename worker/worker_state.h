@@ -18,6 +18,7 @@ struct rpc_channel;
 struct session;
 struct spawner;
 struct store;
+struct tree_cache;
 
 struct worker {
 	const struct worker_options *options;
@@ -27,6 +28,7 @@ struct worker {
 	struct rpc_channel *channel;
 	struct store *store; /* set before the first lease */
 	struct file_cache *files;
+	struct tree_cache *trees;
 	struct lease_table *leases;
 	struct cas_clients *clients; /* has its own lock */
 	/* Set by the receiving thread while no lease is held, so that slots

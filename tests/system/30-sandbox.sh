@@ -21,10 +21,11 @@ unprivileged() {
 	fi
 }
 
-plan 3
+plan 4
 need setpriv util-linux
 chmod 755 "$WORK"
-for test in test_run_action test_hostile_action test_unfenced; do
+for test in test_run_action test_hostile_action test_unfenced \
+	test_toolchain; do
 	# Where the other user can read it.
 	if ! install -m 0755 "$BUILD/tests/unit/worker/$test" "$WORK/$test"; then
 		fail "$test: build it with make unit"

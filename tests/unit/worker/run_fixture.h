@@ -34,6 +34,7 @@
 #include "worker/outputs.h"
 #include "worker/run_action.h"
 #include "worker/spawner.h"
+#include "worker/tree_cache.h"
 
 #define FIXTURE_FUNCTION DIGEST_SHA256
 #define FIXTURE_LIST_MAX 16
@@ -43,8 +44,10 @@ static struct spawner *fixture_spawner;
 struct fixture {
 	char path[64];
 	char cache_path[80];
+	char trees_path[80];
 	struct store *store;
 	struct file_cache *files;
+	struct tree_cache *trees;
 	struct merkle_builder *tree;
 	struct digest root; /* used instead of tree when root_given */
 	bool root_given;
@@ -54,8 +57,8 @@ struct fixture {
 	Reapi__Command__EnvironmentVariable variables[FIXTURE_LIST_MAX];
 	Reapi__Command__EnvironmentVariable *variable_list[FIXTURE_LIST_MAX];
 	Reapi__Platform platform;
-	Reapi__Platform__Property property;
-	Reapi__Platform__Property *property_list[1];
+	Reapi__Platform__Property properties[FIXTURE_LIST_MAX];
+	Reapi__Platform__Property *property_list[FIXTURE_LIST_MAX];
 	struct arena arena;
 	struct run_action run;
 	struct digest_list missing;
@@ -75,16 +78,22 @@ fixture_put(struct fixture *fixture, struct str content, struct digest *digest)
 }
 
 static inline void
-fixture_add_file(struct fixture *fixture, const char *path, struct str content,
-    bool executable)
+fixture_add_to(struct fixture *fixture, struct merkle_builder *tree,
+    const char *path, struct str content, bool executable)
 {
 	struct merkle_file file = {.executable = executable};
 	struct error err;
 
 	fixture_put(fixture, content, &file.digest);
-	if (merkle_builder_add_file(
-		fixture->tree, str_from(path), &file, &err) < 0)
+	if (merkle_builder_add_file(tree, str_from(path), &file, &err) < 0)
 		fail_msg("add %s: %s", path, err.text);
+}
+
+static inline void
+fixture_add_file(struct fixture *fixture, const char *path, struct str content,
+    bool executable)
+{
+	fixture_add_to(fixture, fixture->tree, path, content, executable);
 }
 
 static inline void
@@ -163,13 +172,13 @@ fixture_variable(struct fixture *fixture, const char *name, const char *value)
 static inline void
 fixture_property(struct fixture *fixture, const char *name, const char *value)
 {
-	reapi__platform__init(&fixture->platform);
-	reapi__platform__property__init(&fixture->property);
-	fixture->property.name = fixture_bytes(name);
-	fixture->property.value = fixture_bytes(value);
-	fixture->property_list[0] = &fixture->property;
+	size_t i = fixture->platform.n_properties++;
+
+	reapi__platform__property__init(&fixture->properties[i]);
+	fixture->properties[i].name = fixture_bytes(name);
+	fixture->properties[i].value = fixture_bytes(value);
+	fixture->property_list[i] = &fixture->properties[i];
 	fixture->platform.properties = fixture->property_list;
-	fixture->platform.n_properties = 1;
 }
 
 /* The upload of the tests: into the test's own store. */
@@ -206,20 +215,21 @@ fixture_upload(void *cookie, const struct outputs *outputs, struct error *err)
 }
 
 static inline void
-fixture_put_tree(struct fixture *fixture)
+fixture_put_directories(
+    struct fixture *fixture, struct merkle_builder *tree, struct digest *root)
 {
 	const struct merkle_directory *list;
 	struct error err;
 	size_t count;
 
-	if (merkle_builder_finish(fixture->tree, &err) < 0)
+	if (merkle_builder_finish(tree, &err) < 0)
 		fail_msg("finish: %s", err.text);
-	list = merkle_builder_directories(fixture->tree, &count);
+	list = merkle_builder_directories(tree, &count);
 	for (size_t i = 0; i < count; i++)
 		if (store_put_bytes(fixture->store, &list[i].digest,
 			list[i].bytes, &err) < 0)
 			fail_msg("store_put_bytes: %s", err.text);
-	fixture->root = *merkle_builder_root(fixture->tree);
+	*root = *merkle_builder_root(tree);
 }
 
 static inline void
@@ -245,7 +255,7 @@ fixture_run(struct fixture *fixture)
 	struct digest command;
 
 	if (!fixture->root_given)
-		fixture_put_tree(fixture);
+		fixture_put_directories(fixture, fixture->tree, &fixture->root);
 	fixture_put_command(fixture, &command);
 	digest_to_message(&command, command_text, &command_message);
 	digest_to_message(&fixture->root, root_text, &root_message);
@@ -321,6 +331,8 @@ fixture_setup(void **state)
 		return -1;
 	snprintf(fixture->cache_path, sizeof(fixture->cache_path), "%s/files",
 	    fixture->path);
+	snprintf(fixture->trees_path, sizeof(fixture->trees_path), "%s/trees",
+	    fixture->path);
 	fixture->store = store_open(&options, &err);
 	if (fixture->store == NULL)
 		fail_msg("store_open: %s", err.text);
@@ -328,13 +340,19 @@ fixture_setup(void **state)
 	    file_cache_open(fixture->cache_path, (uint64_t)1 << 30, &err);
 	if (fixture->files == NULL)
 		fail_msg("file_cache_open: %s", err.text);
+	fixture->trees =
+	    tree_cache_open(fixture->trees_path, (uint64_t)1 << 30, &err);
+	if (fixture->trees == NULL)
+		fail_msg("tree_cache_open: %s", err.text);
 	fixture->tree = merkle_builder_new(FIXTURE_FUNCTION);
+	reapi__platform__init(&fixture->platform);
 	reapi__command__init(&fixture->command);
 	arena_init(&fixture->arena, (size_t)64 << 20);
 	digest_list_init(&fixture->missing, 1000);
 	fixture->run = (struct run_action){.spawner = fixture_spawner,
 	    .store = fixture->store,
 	    .files = fixture->files,
+	    .trees = fixture->trees,
 	    .worker_name = "tester",
 	    .stream_limit = 1 << 20,
 	    .function = FIXTURE_FUNCTION,
@@ -356,6 +374,7 @@ fixture_teardown(void **state)
 
 	merkle_builder_free(fixture->tree);
 	file_cache_close(fixture->files);
+	tree_cache_close(fixture->trees);
 	store_close(fixture->store);
 	digest_list_clear(&fixture->missing);
 	arena_clear(&fixture->arena);

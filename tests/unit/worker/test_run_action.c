@@ -490,7 +490,7 @@ metadata_has_ordered_times_and_usage(void **state)
 		    metadata->execution_start_timestamp->seconds);
 	assert_true(metadata->virtual_execution_duration->nanos > 90000000 ||
 		    metadata->virtual_execution_duration->seconds > 0);
-	assert_int_equal(metadata->n_auxiliary_metadata, 1);
+	assert_int_equal(metadata->n_auxiliary_metadata, 2);
 	assert_true(metadata->auxiliary_metadata[0]->value.len > 4);
 }
 

@@ -222,26 +222,23 @@ unknown_directory_format_counts_as_tree(void **state)
 }
 
 static void
-actions_platform_hides_the_commands(void **state)
+first_property_of_a_name_counts(void **state)
 {
-	struct fixture *fixture = *state;
-	Reapi__Action action = REAPI__ACTION__INIT;
-	Reapi__Platform none = REAPI__PLATFORM__INIT;
-	Reapi__Platform one = REAPI__PLATFORM__INIT;
-	Reapi__Platform__Property property = REAPI__PLATFORM__PROPERTY__INIT;
-	Reapi__Platform__Property *properties[] = {&property};
+	Reapi__Platform platform = REAPI__PLATFORM__INIT;
+	Reapi__Platform__Property first = REAPI__PLATFORM__PROPERTY__INIT;
+	Reapi__Platform__Property second = REAPI__PLATFORM__PROPERTY__INIT;
+	Reapi__Platform__Property *properties[] = {&first, &second};
 
-	property.name = bytes("k", 1);
-	property.value = bytes("v", 1);
-	one.properties = properties;
-	one.n_properties = 1;
-	fixture->message.platform = &one;
-	assert_true(str_equal(
-	    run_command_property(&action, &fixture->message, STR("k")),
-	    STR("v")));
-	action.platform = &none;
-	assert_null(
-	    run_command_property(&action, &fixture->message, STR("k")).data);
+	(void)state;
+	first.name = second.name = bytes("k", 1);
+	first.value = bytes("v", 1);
+	second.value = bytes("w", 1);
+	platform.properties = properties;
+	platform.n_properties = 2;
+	assert_true(
+	    str_equal(run_command_property(&platform, STR("k")), STR("v")));
+	assert_null(run_command_property(&platform, STR("other")).data);
+	assert_null(run_command_property(NULL, STR("k")).data);
 }
 
 int
@@ -260,7 +257,7 @@ main(void)
 	    RUN_TEST(name_too_long_for_a_file_system_is_invalid),
 	    RUN_TEST(output_paths_make_older_fields_void),
 	    RUN_TEST(unknown_directory_format_counts_as_tree),
-	    RUN_TEST(actions_platform_hides_the_commands),
+	    RUN_TEST(first_property_of_a_name_counts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,580 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A map of trees by digest, a list by use, and the directory behind them. The
+ * lock is not held while a tree is made or removed. */
+#include "worker/tree_cache.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/memory.h"
+#include "worker/tree_build.h"
+#include "worker/tree_cache.h"
+
+#define NAME_LEN (DIGEST_TEXT_MAX + 16)
+#define BOOT_ID "/proc/sys/kernel/random/boot_id"
+#define BOOT_ID_LEN 36
+/* How soon somebody who waits notices that he need not any more. */
+#define WAIT_STEP_NS 100000000
+
+enum tree_state {
+	TREE_MAKING, /* by one thread; in the map alone */
+	TREE_READY,  /* in the map and in the list */
+};
+
+struct tree {
+	struct digest digest; /* its key in the map */
+	char name[NAME_LEN];
+	enum tree_state state;
+	int directory; /* of its root; -1 while it is made */
+	uint64_t bytes;
+	size_t pins;
+	struct timespec used; /* only while the cache opens */
+	TAILQ_ENTRY(tree) link;
+};
+
+TAILQ_HEAD(tree_list, tree);
+
+struct tree_cache {
+	char *path;
+	int directory;
+	uint64_t max_bytes;
+	char boot[BOOT_ID_LEN + 1]; /* "" = unknown */
+	/* Guards all below and the trees' state, pins and links. bytes is the
+	 * sum over the list. */
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* a tree left TREE_MAKING */
+	struct map trees;
+	struct tree_list by_use; /* longest unused first */
+	uint64_t bytes;
+	uint64_t number; /* for names of what is made or removed */
+	uint64_t made;
+	uint64_t evicted;
+};
+
+static struct tree *
+tree_new(const struct digest *digest)
+{
+	struct tree *tree = xcalloc(1, sizeof(*tree));
+	char hash[DIGEST_TEXT_MAX];
+
+	tree->digest = *digest;
+	tree->directory = -1;
+	snprintf(tree->name, sizeof(tree->name), "%s-%s-%llu",
+	    digest_function_name(digest->function),
+	    digest_format_hash(digest, hash), (unsigned long long)digest->size);
+	return tree;
+}
+
+static void
+tree_free(struct tree *tree)
+{
+	file_close(&tree->directory);
+	free(tree);
+}
+
+/* --- opening --------------------------------------------------------------
+ */
+
+/* Without it no tree is taken for complete later. */
+static void
+read_boot(struct tree_cache *cache)
+{
+	struct error ignored;
+	struct buffer text;
+
+	buffer_init(&text, 256);
+	if (file_read_all(BOOT_ID, &text, &ignored) == 0 &&
+	    text.len >= BOOT_ID_LEN)
+		memcpy(cache->boot, text.data, BOOT_ID_LEN);
+	buffer_clear(&text);
+}
+
+static int
+parse_name(const char *name, struct digest *digest)
+{
+	struct str rest = str_from(name);
+	struct str function = str_cut(&rest, '-');
+	struct str hash = str_cut(&rest, '-');
+	struct error ignored;
+	uint64_t size;
+
+	if (digest_function_parse(function) == DIGEST_UNKNOWN ||
+	    !str_to_uint64(rest, DIGEST_SIZE_MAX, &size))
+		return -1;
+	return digest_parse(digest_function_parse(function), hash,
+	    (int64_t)size, digest, &ignored);
+}
+
+static bool
+read_marker(const struct tree_cache *cache, const char *name, struct tree *tree,
+    struct error *err)
+{
+	char *path = xasprintf("%s/%s/complete", cache->path, name);
+	struct buffer text;
+	struct stat status;
+	struct str rest;
+	bool valid = false;
+
+	buffer_init(&text, 256);
+	if (cache->boot[0] != '\0' && file_read_all(path, &text, err) == 0 &&
+	    stat(path, &status) == 0) {
+		rest = buffer_str(&text);
+		tree->used = status.st_mtim;
+		valid = str_equal(str_cut(&rest, ' '), str_from(cache->boot)) &&
+			str_to_uint64(
+			    str_cut(&rest, '\n'), UINT64_MAX, &tree->bytes);
+	}
+	buffer_clear(&text);
+	free(path);
+	return valid;
+}
+
+static int
+open_root(const struct tree_cache *cache, const char *name, int *directory,
+    struct error *err)
+{
+	char path[NAME_LEN + 8];
+
+	snprintf(path, sizeof(path), "%s/root", name);
+	*directory = openat(cache->directory, path,
+	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (*directory == -1)
+		return error_set_errno(err, errno, "open the tree %s", name);
+	return 0;
+}
+
+/* A tree that a process before us completed; NULL for anything else. */
+static struct tree *
+recognise(const struct tree_cache *cache, const char *name)
+{
+	struct error ignored;
+	struct digest digest;
+	struct tree *tree;
+
+	if (parse_name(name, &digest) < 0)
+		return NULL;
+	tree = tree_new(&digest);
+	tree->state = TREE_READY;
+	if (strcmp(tree->name, name) == 0 &&
+	    read_marker(cache, name, tree, &ignored) &&
+	    open_root(cache, name, &tree->directory, &ignored) == 0)
+		return tree;
+	tree_free(tree);
+	return NULL;
+}
+
+static bool
+is_older(const struct tree *a, const struct tree *b)
+{
+	return a->used.tv_sec != b->used.tv_sec
+		   ? a->used.tv_sec < b->used.tv_sec
+		   : a->used.tv_nsec < b->used.tv_nsec;
+}
+
+/* Among the others by the time of the last use. */
+static void
+insert_found(struct tree_cache *cache, struct tree *tree)
+{
+	struct tree *other;
+
+	TAILQ_FOREACH (other, &cache->by_use, link)
+		if (is_older(tree, other))
+			break;
+	if (other != NULL)
+		TAILQ_INSERT_BEFORE(other, tree, link);
+	else
+		TAILQ_INSERT_TAIL(&cache->by_use, tree, link);
+	map_put(&cache->trees, digest_key(&tree->digest), tree);
+	cache->bytes += tree->bytes;
+}
+
+static int
+remove_name(const struct tree_cache *cache, const char *name, struct error *err)
+{
+	char *path = xasprintf("%s/%s", cache->path, name);
+	int rc = file_remove_tree(path, err);
+
+	free(path);
+	return rc;
+}
+
+static int
+scan(struct tree_cache *cache, struct error *err)
+{
+	DIR *stream = opendir(cache->path);
+	const struct dirent *entry;
+	int rc = 0;
+
+	if (stream == NULL)
+		return error_set_errno(err, errno, "read %s", cache->path);
+	while (rc == 0 && (entry = readdir(stream)) != NULL) {
+		struct tree *tree;
+
+		if (strcmp(entry->d_name, ".") == 0 ||
+		    strcmp(entry->d_name, "..") == 0)
+			continue;
+		tree = recognise(cache, entry->d_name);
+		if (tree != NULL)
+			insert_found(cache, tree);
+		else
+			rc = remove_name(cache, entry->d_name, err);
+	}
+	closedir(stream);
+	return rc;
+}
+
+static void evict(struct tree_cache *cache);
+
+struct tree_cache *
+tree_cache_open(const char *path, uint64_t max_bytes, struct error *err)
+{
+	struct tree_cache *cache = xcalloc(1, sizeof(*cache));
+	pthread_condattr_t monotonic;
+
+	cache->path = xstrdup(path);
+	cache->max_bytes = max_bytes;
+	cache->directory = -1;
+	pthread_mutex_init(&cache->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&cache->changed, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	map_init(&cache->trees);
+	TAILQ_INIT(&cache->by_use);
+	read_boot(cache);
+	if (file_make_directories(path, err) < 0)
+		goto failed;
+	cache->directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (cache->directory == -1) {
+		error_set_errno(err, errno, "open %s", path);
+		goto failed;
+	}
+	if (scan(cache, err) < 0)
+		goto failed;
+	evict(cache);
+	return cache;
+failed:
+	tree_cache_close(cache);
+	return NULL;
+}
+
+void
+tree_cache_close(struct tree_cache *cache)
+{
+	struct tree *tree;
+
+	if (cache == NULL)
+		return;
+	while ((tree = TAILQ_FIRST(&cache->by_use)) != NULL) {
+		TAILQ_REMOVE(&cache->by_use, tree, link);
+		tree_free(tree);
+	}
+	map_clear(&cache->trees);
+	pthread_cond_destroy(&cache->changed);
+	pthread_mutex_destroy(&cache->lock);
+	file_close(&cache->directory);
+	free(cache->path);
+	free(cache);
+}
+
+/* --- removing -------------------------------------------------------------
+ */
+
+/* The tree longest unused that nobody has, taken out; NULL when all is well or
+ * nothing can go. Its directory has another name afterwards. */
+static struct tree *
+take_victim(struct tree_cache *cache, char name[static NAME_LEN])
+{
+	struct tree *tree = NULL;
+
+	pthread_mutex_lock(&cache->lock);
+	if (cache->bytes > cache->max_bytes)
+		TAILQ_FOREACH (tree, &cache->by_use, link)
+			if (tree->pins == 0)
+				break;
+	if (tree != NULL) {
+		TAILQ_REMOVE(&cache->by_use, tree, link);
+		map_remove(&cache->trees, digest_key(&tree->digest));
+		cache->bytes -= tree->bytes;
+		cache->evicted++;
+		snprintf(name, NAME_LEN, "old-%llu",
+		    (unsigned long long)cache->number++);
+		/* Under the lock: another thread may make it anew at once. If
+		 * it fails, so does that thread's own rename, and says why. */
+		if (renameat(cache->directory, tree->name, cache->directory,
+			name) == -1)
+			name[0] = '\0';
+	}
+	pthread_mutex_unlock(&cache->lock);
+	return tree;
+}
+
+static void
+evict(struct tree_cache *cache)
+{
+	char name[NAME_LEN];
+	struct tree *tree;
+	struct error err;
+
+	while ((tree = take_victim(cache, name)) != NULL) {
+		log_info("tree_evicted", "tree=%s bytes=%llu", tree->name,
+		    (unsigned long long)tree->bytes);
+		tree_free(tree);
+		if (name[0] != '\0' && remove_name(cache, name, &err) < 0)
+			log_warn("tree_left", "name=%s error=\"%s\"", name,
+			    err.text);
+	}
+}
+
+/* --- making ---------------------------------------------------------------
+ */
+
+static int
+write_marker(const struct tree_cache *cache, int directory, uint64_t bytes,
+    struct error *err)
+{
+	char text[64];
+	int fd = openat(directory, "complete",
+	    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int rc;
+
+	if (fd == -1)
+		return error_set_errno(err, errno, "mark a tree complete");
+	snprintf(text, sizeof(text), "%s %llu\n", cache->boot,
+	    (unsigned long long)bytes);
+	rc = file_write(fd, text, strlen(text), err);
+	file_close(&fd);
+	return rc;
+}
+
+static int
+open_new(const struct tree_cache *cache, const char *name, int *directory,
+    int *root, struct error *err)
+{
+	if (mkdirat(cache->directory, name, 0700) == -1)
+		return error_set_errno(err, errno, "make %s", name);
+	*directory =
+	    openat(cache->directory, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*directory == -1 || mkdirat(*directory, "root", 0755) == -1)
+		return error_set_errno(err, errno, "make a tree in %s", name);
+	*root = openat(*directory, "root", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*root == -1)
+		return error_set_errno(err, errno, "open a tree in %s", name);
+	return 0;
+}
+
+/* Makes the directory under the name; the caller removes what is left. */
+static int
+build_named(struct tree_cache *cache, const struct tree_request *request,
+    struct tree *tree, const char *name, struct error *err)
+{
+	struct tree_build build = {.store = request->store,
+	    .max_bytes = cache->max_bytes,
+	    .cancel_fd = request->cancel_fd,
+	    .missing = request->missing};
+	int directory = -1;
+	int rc = -1;
+
+	if (open_new(cache, name, &directory, &tree->directory, err) < 0 ||
+	    tree_build(&build, tree->directory, &tree->digest, err) < 0 ||
+	    write_marker(cache, directory, build.bytes, err) < 0)
+		goto out;
+	if (renameat(cache->directory, name, cache->directory, tree->name) ==
+	    -1) {
+		error_set_errno(err, errno, "name the tree %s", tree->name);
+		goto out;
+	}
+	tree->bytes = build.bytes;
+	rc = 0;
+out:
+	file_close(&directory);
+	if (rc < 0)
+		file_close(&tree->directory);
+	return rc;
+}
+
+static int
+make(struct tree_cache *cache, const struct tree_request *request,
+    struct tree *tree, struct error *err)
+{
+	int64_t start_ms = clock_monotonic_ms();
+	int64_t fetched_ms;
+	struct error ignored;
+	char name[NAME_LEN];
+
+	if (request->fetch != NULL &&
+	    request->fetch(request->cookie, &tree->digest, err) < 0)
+		return -1;
+	fetched_ms = clock_monotonic_ms();
+	pthread_mutex_lock(&cache->lock);
+	snprintf(name, sizeof(name), "new-%llu",
+	    (unsigned long long)cache->number++);
+	pthread_mutex_unlock(&cache->lock);
+	if (build_named(cache, request, tree, name, err) < 0) {
+		/* The next start removes what cannot be removed now. */
+		(void)remove_name(cache, name, &ignored);
+		return -1;
+	}
+	log_info("tree_made", "tree=%s bytes=%llu fetch_ms=%lld make_ms=%lld",
+	    tree->name, (unsigned long long)tree->bytes,
+	    (long long)(fetched_ms - start_ms),
+	    (long long)(clock_monotonic_ms() - fetched_ms));
+	return 0;
+}
+
+/* --- getting --------------------------------------------------------------
+ */
+
+static bool
+is_cancelled(const struct tree_request *request)
+{
+	struct pollfd poll_fd = {request->cancel_fd, POLLIN, 0};
+
+	return request->cancel_fd != -1 && poll(&poll_fd, 1, 0) > 0;
+}
+
+/* Under the lock: until nobody makes the tree. The tree, pinned; one that is
+ * ours to make, with *ours set; or NULL with CANCELLED. */
+static struct tree *
+find_or_begin(struct tree_cache *cache, const struct tree_request *request,
+    bool *ours, struct error *err)
+{
+	struct tree *tree;
+
+	*ours = false;
+	while ((tree = map_get(&cache->trees, digest_key(&request->root))) !=
+	       NULL) {
+		struct timespec until;
+
+		if (tree->state == TREE_READY) {
+			tree->pins++;
+			TAILQ_REMOVE(&cache->by_use, tree, link);
+			TAILQ_INSERT_TAIL(&cache->by_use, tree, link);
+			return tree;
+		}
+		if (is_cancelled(request)) {
+			error_set(err, ERROR_CANCELLED,
+			    "the tree is no longer wanted");
+			return NULL;
+		}
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_nsec += WAIT_STEP_NS;
+		until.tv_sec += until.tv_nsec / 1000000000;
+		until.tv_nsec %= 1000000000;
+		pthread_cond_timedwait(&cache->changed, &cache->lock, &until);
+	}
+	*ours = true;
+	tree = tree_new(&request->root);
+	map_put(&cache->trees, digest_key(&tree->digest), tree);
+	return tree;
+}
+
+/* The tree is made, or, with rc < 0, was not and is freed. */
+static struct tree *
+end_making(struct tree_cache *cache, struct tree *tree, int rc)
+{
+	pthread_mutex_lock(&cache->lock);
+	if (rc == 0) {
+		tree->state = TREE_READY;
+		tree->pins = 1;
+		TAILQ_INSERT_TAIL(&cache->by_use, tree, link);
+		cache->bytes += tree->bytes;
+		cache->made++;
+	} else {
+		map_remove(&cache->trees, digest_key(&tree->digest));
+	}
+	pthread_cond_broadcast(&cache->changed);
+	pthread_mutex_unlock(&cache->lock);
+	if (rc < 0) {
+		tree_free(tree);
+		return NULL;
+	}
+	evict(cache);
+	return tree;
+}
+
+struct tree *
+tree_cache_get(struct tree_cache *cache, const struct tree_request *request,
+    struct error *err)
+{
+	struct tree *tree;
+	bool ours;
+
+	pthread_mutex_lock(&cache->lock);
+	tree = find_or_begin(cache, request, &ours, err);
+	pthread_mutex_unlock(&cache->lock);
+	if (!ours)
+		return tree;
+	return end_making(cache, tree, make(cache, request, tree, err));
+}
+
+void
+tree_unpin(struct tree_cache *cache, struct tree *tree)
+{
+	char path[NAME_LEN + 16];
+	bool over;
+
+	/* Only for the order after a restart. */
+	snprintf(path, sizeof(path), "%s/complete", tree->name);
+	(void)utimensat(cache->directory, path, NULL, 0);
+	pthread_mutex_lock(&cache->lock);
+	tree->pins--;
+	over = cache->bytes > cache->max_bytes;
+	pthread_mutex_unlock(&cache->lock);
+	if (over)
+		evict(cache);
+}
+
+int
+tree_descriptor(const struct tree *tree)
+{
+	return tree->directory;
+}
+
+size_t
+tree_cache_list(struct tree_cache *cache, struct digest *digests, size_t max)
+{
+	const struct tree *tree;
+	size_t count = 0;
+
+	pthread_mutex_lock(&cache->lock);
+	/* Those used last are the likeliest to be asked for. */
+	TAILQ_FOREACH_REVERSE(tree, &cache->by_use, tree_list, link)
+	{
+		if (count == max)
+			break;
+		digests[count++] = tree->digest;
+	}
+	pthread_mutex_unlock(&cache->lock);
+	return count;
+}
+
+void
+tree_cache_usage(struct tree_cache *cache, struct tree_cache_usage *usage)
+{
+	const struct tree *tree;
+
+	pthread_mutex_lock(&cache->lock);
+	*usage = (struct tree_cache_usage){.bytes = cache->bytes,
+	    .made = cache->made,
+	    .evicted = cache->evicted};
+	TAILQ_FOREACH (tree, &cache->by_use, link)
+		usage->trees++;
+	pthread_mutex_unlock(&cache->lock);
+}
