@@ -450,6 +450,28 @@ add_userland(struct capture_host *host, struct error *err)
 
 /* --- the whole ------------------------------------------------------------ */
 
+/* Programs that stand in for a compiler would ask for it in the sandbox, where
+ * it is not. */
+static int
+refuse_wrapper(const char *driver, struct error *err)
+{
+	static const char *const wrappers[] = {
+	    "ccache", "sccache", "distcc", "icecc"};
+	char *real = realpath(driver, NULL);
+	const char *name = real != NULL ? strrchr(real, '/') + 1 : "";
+	int rc = 0;
+
+	for (size_t i = 0; i < COUNT(wrappers) && rc == 0; i++) {
+		if (strcmp(name, wrappers[i]) == 0)
+			rc = error_set(err, ERROR_INVALID_ARGUMENT,
+			    "%s is %s; name the compiler itself, as in --cc "
+			    "/usr/bin/gcc",
+			    driver, name);
+	}
+	free(real);
+	return rc;
+}
+
 static int
 find_driver(struct cc *cc, struct error *err)
 {
@@ -468,7 +490,7 @@ find_driver(struct cc *cc, struct error *err)
 		    "there is no compiler %s; --cc takes a name in PATH or a "
 		    "path",
 		    name);
-	return 0;
+	return refuse_wrapper(cc->driver, err);
 }
 
 static int

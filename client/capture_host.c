@@ -27,17 +27,25 @@ capture_host_init(struct capture_host *host, struct capture_tree *tree,
 	*host =
 	    (struct capture_host){.tree = tree, .notes = notes, .root = root};
 	map_init(&host->scanned);
+	map_init(&host->links);
+}
+
+static void
+clear_paths(struct map *paths)
+{
+	size_t position = 0;
+	char *path;
+
+	while ((path = map_next(paths, &position)) != NULL)
+		free(path);
+	map_clear(paths);
 }
 
 void
 capture_host_clear(struct capture_host *host)
 {
-	size_t position = 0;
-	char *path;
-
-	while ((path = map_next(&host->scanned, &position)) != NULL)
-		free(path);
-	map_clear(&host->scanned);
+	clear_paths(&host->scanned);
+	clear_paths(&host->links);
 	free(host->loader);
 }
 
@@ -178,6 +186,17 @@ capture_host_add(
 
 /* --- directories ---------------------------------------------------------- */
 
+static void
+remember_link(struct capture_host *host, const char *path)
+{
+	char *copy;
+
+	if (map_get(&host->links, str_from(path)) != NULL)
+		return;
+	copy = xstrdup(path);
+	map_put(&host->links, str_from(copy), copy);
+}
+
 /* Files that the links at or below a directory lead to. */
 static int
 follow_links(struct capture_host *host, struct str below, struct error *err)
@@ -194,6 +213,7 @@ follow_links(struct capture_host *host, struct str below, struct error *err)
 		    !str_starts_with(path, below))
 			continue;
 		absolute = xasprintf("/%s", list[i]->path);
+		remember_link(host, list[i]->path);
 		rc = capture_host_add(host, absolute, NULL, err);
 		if (rc == 0)
 			capture_notes_add(host->notes,

@@ -26,6 +26,7 @@ struct capture_host {
 	const char *root;            /* put before each path; "" usually */
 	/* The rest is ours. */
 	struct map scanned; /* path -> path, of files looked into */
+	struct map links;   /* the same of links in captured content */
 	char *loader;       /* the directory of the first loader, or NULL */
 };
 

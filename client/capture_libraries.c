@@ -454,6 +454,61 @@ close_pass(struct capture_host *host, size_t *news, struct error *err)
 	return rc;
 }
 
+/* --- links to directories that were not captured -------------------------- */
+
+/* The directories of the list in which something is. */
+static void
+find_parents(struct capture_entry **list, size_t count, struct map *parents)
+{
+	for (size_t i = 0; i < count; i++) {
+		const char *slash = strrchr(list[i]->path, '/');
+		size_t len =
+		    slash != NULL ? (size_t)(slash - list[i]->path) : 0;
+
+		(void)map_put(
+		    parents, (struct str){list[i]->path, len}, list[i]);
+	}
+}
+
+static void
+note_link(struct capture_host *host, const struct capture_entry *link,
+    const struct map *parents)
+{
+	struct error ignored; /* a loop leads to no directory */
+	/* With a name behind it the link itself is followed, too. */
+	char *below = xasprintf("%s/.", link->path);
+	char *real =
+	    capture_tree_resolve(host->tree, str_from(below), &ignored);
+	const struct capture_entry *target =
+	    real != NULL ? capture_tree_find(host->tree, str_from(real)) : NULL;
+
+	if (target != NULL && target->kind == CAPTURE_DIRECTORY &&
+	    map_get(parents, str_from(real)) == NULL)
+		capture_notes_add(host->notes,
+		    "/%s leads to /%s, whose content is not captured; --also "
+		    "adds it",
+		    link->path, real);
+	free(below);
+	free(real);
+}
+
+static void
+note_links(struct capture_host *host)
+{
+	size_t count;
+	struct capture_entry **list = capture_tree_list(host->tree, &count);
+	struct map parents;
+
+	map_init(&parents);
+	find_parents(list, count, &parents);
+	for (size_t i = 0; i < count; i++) {
+		if (map_get(&host->links, str_from(list[i]->path)) != NULL)
+			note_link(host, list[i], &parents);
+	}
+	map_clear(&parents);
+	free(list);
+}
+
 int
 capture_host_close(struct capture_host *host, struct error *err)
 {
@@ -463,5 +518,6 @@ capture_host_close(struct capture_host *host, struct error *err)
 		if (close_pass(host, &news, err) < 0)
 			return -1;
 	} while (news > 0);
+	note_links(host);
 	return 0;
 }

@@ -96,18 +96,40 @@ child_actions(
 	return rc;
 }
 
+/* What the answers may depend on; LIBRARY_PATH and its like must not be. */
+static const char *const passed[] = {
+    "HOME", "RUSTUP_HOME", "CARGO_HOME", "RUSTUP_TOOLCHAIN"};
+
+#define PASSED (sizeof(passed) / sizeof(passed[0]))
+#define ENVIRONMENT_MAX (PASSED + 3)
+
+/* NULL-terminated; the elements are the caller's. */
+static void
+make_environment(char *environment[static ENVIRONMENT_MAX])
+{
+	size_t count = 0;
+
+	environment[count++] = xasprintf("PATH=%s", search_path());
+	environment[count++] = xstrdup("LC_ALL=C");
+	for (size_t i = 0; i < PASSED; i++) {
+		const char *value = getenv(passed[i]);
+
+		if (value != NULL)
+			environment[count++] =
+			    xasprintf("%s=%s", passed[i], value);
+	}
+	environment[count] = NULL;
+}
+
 static int
 child_spawn(struct child *child, int output, struct error *err)
 {
-	char *path = xasprintf("PATH=%s", search_path());
-	char *home =
-	    xasprintf("HOME=%s", getenv("HOME") != NULL ? getenv("HOME") : "/");
-	char locale[] = "LC_ALL=C";
-	char *environment[] = {path, home, locale, NULL};
+	char *environment[ENVIRONMENT_MAX];
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
 	int rc = posix_spawnattr_init(&attributes);
 
+	make_environment(environment);
 	if (rc == 0)
 		rc = posix_spawnattr_setflags(
 		    &attributes, POSIX_SPAWN_SETPGROUP);
@@ -118,8 +140,8 @@ child_spawn(struct child *child, int output, struct error *err)
 		    &attributes, child->argv, environment);
 	(void)posix_spawn_file_actions_destroy(&actions);
 	(void)posix_spawnattr_destroy(&attributes);
-	free(path);
-	free(home);
+	for (size_t i = 0; environment[i] != NULL; i++)
+		free(environment[i]);
 	if (rc == 0)
 		return 0;
 	error_set_errno(err, rc, "run %s", child->argv[0]);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Asking a program of this machine, as a compiler is asked where it finds
- * things: run with a bare environment (PATH, LC_ALL=C), no input, a bound on
- * what it may print and on its time. Blocks.
+ * things: run with a bare environment (PATH, HOME, what rustup looks at,
+ * LC_ALL=C), no input, a bound on what it may print and on its time. Blocks.
  */
 #ifndef TOOLROOT_CLIENT_CAPTURE_RUN_H
 #define TOOLROOT_CLIENT_CAPTURE_RUN_H

@@ -220,6 +220,23 @@ content_brings_the_files_its_links_lead_to(void **state)
 	    0);
 }
 
+static void
+a_link_to_a_directory_left_out_becomes_a_note(void **state)
+{
+	(void)state;
+	fixture_mkdir("usr/include");
+	fixture_mkdir("usr/share");
+	fixture_write("usr/share/real.h", "x", 0644);
+	fixture_link("../share", "usr/include/more");
+	assert_int_equal(
+	    capture_host_add_content(&host, "/usr/include", NULL, &fixture.err),
+	    1);
+	close_all();
+	assert_int_equal(fixture.notes.count, 1);
+	assert_non_null(strstr(
+	    fixture.notes.lines[0], "/usr/include/more leads to /usr/share,"));
+}
+
 int
 main(void)
 {
@@ -234,6 +251,7 @@ main(void)
 	    TEST(what_this_machine_lacks_becomes_a_note),
 	    TEST(scripts_bring_their_interpreter),
 	    TEST(content_brings_the_files_its_links_lead_to),
+	    TEST(a_link_to_a_directory_left_out_becomes_a_note),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
