@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,6 +23,8 @@
 #include "base/memory.h"
 
 #define TIMEOUT_MS 60000
+/* Of what a program said before it failed. */
+#define TAIL_MAX 200
 #define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin"
 
 static const char *
@@ -72,7 +75,8 @@ capture_run_find(const char *program)
 
 struct child {
 	char *const *argv;
-	bool both; /* standard error is read as well */
+	bool both;  /* standard error is read as well */
+	int errors; /* else it goes here: a file, for when it fails */
 	pid_t pid;
 	int output; /* our end of the pipe */
 };
@@ -91,8 +95,8 @@ child_actions(
 	if (rc == 0 && child->both)
 		rc = posix_spawn_file_actions_adddup2(actions, output, 2);
 	else if (rc == 0)
-		rc = posix_spawn_file_actions_addopen(
-		    actions, 2, "/dev/null", O_WRONLY, 0);
+		rc =
+		    posix_spawn_file_actions_adddup2(actions, child->errors, 2);
 	return rc;
 }
 
@@ -192,30 +196,41 @@ child_read(struct child *child, struct buffer *output, struct error *err)
 	}
 }
 
+/* The end of what it printed on standard error, as one line. */
 static void
-append_tail(struct error *err, const struct buffer *output)
+print_tail(const struct child *child, const struct buffer *output,
+    char tail[static TAIL_MAX])
 {
-	const char *tail = output->data != NULL ? output->data : "";
-	size_t len = output->len;
-	char shown[200];
+	struct str text = buffer_str(output);
+	char piece[TAIL_MAX];
+	ssize_t got;
 
-	if (len == 0)
-		return;
-	while (len > 0 && (tail[len - 1] == '\n' || tail[len - 1] == ' '))
-		len--;
-	if (len > sizeof(shown) - 1) {
-		tail += len - (sizeof(shown) - 1);
-		len = sizeof(shown) - 1;
+	if (!child->both) {
+		off_t size = lseek(child->errors, 0, SEEK_END);
+		off_t at = size > TAIL_MAX - 1 ? size - (TAIL_MAX - 1) : 0;
+
+		got = pread(child->errors, piece, TAIL_MAX - 1, at);
+		text = (struct str){piece, got > 0 ? (size_t)got : 0};
 	}
-	memcpy(shown, tail, len);
-	shown[len] = '\0';
-	error_set(err, err->code, "exit status not 0; it printed: %s", shown);
+	while (text.len > 0 && text.data[text.len - 1] == '\n')
+		text.len--;
+	if (text.len > TAIL_MAX - 1) {
+		text.data += text.len - (TAIL_MAX - 1);
+		text.len = TAIL_MAX - 1;
+	}
+	memcpy(tail, text.data, text.len);
+	for (size_t i = 0; i < text.len; i++) {
+		if ((unsigned char)tail[i] < ' ')
+			tail[i] = ' ';
+	}
+	tail[text.len] = '\0';
 }
 
 static int
 child_end(
     struct child *child, int rc, const struct buffer *output, struct error *err)
 {
+	char tail[TAIL_MAX];
 	int status;
 
 	file_close(&child->output);
@@ -224,11 +239,12 @@ child_end(
 	while (waitpid(child->pid, &status, 0) == -1 && errno == EINTR)
 		;
 	if (rc == 0 && (!WIFEXITED(status) || WEXITSTATUS(status) != 0)) {
+		print_tail(child, output, tail);
 		rc = error_set(err, ERROR_FAILED_PRECONDITION,
-		    "it ended with status %d",
+		    "it ended with status %d: %s",
 		    WIFEXITED(status) ? WEXITSTATUS(status)
-				      : 128 + WTERMSIG(status));
-		append_tail(err, output);
+				      : 128 + WTERMSIG(status),
+		    tail);
 	}
 	if (rc < 0)
 		error_prefix(err, "run %s %s", child->argv[0],
@@ -239,12 +255,19 @@ child_end(
 static int
 run(char *const argv[], bool both, struct buffer *output, struct error *err)
 {
-	struct child child = {.argv = argv, .both = both};
+	struct child child = {.argv = argv,
+	    .both = both,
+	    .errors = memfd_create("errors", MFD_CLOEXEC)};
+	int rc;
 
-	/* So that output->data is a text even if nothing is printed. */
-	if (buffer_append(output, "", 0) < 0 || child_start(&child, err) < 0)
-		return -1;
-	return child_end(&child, child_read(&child, output, err), output, err);
+	if (child.errors == -1)
+		return error_set_errno(err, errno, "memfd_create");
+	rc = child_start(&child, err);
+	if (rc == 0)
+		rc = child_end(
+		    &child, child_read(&child, output, err), output, err);
+	file_close(&child.errors);
+	return rc;
 }
 
 int

@@ -13,7 +13,7 @@ struct error;
 #define CAPTURE_RUN_OUTPUT_MAX (4u << 20)
 
 /* argv[0] is a path or found in PATH. Appends standard output and standard
- * error, as they come, to output, which is NUL-terminated. FAILED_PRECONDITION
+ * error, as they come, to output. FAILED_PRECONDITION
  * when it cannot be started or exits with another status than 0. */
 int capture_run(char *const argv[], struct buffer *output, struct error *err);
 /* The same, standard output alone and without blanks at its end: the caller

@@ -66,8 +66,14 @@ find_rustc(const char *which, struct error *err)
 
 	if (which == NULL)
 		return find_in_path(err);
-	if (strchr(which, '/') == NULL && stat(which, &status) == -1)
-		return rustup_which(which, err);
+	if (strchr(which, '/') == NULL && stat(which, &status) == -1) {
+		rustc = rustup_which(which, err);
+		if (rustc == NULL)
+			error_prefix(err,
+			    "--rust %s is no directory, so rustup was asked",
+			    which);
+		return rustc;
+	}
 	if (stat(which, &status) == 0 && S_ISDIR(status.st_mode))
 		path = xasprintf("%s/bin/rustc", which);
 	else
