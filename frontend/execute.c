@@ -16,6 +16,7 @@
 #include "cas/digest_list.h"
 #include "cas/digest_message.h"
 #include "cas/store.h"
+#include "cas/toolchain_root.h"
 #include "frontend/action_cache.h"
 #include "frontend/execution_internal.h"
 #include "frontend/operation_message.h"
@@ -284,34 +285,76 @@ out:
 	return rc;
 }
 
-/* Every Directory and file below the input root is there, or noted. */
+/* Every Directory and file below the root is there, or noted. */
 static int
-prepare_inputs(struct preparation *p, struct error *err)
+prepare_tree(
+    struct preparation *p, const struct digest *root, struct error *err)
 {
 	const struct closure_source source = {
 	    .read = read_for_closure,
 	    .cookie = p->store,
-	    .function = p->request->key.action.function,
+	    .function = root->function,
 	};
 	struct digest_list directories;
 	struct digest_list files;
 	struct closure closure = {
 	    &files, &directories, &p->missing, CLOSURE_ENTRIES_MAX};
-	struct digest root;
-	int rc = -1;
+	int rc;
 
 	digest_list_init(&files, CLOSURE_DIGESTS_MAX);
 	digest_list_init(&directories, CLOSURE_DIRECTORIES_MAX);
-	if (digest_from_message(
-		source.function, p->action->input_root_digest, &root, err) < 0)
-		error_prefix(err, "input_root_digest of the action");
-	else if (closure_of_directory(&source, &root, &closure, err) < 0)
-		error_prefix(err, "input root");
-	else
+	rc = closure_of_directory(&source, root, &closure, err);
+	if (rc == 0)
 		rc = note_missing_files(p, &files, err);
 	digest_list_clear(&files);
 	digest_list_clear(&directories);
 	return rc;
+}
+
+static int
+prepare_inputs(struct preparation *p, struct error *err)
+{
+	struct digest root;
+
+	if (digest_from_message(p->request->key.action.function,
+		p->action->input_root_digest, &root, err) < 0) {
+		error_prefix(err, "input_root_digest of the action");
+		return -1;
+	}
+	if (prepare_tree(p, &root, err) < 0) {
+		error_prefix(err, "input root");
+		return -1;
+	}
+	return 0;
+}
+
+/* Toolchains are inputs like any other, only larger. */
+static int
+prepare_toolchains(struct preparation *p, struct error *err)
+{
+	struct root_memo *memo = &p->request->service->roots;
+	struct toolchain_roots roots;
+
+	if (toolchain_roots_read(&roots,
+		toolchain_roots_platform(p->action, p->command),
+		p->request->key.action.function, err) < 0)
+		return -1;
+	for (size_t i = 0; i < roots.count; i++) {
+		const struct digest *root = &roots.items[i].digest;
+		int64_t now_ms = clock_monotonic_ms();
+		size_t missing = p->missing.count;
+
+		if (root_memo_has(memo, root, now_ms))
+			continue;
+		if (prepare_tree(p, root, err) < 0) {
+			error_prefix(err, "toolchain-root at /%.*s",
+			    STR_ARG(roots.items[i].path));
+			return -1;
+		}
+		if (p->missing.count == missing)
+			root_memo_add(memo, root, now_ms);
+	}
+	return 0;
 }
 
 /* 0 when p->missing tells all; -1. */
@@ -322,9 +365,9 @@ prepare(struct preparation *p, struct error *err)
 
 	if (found <= 0)
 		return found;
-	if (prepare_command(p, err) < 0)
+	if (prepare_command(p, err) < 0 || prepare_inputs(p, err) < 0)
 		return -1;
-	return prepare_inputs(p, err);
+	return prepare_toolchains(p, err);
 }
 
 static void
@@ -385,11 +428,10 @@ static int
 read_platform(struct preparation *p, struct operation_request *submission,
     struct error *err)
 {
-	const Reapi__Platform *platform = p->action->platform;
+	const Reapi__Platform *platform =
+	    toolchain_roots_platform(p->action, p->command);
 	struct platform_property *properties;
 
-	if (platform == NULL || platform->n_properties == 0)
-		platform = p->command->platform;
 	if (platform == NULL || platform->n_properties == 0)
 		return 0;
 	properties = arena_zalloc(

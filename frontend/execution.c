@@ -125,6 +125,7 @@ execution_service_new(
 	service->tick_ms = CLOCK_NEVER;
 	rpc_timer_init(&service->tick, execution_tick);
 	pthread_mutex_init(&service->lock, NULL);
+	root_memo_init(&service->roots);
 	map_init(&service->watches);
 	LIST_INIT(&service->workers);
 	return service;
@@ -162,6 +163,7 @@ execution_service_free(struct execution_service *service)
 		return;
 	scheduler_free(service->scheduler);
 	map_clear(&service->watches);
+	root_memo_clear(&service->roots);
 	pthread_mutex_destroy(&service->lock);
 	free(service);
 }

@@ -14,6 +14,7 @@
 
 #include "base/map.h"
 #include "frontend/execution.h"
+#include "frontend/root_memo.h"
 #include "frontend/storage.h"
 #include "rpc/server.h"
 
@@ -37,6 +38,7 @@ struct execution_service {
 	_Atomic(struct rpc_server *) server;
 	struct rpc_timer tick;
 	atomic_uint_least64_t cache_hits;
+	struct root_memo roots; /* has its own lock */
 
 	/* Guards what follows and the lists' links. Taken alone. */
 	pthread_mutex_t lock;

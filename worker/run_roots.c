@@ -20,11 +20,10 @@ get_one(struct run_roots *roots, const struct run_action *run,
 	    .cancel_fd = run->cancel_fd,
 	    .missing = run->missing};
 	struct tree *tree = tree_cache_get(run->trees, &request, err);
-	char text[DIGEST_TEXT_MAX];
 
 	if (tree == NULL) {
-		error_prefix(err, "toolchain-root %s",
-		    digest_format(&root->digest, text));
+		error_prefix(
+		    err, "toolchain-root at /%.*s", STR_ARG(root->path));
 		return -1;
 	}
 	roots->trees[roots->count] = tree;

@@ -53,6 +53,7 @@ struct session {
 	size_t max_message_bytes;
 	bool drained;              /* Drain is sent; the sending thread's */
 	int64_t last_heartbeat_ms; /* the sending thread's */
+	uint64_t told_trees;       /* tree_cache_generation then */
 	/* Guards all below. */
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* its clock is the monotonic one */
@@ -231,6 +232,7 @@ make_heartbeat(struct session *session)
 	struct arena arena;
 
 	arena_init(&arena, SEND_MEMORY);
+	session->told_trees = tree_cache_generation(session->worker->trees);
 	/* At most 1024 short states: they fit. */
 	heartbeat.leases = lease_table_states(
 	    session->worker->leases, &arena, &heartbeat.n_leases);
@@ -256,11 +258,14 @@ make_drain(void)
 	return rpc_message_pack(&message.base);
 }
 
+/* News of trees do not wait: the next action should go where its tree is. */
 static bool
 heartbeat_is_due(const struct session *session)
 {
-	return clock_monotonic_ms() >=
-	       session->last_heartbeat_ms + session->heartbeat_ms;
+	return tree_cache_generation(session->worker->trees) !=
+		   session->told_trees ||
+	       clock_monotonic_ms() >=
+		   session->last_heartbeat_ms + session->heartbeat_ms;
 }
 
 /* The next message that waits, NULL when there is none. */

@@ -77,8 +77,8 @@ account(const struct walk *walk, uint64_t bytes, struct error *err)
 		    "the tree has more than %u entries", CLOSURE_ENTRIES_MAX);
 	if (bytes > build->max_bytes || build->bytes > build->max_bytes)
 		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
-		    "the tree is larger than the worker's %llu bytes for trees "
-		    "(setting tree-cache-size)",
+		    "tree-cache-size of the worker (%llu bytes) is less than "
+		    "the tree takes",
 		    (unsigned long long)build->max_bytes);
 	return 0;
 }

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,6 @@
 #include "base/map.h"
 #include "base/memory.h"
 #include "worker/tree_build.h"
-#include "worker/tree_cache.h"
 
 #define NAME_LEN (DIGEST_TEXT_MAX + 16)
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
@@ -55,6 +55,7 @@ struct tree_cache {
 	int directory;
 	uint64_t max_bytes;
 	char boot[BOOT_ID_LEN + 1]; /* "" = unknown */
+	atomic_uint_least64_t generation;
 	/* Guards all below and the trees' state, pins and links. bytes is the
 	 * sum over the list. */
 	pthread_mutex_t lock;
@@ -304,15 +305,17 @@ take_victim(struct tree_cache *cache, char name[static NAME_LEN])
 	struct tree *tree = NULL;
 
 	pthread_mutex_lock(&cache->lock);
-	if (cache->bytes > cache->max_bytes)
+	if (cache->bytes > cache->max_bytes) {
 		TAILQ_FOREACH (tree, &cache->by_use, link)
 			if (tree->pins == 0)
 				break;
+	}
 	if (tree != NULL) {
 		TAILQ_REMOVE(&cache->by_use, tree, link);
 		map_remove(&cache->trees, digest_key(&tree->digest));
 		cache->bytes -= tree->bytes;
 		cache->evicted++;
+		atomic_fetch_add(&cache->generation, 1);
 		snprintf(name, NAME_LEN, "old-%llu",
 		    (unsigned long long)cache->number++);
 		/* Under the lock: another thread may make it anew at once. If
@@ -496,6 +499,7 @@ end_making(struct tree_cache *cache, struct tree *tree, int rc)
 		TAILQ_INSERT_TAIL(&cache->by_use, tree, link);
 		cache->bytes += tree->bytes;
 		cache->made++;
+		atomic_fetch_add(&cache->generation, 1);
 	} else {
 		map_remove(&cache->trees, digest_key(&tree->digest));
 	}
@@ -563,6 +567,12 @@ tree_cache_list(struct tree_cache *cache, struct digest *digests, size_t max)
 	}
 	pthread_mutex_unlock(&cache->lock);
 	return count;
+}
+
+uint64_t
+tree_cache_generation(struct tree_cache *cache)
+{
+	return atomic_load(&cache->generation);
 }
 
 void

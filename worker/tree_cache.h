@@ -60,6 +60,9 @@ int tree_descriptor(const struct tree *tree);
 size_t tree_cache_list(
     struct tree_cache *cache, struct digest *digests, size_t max);
 
+/* Grows with each tree that comes or goes. */
+uint64_t tree_cache_generation(struct tree_cache *cache);
+
 struct tree_cache_usage {
 	uint64_t bytes; /* by the reckoning that the limit goes by */
 	size_t trees;

@@ -2,7 +2,8 @@
 """Run one shell script as a remote action and say how it went.
 
     run_action.py HOST:PORT SCRIPT [--input NAME=SIZE[x]] [--output PATH]
-                  [--timeout SECONDS] [--wait SECONDS] [--retry]
+                  [--property NAME=VALUE] [--timeout SECONDS]
+                  [--wait SECONDS] [--retry]
 
 Inputs are SIZE bytes made from their name; "x" makes them executable. Prints
 `code=` (of the call or of the response), `exit=`, `worker=`, the standard
@@ -67,6 +68,9 @@ def make_action(options: argparse.Namespace, blobs: dict[str, Any]) -> Any:
         salt=os.urandom(16),
         do_not_cache=True,
     )
+    for text in sorted(options.property):
+        name, _, value = text.partition("=")
+        action.platform.properties.add(name=name, value=value)
     if options.timeout:
         action.timeout.seconds = options.timeout
     return add_message(action, blobs)
@@ -125,6 +129,7 @@ def main() -> int:
     parser.add_argument("script")
     parser.add_argument("--input", action="append", default=[])
     parser.add_argument("--output", action="append", default=[])
+    parser.add_argument("--property", action="append", default=[])
     parser.add_argument("--timeout", type=int, default=0)
     parser.add_argument("--wait", type=float, default=60)
     parser.add_argument("--retry", action="store_true")
