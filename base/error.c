@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Formatting of error values. No state, any thread. */
+#define TOOLROOT_BASE_ERROR_C
 #include "base/error.h"
 
 #include <errno.h>
