@@ -163,7 +163,7 @@ action_put_apply(
 			continue;
 		/* What is pending is durable, and cannot be dropped before it
 		 * is in the index. */
-		if (pending_find(job->store->pending, digest, &place))
+		if (store_find_pending(job->store, digest, &place))
 			continue;
 		found = index_find(
 		    group->store->index, group->write.txn, digest, &place, err);

@@ -81,7 +81,7 @@ log_group_add(
 		return 0;
 	/* While something is being dropped, it may be what is pending. */
 	if (!blob->moves && atomic_load(&store->drops) == 0 &&
-	    pending_find(store->pending, &blob->digest, &place))
+	    store_find_pending(store, &blob->digest, &place))
 		return 0;
 	fresh = xcalloc(1, sizeof(*fresh));
 	fresh->digest = blob->digest;

@@ -11,6 +11,18 @@
 /* Digests that are looked up in one transaction, so that it stays short. */
 #define FIND_BATCH 4096
 
+bool
+store_find_pending(
+    struct store *store, const struct digest *digest, struct place *place)
+{
+	if (!pending_find(store->pending, digest, place))
+		return false;
+	/* The index may be about to get it with the epoch of a moment ago. If
+	 * an earlier copy is being collected, this one stays. */
+	(void)store_touch(store, digest, place);
+	return true;
+}
+
 /* In the index. 1, 0, -1. */
 static int
 find_indexed(struct store *store, const struct digest *digest,
@@ -49,7 +61,7 @@ store_find(struct store *store, const struct digest *digest,
 		return found;
 	/* In this order: what is taken into the index between the two looks is
 	 * seen by the second. */
-	if (pending_find(store->pending, digest, place))
+	if (store_find_pending(store, digest, place))
 		return 1;
 	return find_indexed(store, digest, place, err);
 }
@@ -94,6 +106,7 @@ static int
 find_batch(struct store *store, const struct digest *digests, size_t count,
     bool *missing, struct error *err)
 {
+	struct place place;
 	int rc;
 
 	find_batch_start(digests, count, missing);
@@ -106,7 +119,11 @@ find_batch(struct store *store, const struct digest *digests, size_t count,
 		if (tail_refresh(store, err) < 0)
 			return -1;
 	}
-	pending_find_missing(store->pending, digests, count, missing);
+	for (size_t i = 0; i < count; i++) {
+		if (missing[i] &&
+		    store_find_pending(store, &digests[i], &place))
+			missing[i] = false;
+	}
 	return find_batch_indexed(store, digests, count, missing, err);
 }
 

@@ -141,6 +141,9 @@ void store_count_recovered(struct store *store, uint64_t records,
 /* One digest, pending or in the index; touches. 1, 0, -1. */
 int store_find(struct store *store, const struct digest *digest,
     struct place *place, struct error *err);
+/* Among the pending alone; touches. */
+bool store_find_pending(
+    struct store *store, const struct digest *digest, struct place *place);
 /* 1 when nothing needs to be written for it, 0, -1. While something is being
  * dropped, nothing counts as stored: it may be this blob, found bad a moment
  * ago, and what is written then replaces it. */

@@ -96,21 +96,6 @@ pending_find(
 	return blob != NULL;
 }
 
-void
-pending_find_missing(struct pending *pending, const struct digest *digests,
-    size_t count, bool *missing)
-{
-	if (pending_count(pending) == 0)
-		return;
-	pthread_rwlock_rdlock(&pending->lock);
-	for (size_t i = 0; i < count; i++) {
-		if (missing[i] &&
-		    map_get(&pending->map, digest_key(&digests[i])) != NULL)
-			missing[i] = false;
-	}
-	pthread_rwlock_unlock(&pending->lock);
-}
-
 /* --- changing ------------------------------------------------------------- */
 
 void

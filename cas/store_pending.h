@@ -57,9 +57,6 @@ void pending_free(struct pending *pending);
 void pending_add(struct pending *pending, struct pending_list *list);
 bool pending_find(
     struct pending *pending, const struct digest *digest, struct place *place);
-/* Clears missing[i] of those that are here. */
-void pending_find_missing(struct pending *pending, const struct digest *digests,
-    size_t count, bool *missing);
 /* How much waits; a moment old. */
 size_t pending_count(const struct pending *pending);
 uint64_t pending_bytes(const struct pending *pending);

@@ -217,11 +217,13 @@ touches_apply(struct touches *touches, size_t count, struct index_write *write,
     struct error *err)
 {
 	struct touch **taken = xcalloc(count, sizeof(struct touch *));
-	uint32_t epoch = store_epoch();
+	uint32_t epoch;
 	bool overflow;
 	int rc = 0;
 
 	count = touches_take(touches, taken, count, &overflow);
+	/* Not before: none of them may get an epoch older than itself. */
+	epoch = store_epoch();
 	if (overflow)
 		write->state.touch_floor = epoch;
 	for (size_t i = 0; i < count; i++) {
