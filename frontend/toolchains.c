@@ -27,6 +27,7 @@
 #include "rpc/message.h"
 
 #define SERVICE "/toolroot.toolchain.v1.Toolchains/"
+#define PARTS_MAX 16
 #define PAGE_DEFAULT 100
 #define PAGE_MAX 500
 /* Details of a page: below gRPC's usual limit for a message. */
@@ -179,27 +180,34 @@ collect_tree(struct store *store, const struct digest *root,
 	return rc;
 }
 
-/* Parts are subtrees: they must be there as well, though only a client that
- * made them up could fail this. */
+/* Parts are subtrees: only a client that made them up could fail this. */
 static int
-check_parts(const struct toolchains_call *call,
-    const Toolchainapi__Toolchain *toolchain, enum digest_function function,
+check_part(const Toolchainapi__Part *part, enum digest_function function,
     const struct digest_list *blobs, struct error *err)
 {
-	for (size_t i = 0; i < toolchain->n_parts; i++) {
-		struct digest part;
-		bool found = false;
+	struct digest digest;
 
-		(void)call;
-		if (digest_from_message(function,
-			toolchain->parts[i]->root_digest, &part, err) < 0)
+	if (digest_from_message(function, part->root_digest, &digest, err) < 0)
+		return -1;
+	for (size_t i = 0; i < blobs->count; i++) {
+		if (digest_equal(&blobs->items[i], &digest))
+			return 0;
+	}
+	return error_set(err, ERROR_INVALID_ARGUMENT,
+	    "the part %s is no directory of the toolchain", part->mount_point);
+}
+
+static int
+check_parts(const Toolchainapi__Toolchain *toolchain,
+    enum digest_function function, const struct digest_list *blobs,
+    struct error *err)
+{
+	if (toolchain->n_parts > PARTS_MAX)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "a toolchain has at most %d parts", PARTS_MAX);
+	for (size_t i = 0; i < toolchain->n_parts; i++) {
+		if (check_part(toolchain->parts[i], function, blobs, err) < 0)
 			return -1;
-		for (size_t j = 0; j < blobs->count && !found; j++)
-			found = digest_equal(&blobs->items[j], &part);
-		if (!found && !digest_is_empty(&part))
-			return error_set(err, ERROR_INVALID_ARGUMENT,
-			    "the part %s is no directory of the toolchain",
-			    toolchain->parts[i]->mount_point);
 	}
 	return 0;
 }
@@ -236,8 +244,8 @@ put_toolchain(struct toolchains_call *call,
 	int rc;
 
 	if (collect_tree(store, &entry->root, blobs, err) < 0 ||
-	    check_parts(call, request->toolchain, entry->root.function, blobs,
-		err) < 0 ||
+	    check_parts(request->toolchain, entry->root.function, blobs, err) <
+		0 ||
 	    protos_pack(rpc_call_arena(call->call), &request->toolchain->base,
 		&entry->details) == NULL)
 		return -1;
