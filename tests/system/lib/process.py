@@ -24,6 +24,7 @@ READY = re.compile(r"toolroot ready (\S+) (\S+)\n")
 # Generous: sanitizers, and a busy machine.
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
+SANITIZERS = re.compile(rb"__(asan|tsan|ubsan|sanitizer)_")
 FAULTS = re.compile(r"(Address|Thread|Leak)Sanitizer: |: runtime error: ")
 
 
@@ -43,7 +44,7 @@ def program() -> Path:
 
 def sanitized() -> bool:
     """Whether it was built with a sanitizer, which costs time and memory."""
-    return b"__sanitizer_" in program().read_bytes()
+    return bool(SANITIZERS.search(program().read_bytes()))
 
 
 def work_folder() -> Path:
