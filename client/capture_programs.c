@@ -8,7 +8,19 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/str.h"
 #include "client/capture_run.h"
+
+void
+capture_programs_clean(char *text)
+{
+	if (str_is_utf8(str_from(text)))
+		return;
+	for (; *text != '\0'; text++) {
+		if ((unsigned char)*text > 127)
+			*text = '?';
+	}
+}
 
 int
 capture_programs_ask(struct capture_programs *programs, const char *program,
@@ -26,6 +38,7 @@ capture_programs_ask(struct capture_programs *programs, const char *program,
 		return -1;
 	if (strlen(text) > CAPTURE_VERSION_MAX)
 		text[CAPTURE_VERSION_MAX] = '\0';
+	capture_programs_clean(text);
 	programs->items[programs->count++] =
 	    (struct capture_program){xstrdup(path), text};
 	return 0;

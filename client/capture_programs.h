@@ -27,6 +27,8 @@ struct capture_programs {
  * under the path it has in the root. */
 int capture_programs_ask(struct capture_programs *programs, const char *program,
     const char *option, const char *path, struct error *err);
+/* A text that is no UTF-8 gets "?" for all that is not ASCII. */
+void capture_programs_clean(char *text);
 void capture_programs_clear(struct capture_programs *programs);
 
 #endif

@@ -545,6 +545,7 @@ add_run(void *cookie, char **names, struct error *err)
 	if (adding.source == NULL ||
 	    client_options_function(&options->client, &function, err) < 0)
 		goto out;
+	capture_programs_clean(adding.source);
 	adding.tree = capture_tree_new(function, &limits);
 	adding.progress = toolchain_progress_start();
 	rc = capture(&adding, err);

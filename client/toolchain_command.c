@@ -167,25 +167,30 @@ toolchain_commands_get(struct toolchain_server *server, const char *name,
 /* --- printing ------------------------------------------------------------- */
 
 void
-toolchain_commands_print_text(const char *indent, const char *text)
+toolchain_commands_clean(char *text)
 {
-	bool start = true;
-
-	for (const char *at = text; *at != '\0'; at++) {
-		if (start)
-			fputs(indent, stdout);
-		start = *at == '\n';
-		if (start || ((unsigned char)*at >= ' ' && *at != 127))
-			putchar(*at);
-		else
-			putchar('?');
+	for (; *text != '\0'; text++) {
+		if ((unsigned char)*text < ' ' || *text == 127)
+			*text = '?';
 	}
-	if (!start)
-		putchar('\n');
 }
 
-/* "toolchain-root" or "toolchain-root:/tc"; false for a part whose digest is
- * none. */
+void
+toolchain_commands_print_text(const char *indent, const char *text)
+{
+	struct str rest = str_from(text);
+
+	while (rest.len > 0) {
+		struct str line = str_cut(&rest, '\n');
+		char *shown = xstrndup(line.data, line.len);
+
+		toolchain_commands_clean(shown);
+		printf("%s%s\n", indent, shown);
+		free(shown);
+	}
+}
+
+/* Its digest as text; false for a part that cannot be mounted. */
 static bool
 part_property(const Toolchainapi__Part *part, enum digest_function function,
     char text[static DIGEST_TEXT_MAX])
@@ -193,7 +198,9 @@ part_property(const Toolchainapi__Part *part, enum digest_function function,
 	struct digest digest;
 	struct error ignored;
 
-	if (digest_from_message(
+	if (part->mount_point[0] != '/' ||
+	    strpbrk(part->mount_point, " =\n\r\t\033") != NULL ||
+	    digest_from_message(
 		function, part->root_digest, &digest, &ignored) < 0)
 		return false;
 	digest_format(&digest, text);

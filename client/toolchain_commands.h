@@ -53,7 +53,10 @@ Toolchainapi__Toolchain *toolchain_commands_get(struct toolchain_server *server,
 
 /* --- printing ------------------------------------------------------------- */
 
-/* A text of a server, without control characters but newlines. */
+/* Names in a toolchain and texts of a server may hold anything: control
+ * characters become "?". */
+void toolchain_commands_clean(char *text);
+/* Line by line after the indent. */
 void toolchain_commands_print_text(const char *indent, const char *text);
 /* The lines for .bazelrc and for a platform(). */
 void toolchain_commands_print_use(

@@ -76,8 +76,12 @@ tell_json(
 }
 
 static void
-tell_text(const char *path, const char *before, const char *after)
+tell_text(const char *path, char *before, char *after)
 {
+	if (before != NULL)
+		toolchain_commands_clean(before);
+	if (after != NULL)
+		toolchain_commands_clean(after);
 	if (before == NULL)
 		printf("+ /%s (%s)\n", path, after);
 	else if (after == NULL)
@@ -95,14 +99,18 @@ tell(struct diff *diff, const char *path, const struct capture_entry *a,
 {
 	char *before = a != NULL ? describe(a) : NULL;
 	char *after = b != NULL ? describe(b) : NULL;
+	char *shown = xstrdup(path);
 
-	if (diff->list != NULL)
+	if (diff->list != NULL) {
 		tell_json(diff, path, before, after);
-	else
-		tell_text(path, before, after);
+	} else {
+		toolchain_commands_clean(shown);
+		tell_text(shown, before, after);
+	}
 	diff->added += a == NULL;
 	diff->removed += b == NULL;
 	diff->changed += a != NULL && b != NULL;
+	free(shown);
 	free(before);
 	free(after);
 }

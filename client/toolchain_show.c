@@ -231,6 +231,12 @@ print_all(const struct show_options *options,
 	size_t count;
 	struct capture_entry **list = capture_tree_list(tree, &count);
 
+	/* The tree is not looked into any more. */
+	for (size_t i = 0; i < count; i++) {
+		toolchain_commands_clean(list[i]->path);
+		if (list[i]->target != NULL)
+			toolchain_commands_clean(list[i]->target);
+	}
 	print_recorded(toolchain, root);
 	print_programs(list, count);
 	if (options->files) {

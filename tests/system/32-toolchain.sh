@@ -11,7 +11,7 @@
 need python3 python3
 need gcc gcc
 
-plan 60
+plan 61
 
 cd "$WORK" || exit 1
 
@@ -156,7 +156,12 @@ is "a difference is told path by path" "$output" \
 ! /lib/link (link -> ../bin/tool, now link -> elsewhere)
 + /lib/new (file 5 bytes)
 1 added, 1 removed, 3 changed"
-run diff one nothing
+mkdir odd
+echo x > $'odd/a\nb\033c'
+run add odd --dir odd
+run show odd --files
+like "odd names do not reach the terminal" "$output" "file /a\?b\?c [0-9a-f]"
+run diff nothing one
 is "diff with what is not there fails" "$status" 1
 like "by its name" "$errors" 'nothing.*there is no toolchain "nothing"'
 run rm again
