@@ -167,7 +167,7 @@ check-layers:
 # --- running, packages, installing ------------------------------------------
 run: packages
 	@$(MAKE) --no-print-directory all
-	$(PROGRAM) serve --host-root $(ARGS)
+	$(PROGRAM) serve --capture-default $(ARGS)
 packages:
 	@config/packages build
 packages-test:

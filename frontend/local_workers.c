@@ -2,27 +2,21 @@
 /* One child process, tended by the main thread. */
 #include "frontend/local_workers.h"
 
-#include <errno.h>
 #include <signal.h>
-#include <spawn.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/memory.h"
 
-#define PROGRAM "/proc/self/exe"
 #define PAUSE_FIRST_MS 200
 #define PAUSE_LONGEST_MS 30000
 /* A child that lived so long was sound: the next pause is short again. */
 #define SOUND_MS 60000
-
-extern char **environ;
 
 struct local_workers {
 	const struct local_workers_options *options;
@@ -32,97 +26,45 @@ struct local_workers {
 	int64_t start_ms;   /* when it is due; CLOCK_NEVER while one runs */
 };
 
-/* A NULL-terminated vector of allocated texts. */
-struct vector {
-	char **items;
-	size_t count;
-};
-
 static void
-vector_add(struct vector *vector, char *text)
-{
-	vector->items = xreallocarray(
-	    vector->items, vector->count + 2, sizeof(*vector->items));
-	vector->items[vector->count++] = text;
-	vector->items[vector->count] = NULL;
-}
-
-static void
-vector_clear(struct vector *vector)
-{
-	for (size_t i = 0; i < vector->count; i++)
-		free(vector->items[i]);
-	free(vector->items);
-}
-
-static void
-put_arguments(
-    const struct local_workers_options *options, struct vector *arguments)
+put_arguments(const struct local_workers_options *options,
+    struct child_arguments *arguments)
 {
 	const struct setting_list *properties = options->properties;
 
-	vector_add(arguments, xstrdup("toolroot"));
-	vector_add(arguments, xstrdup("worker"));
-	vector_add(arguments, xasprintf("--server=%s", options->server));
-	vector_add(arguments, xasprintf("--local-store=%s", options->store));
-	vector_add(arguments,
+	child_arguments_add(arguments, xstrdup("toolroot"));
+	child_arguments_add(arguments, xstrdup("worker"));
+	child_arguments_add(
+	    arguments, xasprintf("--server=%s", options->server));
+	child_arguments_add(
+	    arguments, xasprintf("--local-store=%s", options->store));
+	child_arguments_add(arguments,
 	    xasprintf("--slots=%llu", (unsigned long long)options->slots));
-	vector_add(arguments, xasprintf("--sandbox=%s", options->sandbox));
-	vector_add(arguments, xasprintf("--log-level=%s", options->log_level));
-	vector_add(arguments, xstrdup("--exit-with-parent"));
+	child_arguments_add(
+	    arguments, xasprintf("--sandbox=%s", options->sandbox));
+	child_arguments_add(
+	    arguments, xasprintf("--log-level=%s", options->log_level));
+	child_arguments_add(arguments, xstrdup("--exit-with-parent"));
 	if (options->host_root)
-		vector_add(arguments, xstrdup("--host-root"));
+		child_arguments_add(arguments, xstrdup("--host-root"));
 	for (size_t i = 0; i < properties->count; i++)
-		vector_add(arguments,
+		child_arguments_add(arguments,
 		    xasprintf("--property=%s", properties->items[i]));
-}
-
-/* Our environment without our settings: they are not the worker's. */
-static void
-put_environment(struct vector *environment)
-{
-	for (size_t i = 0; environ[i] != NULL; i++) {
-		if (strncmp(environ[i], "TOOLROOT_", 9) != 0)
-			vector_add(environment, xstrdup(environ[i]));
-	}
-}
-
-static int
-spawn_with_clear_signals(pid_t *pid, char **arguments, char **environment)
-{
-	posix_spawnattr_t attributes;
-	sigset_t none;
-	int number;
-
-	sigemptyset(&none);
-	posix_spawnattr_init(&attributes);
-	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-	posix_spawnattr_setsigmask(&attributes, &none);
-	number = posix_spawn(
-	    pid, PROGRAM, NULL, &attributes, arguments, environment);
-	posix_spawnattr_destroy(&attributes);
-	return number;
 }
 
 static int
 local_workers_spawn(
     struct local_workers *workers, int64_t now_ms, struct error *err)
 {
-	struct vector arguments = {NULL, 0};
-	struct vector environment = {NULL, 0};
-	int number;
+	struct child_arguments arguments = {NULL, 0};
+	int rc;
 
 	put_arguments(workers->options, &arguments);
-	put_environment(&environment);
-	number = spawn_with_clear_signals(
-	    &workers->pid, arguments.items, environment.items);
-	vector_clear(&arguments);
-	vector_clear(&environment);
+	rc = child_start(&arguments, false, &workers->pid, err);
+	child_arguments_clear(&arguments);
 	workers->started_ms = now_ms;
-	if (number != 0) {
-		workers->pid = -1;
-		return error_set_errno(err, number, "start toolroot worker");
-	}
+	if (rc < 0)
+		return -1;
 	workers->start_ms = CLOCK_NEVER;
 	log_info("local_worker_started", "pid=%d slots=%llu", (int)workers->pid,
 	    (unsigned long long)workers->options->slots);

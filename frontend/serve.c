@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "frontend/first_toolchain.h"
 #include "frontend/local_workers.h"
 #include "frontend/serve_options.h"
 #include "frontend/server.h"
@@ -20,10 +21,11 @@
 #define EXIT_USAGE 2
 #define LOCAL_WORKER_GRACE_MS 10000
 
-/* The lines that a first user needs next. */
+/* The lines that a first user needs next. root: of the default toolchain, or
+ * "". */
 static void
-print_first_steps(
-    const struct server *server, const struct serve_options *options)
+print_first_steps(const struct server *server,
+    const struct serve_options *options, const char *root)
 {
 	const char *address = server_grpc_address(server);
 
@@ -36,6 +38,11 @@ print_first_steps(
 		    address);
 	else
 		fprintf(stderr, "  build --remote_cache=%s\n", address);
+	if (options->workers > 0 && root[0] != '\0')
+		fprintf(stderr,
+		    "  build --remote_default_exec_properties="
+		    "toolchain-root=%s\n",
+		    root);
 	fprintf(stderr, "\nStatus: %s/status   Metrics: %s/metrics\n\n",
 	    server_http_address(server), server_http_address(server));
 }
@@ -51,7 +58,8 @@ signals_to_wait_for(sigset_t *signals)
 
 /* Until SIGTERM or SIGINT. */
 static void
-tend(struct local_workers *workers, const sigset_t *signals)
+tend(struct local_workers *workers, struct first_toolchain *toolchain,
+    const sigset_t *signals)
 {
 	for (;;) {
 		int64_t now_ms = clock_monotonic_ms();
@@ -62,8 +70,10 @@ tend(struct local_workers *workers, const sigset_t *signals)
 		    due_ms - now_ms < 60000 ? due_ms - now_ms : 60000;
 		const struct timespec wait = {
 		    wait_ms / 1000, wait_ms % 1000 * 1000000};
-		int number = sigtimedwait(signals, NULL, &wait);
+		int number;
 
+		first_toolchain_tend(toolchain);
+		number = sigtimedwait(signals, NULL, &wait);
 		if (number == SIGTERM || number == SIGINT) {
 			log_info("stopping", "signal=%d", number);
 			return;
@@ -72,8 +82,8 @@ tend(struct local_workers *workers, const sigset_t *signals)
 }
 
 static int
-run_workers(const struct serve_options *options, const struct server *server,
-    const sigset_t *signals, struct error *err)
+run_children(const struct serve_options *options, const struct server *server,
+    bool capture, struct error *err)
 {
 	const struct local_workers_options local = {
 	    .server = server_worker_address(server),
@@ -84,16 +94,44 @@ run_workers(const struct serve_options *options, const struct server *server,
 	    .log_level = options->log_level,
 	    .properties = &options->properties,
 	};
+	struct first_toolchain toolchain = {-1};
 	struct local_workers *workers = NULL;
+	sigset_t signals;
 
+	signals_to_wait_for(&signals);
 	if (options->workers > 0) {
 		workers = local_workers_start(&local, err);
 		if (workers == NULL)
 			return -1;
 	}
-	tend(workers, signals);
+	/* A server without it is a server still. */
+	if (capture && first_toolchain_start(
+			   &toolchain, server_worker_address(server), err) < 0)
+		log_error("default_toolchain_not_captured", "error=\"%s\"",
+		    err->text);
+	tend(workers, &toolchain, &signals);
+	first_toolchain_stop(&toolchain);
 	local_workers_stop(workers, LOCAL_WORKER_GRACE_MS);
 	return 0;
+}
+
+/* The server runs: says so, and serves until it is told to stop. */
+static int
+serve_until_stopped(struct server *server, const struct serve_options *options,
+    struct error *err)
+{
+	char root[DIGEST_TEXT_MAX] = "";
+	int found = server_default_toolchain(server, root, err);
+
+	if (found < 0)
+		return -1;
+	server_start(server);
+	printf("toolroot ready %s %s\n", server_grpc_address(server),
+	    server_http_address(server));
+	fflush(stdout);
+	print_first_steps(server, options, root);
+	return run_children(
+	    options, server, options->capture_default && found == 0, err);
 }
 
 static int
@@ -111,12 +149,7 @@ serve(const struct serve_options *options, struct error *err)
 		rpc_shutdown();
 		return -1;
 	}
-	server_start(server);
-	printf("toolroot ready %s %s\n", server_grpc_address(server),
-	    server_http_address(server));
-	fflush(stdout);
-	print_first_steps(server, options);
-	rc = run_workers(options, server, &signals, err);
+	rc = serve_until_stopped(server, options, err);
 	server_stop(server);
 	server_close(server);
 	rpc_shutdown();

@@ -42,6 +42,11 @@ static const struct setting table[] = {
     {"workers", SETTING_COUNT, FIELD(workers), "N", "9999",
 	"Actions that local workers run at once; 0: this is a cache, or all\n"
 	"workers are elsewhere. 9999: one a core."},
+    {"capture-default", SETTING_FLAG, FIELD(capture_default), "", "no",
+	"When the store has no toolchain named default, capture this "
+	"machine's\n"
+	"C and C++ compiler as that, as `toolroot toolchain add default --cc`\n"
+	"does, once the server is ready."},
     {"host-root", SETTING_FLAG, FIELD(host_root), "", "no",
 	"Not hermetic: local workers show actions the host's /usr, /bin, "
 	"/lib*\n"

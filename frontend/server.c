@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/arena.h"
 #include "base/budget.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -12,6 +13,7 @@
 #include "base/memory.h"
 #include "base/thread_pool.h"
 #include "cas/collector.h"
+#include "cas/names.h"
 #include "cas/store.h"
 #include "frontend/execution.h"
 #include "frontend/health.h"
@@ -246,7 +248,9 @@ open_rpc(struct server *server, struct error *err)
 	const struct serve_options *options = server->options;
 	const struct rpc_server_options rpc = {
 	    .listen = options->listen,
-	    .local_socket = options->workers > 0 ? server->local_socket : NULL,
+	    .local_socket = options->workers > 0 || options->capture_default
+				? server->local_socket
+				: NULL,
 	    .tls_certificate = options->tls_certificate,
 	    .tls_key = options->tls_key,
 	    .tls_client_ca = options->tls_client_ca,
@@ -345,6 +349,23 @@ const char *
 server_http_address(const struct server *server)
 {
 	return server->http_address;
+}
+
+int
+server_default_toolchain(const struct server *server,
+    char root[static DIGEST_TEXT_MAX], struct error *err)
+{
+	const struct name_key key = {STR(""), STR("default")};
+	struct name_entry entry;
+	struct arena arena;
+	int found;
+
+	arena_init(&arena, 2 * NAMES_DETAILS_MAX);
+	found = names_get(server->storage.store, &key, &arena, &entry, err);
+	if (found > 0)
+		digest_format(&entry.root, root);
+	arena_clear(&arena);
+	return found;
 }
 
 const char *

@@ -7,6 +7,8 @@
 #ifndef TOOLROOT_FRONTEND_SERVER_H
 #define TOOLROOT_FRONTEND_SERVER_H
 
+#include "cas/digest.h"
+
 struct error;
 struct serve_options;
 struct server;
@@ -20,6 +22,10 @@ void server_start(struct server *server);
 const char *server_grpc_address(const struct server *server);
 /* "http://HOST:PORT". */
 const char *server_http_address(const struct server *server);
+/* Whether the empty instance has a toolchain named default; its root as
+ * "<hash>/<size>". 1, 0, -1. */
+int server_default_toolchain(const struct server *server,
+    char root[static DIGEST_TEXT_MAX], struct error *err);
 /* Where local workers connect. */
 const char *server_worker_address(const struct server *server);
 /* Running calls get the grace of the options; long ones are ended so that

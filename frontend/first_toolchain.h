@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The toolchain of a server that has none yet: `toolroot toolchain add default
+ * --cc` as a child process, whose output (progress, then the lines for
+ * .bazelrc) goes to our standard error. From the main thread, which gets
+ * SIGCHLD.
+ */
+#ifndef TOOLROOT_FRONTEND_FIRST_TOOLCHAIN_H
+#define TOOLROOT_FRONTEND_FIRST_TOOLCHAIN_H
+
+#include <sys/types.h>
+
+struct error;
+
+struct first_toolchain {
+	pid_t pid; /* -1: nothing runs */
+};
+
+/* server: where the child connects. */
+int first_toolchain_start(
+    struct first_toolchain *toolchain, const char *server, struct error *err);
+/* After SIGCHLD: says how it ended. */
+void first_toolchain_tend(struct first_toolchain *toolchain);
+/* Ends it, if it runs; what it uploaded stays and is not uploaded again. */
+void first_toolchain_stop(struct first_toolchain *toolchain);
+
+#endif
