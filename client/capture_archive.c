@@ -235,28 +235,27 @@ add_hard_link(struct reading *reading, const char *link, struct str path,
 	return rc;
 }
 
-/* 1 when the entry was a whiteout, 0, -1. */
+/* 1 when the entry was a whiteout, else 0. */
 static int
-apply_whiteout(struct reading *reading, char *path, struct error *err)
+apply_whiteout(struct reading *reading, char *path)
 {
 	struct capture_tree *tree = reading->options->tree;
 	char *slash = strrchr(path, '/');
 	char *name = slash != NULL ? slash + 1 : path;
 	size_t parent = slash != NULL ? (size_t)(slash - path) : 0;
 
-	(void)err;
 	if (!reading->options->layer ||
 	    strncmp(name, WHITEOUT, strlen(WHITEOUT)) != 0)
 		return 0;
 	if (strcmp(name, WHITEOUT_OPAQUE) == 0) {
-		capture_tree_remove_below(tree, (struct str){path, parent});
+		capture_tree_hide_below(tree, (struct str){path, parent});
 		return 1;
 	}
 	/* The name without its mark. */
 	memmove(
 	    name, name + strlen(WHITEOUT), strlen(name + strlen(WHITEOUT)) + 1);
 	if (*name != '\0')
-		capture_tree_remove(tree, str_from(path));
+		capture_tree_hide(tree, str_from(path));
 	return 1;
 }
 
@@ -299,7 +298,7 @@ add_entry(
 
 	if (path == NULL)
 		return -1;
-	rc = apply_whiteout(reading, path, err);
+	rc = apply_whiteout(reading, path);
 	if (rc == 0 && *path == '\0' &&
 	    archive_entry_filetype(entry) != AE_IFDIR)
 		rc = error_set(
@@ -391,6 +390,8 @@ capture_archive(
 		    error_set(err, ERROR_INTERNAL, "libarchive does not start");
 	else
 		rc = open_archive(&reading, err);
+	if (options->layer)
+		capture_tree_next_layer(options->tree);
 	if (rc == 0)
 		rc = read_entries(&reading, err);
 	(void)archive_read_free(reading.archive);

@@ -3,6 +3,7 @@
 #include "client/capture_tree.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 
 #include "base/buffer.h"
@@ -23,6 +24,7 @@ struct capture_tree {
 	struct capture_limits limits;
 	struct map entries; /* path -> struct capture_entry */
 	uint64_t bytes;
+	unsigned layer; /* of what is added */
 };
 
 struct capture_tree *
@@ -89,8 +91,9 @@ is_below(const char *path, struct str directory)
 	       path[directory.len] == '/';
 }
 
-void
-capture_tree_remove_below(struct capture_tree *tree, struct str path)
+/* Entries of layers before end. */
+static void
+remove_below(struct capture_tree *tree, struct str path, unsigned end)
 {
 	struct capture_entry **below =
 	    xcalloc(tree->entries.count + 1, sizeof(struct capture_entry *));
@@ -99,12 +102,44 @@ capture_tree_remove_below(struct capture_tree *tree, struct str path)
 
 	/* The table must not change under the walk. */
 	while ((entry = map_next(&tree->entries, &position)) != NULL) {
-		if (path.len == 0 || is_below(entry->path, path))
+		if (entry->layer < end &&
+		    (path.len == 0 || is_below(entry->path, path)))
 			below[count++] = entry;
 	}
 	for (size_t i = 0; i < count; i++)
 		drop_entry(tree, below[i]);
 	free(below);
+}
+
+void
+capture_tree_remove_below(struct capture_tree *tree, struct str path)
+{
+	remove_below(tree, path, UINT_MAX);
+}
+
+void
+capture_tree_next_layer(struct capture_tree *tree)
+{
+	tree->layer++;
+}
+
+void
+capture_tree_hide_below(struct capture_tree *tree, struct str path)
+{
+	remove_below(tree, path, tree->layer);
+}
+
+void
+capture_tree_hide(struct capture_tree *tree, struct str path)
+{
+	struct capture_entry *entry = map_get(&tree->entries, path);
+
+	if (entry == NULL)
+		return;
+	remove_below(tree, path, tree->layer);
+	/* A directory in which this layer has something is of this layer. */
+	if (entry->layer < tree->layer)
+		drop_entry(tree, entry);
 }
 
 void
@@ -172,6 +207,7 @@ put_entry(struct capture_tree *tree, struct str path, enum capture_kind kind,
 	entry->path = xstrndup(path.data, path.len);
 	entry->kind = kind;
 	entry->size = size;
+	entry->layer = tree->layer;
 	tree->bytes += size;
 	map_put(&tree->entries, str_from(entry->path), entry);
 	return entry;
@@ -181,10 +217,12 @@ put_entry(struct capture_tree *tree, struct str path, enum capture_kind kind,
 static int
 add_directory(struct capture_tree *tree, struct str path, struct error *err)
 {
-	const struct capture_entry *entry = map_get(&tree->entries, path);
+	struct capture_entry *entry = map_get(&tree->entries, path);
 
-	if (entry != NULL && entry->kind == CAPTURE_DIRECTORY)
+	if (entry != NULL && entry->kind == CAPTURE_DIRECTORY) {
+		entry->layer = tree->layer;
 		return 0;
+	}
 	return put_entry(tree, path, CAPTURE_DIRECTORY, 0, err) != NULL ? 0
 									: -1;
 }

@@ -52,7 +52,8 @@ struct capture_entry {
 	uint64_t size;
 	char *source; /* owned; NULL: in the spool */
 	uint64_t offset;
-	char *target; /* owned; of a symbolic link */
+	char *target;   /* owned; of a symbolic link */
+	unsigned layer; /* the last one that had it */
 };
 
 struct capture_totals {
@@ -81,6 +82,13 @@ int capture_tree_add_link(struct capture_tree *tree, struct str path,
 void capture_tree_remove(struct capture_tree *tree, struct str path);
 /* All below it, not itself. */
 void capture_tree_remove_below(struct capture_tree *tree, struct str path);
+
+/* For images: what is added from now on belongs to the next layer. */
+void capture_tree_next_layer(struct capture_tree *tree);
+/* What earlier layers put at the path, with all below it; and what they put
+ * below it alone. A whiteout hides nothing of its own layer. */
+void capture_tree_hide(struct capture_tree *tree, struct str path);
+void capture_tree_hide_below(struct capture_tree *tree, struct str path);
 
 /* RESOURCE_EXHAUSTED when a file of so many bytes would pass the limit. */
 int capture_tree_check_room(

@@ -207,6 +207,8 @@ layers_lie_over_one_another(void **state)
 	const struct fixture_item upper[] = {
 	    {"bin/a", AE_IFREG, "new a", NULL, 0755, 0},
 	    {"usr/bin/.wh.b", AE_IFREG, NULL, NULL, 0, 0},
+	    {"d/v", AE_IFREG, "v", NULL, 0, 0},
+	    {"d/e/u", AE_IFREG, "u", NULL, 0, 0},
 	    {"d/.wh..wh..opq", AE_IFREG, NULL, NULL, 0, 0},
 	    {"d/w", AE_IFREG, "w", NULL, 0, 0},
 	    {".wh.gone", AE_IFREG, NULL, NULL, 0, 0}, {.path = NULL}};
@@ -223,6 +225,9 @@ layers_lie_over_one_another(void **state)
 	fixture_absent("d/x");
 	fixture_absent("d/y");
 	content_is("d/w", "w");
+	/* An opaque mark hides lower layers, wherever it stands. */
+	content_is("d/v", "v");
+	content_is("d/e/u", "u");
 	fixture_absent("gone");
 	fixture_absent("dev/null");
 }
