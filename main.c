@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/gc_command.h"
+#include "client/store_command.h"
 #include "client/toolchain_command.h"
 #include "frontend/serve.h"
 #include "worker/command.h"
@@ -22,6 +24,8 @@ static const struct command commands[] = {
     {"worker", worker_command, "run actions for a server elsewhere"},
     {"toolchain", toolchain_command,
 	"capture toolchains into the store, list and compare them"},
+    {"gc", gc_command, "drop what was not used for longest"},
+    {"store", store_command, "figures of a store, checks, pins"},
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))

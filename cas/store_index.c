@@ -271,8 +271,8 @@ index_get(MDB_txn *txn, MDB_dbi table, struct str key, MDB_val *value,
 }
 
 int
-index_find(struct store_index *index, MDB_txn *txn, const struct digest *digest,
-    struct place *place, struct error *err)
+index_find_any(struct store_index *index, MDB_txn *txn,
+    const struct digest *digest, struct place *place, struct error *err)
 {
 	uint8_t key[INDEX_KEY_MAX];
 	struct str name = {(char *)key, index_key(digest, key)};
@@ -281,10 +281,17 @@ index_find(struct store_index *index, MDB_txn *txn, const struct digest *digest,
 
 	if (found != 1)
 		return found;
-	if (index_decode_place(&value, place, err) < 0)
-		return -1;
+	return index_decode_place(&value, place, err) < 0 ? -1 : 1;
+}
+
+int
+index_find(struct store_index *index, MDB_txn *txn, const struct digest *digest,
+    struct place *place, struct error *err)
+{
+	int found = index_find_any(index, txn, digest, place, err);
+
 	/* The size is part of the digest. */
-	return place->size == digest->size ? 1 : 0;
+	return found == 1 ? place->size == digest->size : found;
 }
 
 int

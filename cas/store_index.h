@@ -88,6 +88,9 @@ void index_read_end(struct store_index *index, MDB_txn *txn);
 /* 1 and *place, 0 when absent or known with another size, -1. */
 int index_find(struct store_index *index, MDB_txn *txn,
     const struct digest *digest, struct place *place, struct error *err);
+/* The same for a blob of any size with this hash. */
+int index_find_any(struct store_index *index, MDB_txn *txn,
+    const struct digest *digest, struct place *place, struct error *err);
 /* The value in the map, valid until the transaction ends. 1, 0, -1. */
 int index_find_action(struct store_index *index, MDB_txn *txn, struct str key,
     struct str *value, struct error *err);

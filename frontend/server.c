@@ -15,6 +15,7 @@
 #include "cas/collector.h"
 #include "cas/names.h"
 #include "cas/store.h"
+#include "frontend/admin.h"
 #include "frontend/execution.h"
 #include "frontend/health.h"
 #include "frontend/http.h"
@@ -50,6 +51,7 @@ struct server {
 	struct server_metrics *server_metrics;
 	struct execution_service *execution;
 	struct collector *collector;
+	struct admin_service admin;
 	struct health_service *health;
 	struct reflection_service *reflection;
 	struct rpc_server *rpc;
@@ -171,6 +173,7 @@ open_collector(struct server *server, struct error *err)
 	};
 
 	server->collector = collector_new(&collector, err);
+	server->admin.collector = server->collector;
 	return server->collector != NULL ? 0 : -1;
 }
 
@@ -219,6 +222,8 @@ add_methods(struct server *server, struct error *err)
 	byte_stream_add(table, &server->storage);
 	action_cache_add(table, &server->storage);
 	toolchains_add(table, &server->storage);
+	server->admin.store = server->storage.store;
+	admin_add(table, &server->admin);
 	server->execution = open_execution(server);
 	execution_service_add(table, server->execution);
 	server->health = health_service_new();

@@ -22,6 +22,7 @@ PROTO_NAMES = \
 	grpc/health/v1/health \
 	grpc/reflection/v1/reflection \
 	grpc/reflection/v1alpha/reflection \
+	toolroot/admin/v1/admin \
 	toolroot/toolchain/v1/toolchain \
 	toolroot/worker/v1/worker
 

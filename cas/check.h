@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Checking a store: every byte of every blob against its digest, every action
+ * result for the blobs that it names, and files that nothing names. It reads
+ * and changes nothing, so it is for a store that was opened read-only, also
+ * beside the server that writes it. What is in the log only, for less than a
+ * second, is left to the next check. Blocks; one thread.
+ */
+#ifndef TOOLROOT_CAS_CHECK_H
+#define TOOLROOT_CAS_CHECK_H
+
+#include <stdint.h>
+
+#include "cas/digest.h"
+
+struct error;
+struct store;
+
+struct check_options {
+	uint64_t rate; /* bytes read in a second; 0 = as fast as it goes */
+	/* Of the blobs, only those in part `part` (from 1) of `parts`, by their
+	 * hash; 0 = all. A long check is many short ones. */
+	unsigned part;
+	unsigned parts;
+	/* A blob that is not what its digest says. */
+	void (*bad)(void *cookie, const struct digest *digest, const char *why);
+	/* A large blob's file that nothing names, by its path in blobs/. */
+	void (*stray)(void *cookie, const char *path, uint64_t bytes);
+	void *cookie;
+};
+
+struct check_report {
+	uint64_t blobs; /* that were read */
+	uint64_t bytes; /* as they are kept */
+	uint64_t bad;
+	uint64_t results;
+	uint64_t incomplete; /* found so when asked for, and dropped then */
+	uint64_t strays;
+	uint64_t stray_bytes;
+};
+
+/* 0 when the check was made, whatever it found; -1 when the index or a
+ * directory cannot be read. FAILED_PRECONDITION unless read-only: reading
+ * would make every blob young. */
+int store_check(struct store *store, const struct check_options *options,
+    struct check_report *report, struct error *err);
+
+#endif

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `toolroot store pins`, `pin` and `unpin`, on a running server. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <toolroot/admin/v1/admin.pb-c.h>
+
+#include "base/error.h"
+#include "cas/digest_message.h"
+#include "client/admin_command.h"
+#include "client/client_options.h"
+#include "client/store_commands.h"
+
+struct pin_options {
+	struct client_options client;
+	bool blob;
+};
+
+static const struct setting client_table[] = {
+    CLIENT_OPTIONS_TABLE(struct pin_options),
+};
+
+static const struct setting pin_table[] = {
+    {"blob", SETTING_FLAG, offsetof(struct pin_options, blob), "", "no",
+	"Keep this blob alone. Without it: the Directory with this digest and\n"
+	"all below it."},
+    CLIENT_OPTIONS_TABLE(struct pin_options),
+};
+
+static ProtobufCBinaryData
+binary(char *text)
+{
+	return (ProtobufCBinaryData){strlen(text), (uint8_t *)text};
+}
+
+static void *
+call(const struct pin_options *options, struct admin_server *server,
+    const char *method, const ProtobufCMessage *request,
+    const ProtobufCMessageDescriptor *response, struct error *err)
+{
+	if (admin_server_open(server, &options->client, err) < 0)
+		return NULL;
+	return admin_server_call(server, method, request, response, err);
+}
+
+static int
+run(const struct settings *settings, size_t arguments,
+    int (*function)(
+	void *options, char **arguments, int *status, struct error *err),
+    char **argv)
+{
+	struct pin_options options = {.blob = false};
+	const struct admin_command command = {.settings = settings,
+	    .options = &options,
+	    .arguments = arguments,
+	    .run = function};
+
+	return admin_command_run(&command, argv);
+}
+
+/* --- pins ----------------------------------------------------------------- */
+
+static const struct settings pins_settings = {
+    .command = "store pins",
+    .section = "client",
+    .synopsis = "[options]",
+    .about = "Prints the pins: digests that a collection does not touch. "
+	     "Toolchains with a\nname stay as well: toolroot toolchain list.",
+    .table = client_table,
+    .count = sizeof(client_table) / sizeof(client_table[0]),
+};
+
+static void
+print_pin(const Adminapi__Pin *pin)
+{
+	char date[32] = "-";
+	struct tm parts;
+	time_t seconds =
+	    pin->created != NULL ? (time_t)pin->created->seconds : 0;
+
+	if (seconds > 0 && gmtime_r(&seconds, &parts) != NULL)
+		(void)strftime(date, sizeof(date), "%Y-%m-%dT%H:%MZ", &parts);
+	printf("%-24.*s %s  %s  %.*s/%" PRId64 "\n", (int)pin->name.len,
+	    (const char *)pin->name.data,
+	    pin->kind == ADMINAPI__PIN__KIND__TREE ? "tree" : "blob", date,
+	    pin->digest != NULL ? (int)pin->digest->hash.len : 0,
+	    pin->digest != NULL ? (const char *)pin->digest->hash.data : "",
+	    pin->digest != NULL ? pin->digest->size_bytes : 0);
+}
+
+static int
+pins_run(void *options, char **arguments, int *status, struct error *err)
+{
+	const Adminapi__ListPinsRequest request =
+	    ADMINAPI__LIST_PINS_REQUEST__INIT;
+	struct admin_server server = {.channel = NULL};
+	const Adminapi__ListPinsResponse *response;
+
+	(void)arguments;
+	(void)status;
+	response = call(options, &server, "ListPins", &request.base,
+	    &adminapi__list_pins_response__descriptor, err);
+	for (size_t i = 0; response != NULL && i < response->n_pins; i++)
+		print_pin(response->pins[i]);
+	admin_server_close(&server);
+	return response != NULL ? 0 : -1;
+}
+
+int
+store_commands_pins(char **argv)
+{
+	return run(&pins_settings, 0, pins_run, argv);
+}
+
+/* --- pin ------------------------------------------------------------------ */
+
+static const struct settings pin_settings = {
+    .command = "store pin",
+    .section = "client",
+    .synopsis = "[options] NAME HASH/SIZE",
+    .about = "Keeps what the digest names until it is unpinned. All of it must "
+	     "be in the\nstore. Replaces an earlier pin of that name.",
+    .table = pin_table,
+    .count = sizeof(pin_table) / sizeof(pin_table[0]),
+};
+
+static int
+pin_run(void *cookie, char **arguments, int *status, struct error *err)
+{
+	const struct pin_options *options = cookie;
+	Adminapi__SetPinRequest request = ADMINAPI__SET_PIN_REQUEST__INIT;
+	Adminapi__Pin pin = ADMINAPI__PIN__INIT;
+	struct admin_server server = {.channel = NULL};
+	enum digest_function function;
+	char text[DIGEST_TEXT_MAX];
+	struct digest digest;
+	Reapi__Digest message;
+	const void *response;
+
+	(void)status;
+	if (client_options_function(&options->client, &function, err) < 0 ||
+	    digest_parse_text(function, str_from(arguments[1]), &digest, err) <
+		0)
+		return -1;
+	digest_to_message(&digest, text, &message);
+	pin.name = binary(arguments[0]);
+	pin.kind = options->blob ? ADMINAPI__PIN__KIND__BLOB
+				 : ADMINAPI__PIN__KIND__TREE;
+	pin.digest = &message;
+	pin.digest_function = (Reapi__DigestFunction__Value)function;
+	request.pin = &pin;
+	response = call(options, &server, "SetPin", &request.base,
+	    &adminapi__set_pin_response__descriptor, err);
+	admin_server_close(&server);
+	return response != NULL ? 0 : -1;
+}
+
+int
+store_commands_pin(char **argv)
+{
+	return run(&pin_settings, 2, pin_run, argv);
+}
+
+/* --- unpin ---------------------------------------------------------------- */
+
+static const struct settings unpin_settings = {
+    .command = "store unpin",
+    .section = "client",
+    .synopsis = "[options] NAME",
+    .about = "Removes a pin; what it kept ages like all else.",
+    .table = client_table,
+    .count = sizeof(client_table) / sizeof(client_table[0]),
+};
+
+static int
+unpin_run(void *options, char **arguments, int *status, struct error *err)
+{
+	Adminapi__RemovePinRequest request = ADMINAPI__REMOVE_PIN_REQUEST__INIT;
+	struct admin_server server = {.channel = NULL};
+	const void *response;
+
+	(void)status;
+	request.name = binary(arguments[0]);
+	response = call(options, &server, "RemovePin", &request.base,
+	    &adminapi__remove_pin_response__descriptor, err);
+	admin_server_close(&server);
+	return response != NULL ? 0 : -1;
+}
+
+int
+store_commands_unpin(char **argv)
+{
+	return run(&unpin_settings, 1, unpin_run, argv);
+}
