@@ -196,15 +196,19 @@ print_stray(void *cookie, const char *path, uint64_t bytes)
 static int
 parse_part(const char *text, struct check_options *check, struct error *err)
 {
-	int used = 0;
+	unsigned long part, parts = 0;
+	char *end;
 
 	if (text == NULL)
 		return 0;
-	if (sscanf(text, "%3u/%3u%n", &check->part, &check->parts, &used) ==
-		2 &&
-	    text[used] == '\0' && check->parts >= 1 && check->parts <= 256 &&
-	    check->part >= 1 && check->part <= check->parts)
+	part = strtoul(text, &end, 10);
+	if (end != text && *end == '/')
+		parts = strtoul(end + 1, &end, 10);
+	if (*end == '\0' && part >= 1 && part <= parts && parts <= 256) {
+		check->part = (unsigned)part;
+		check->parts = (unsigned)parts;
 		return 0;
+	}
 	return error_set(err, ERROR_INVALID_ARGUMENT,
 	    "--part \"%s\" is not N/M with N from 1 to M and M at most 256",
 	    text);
