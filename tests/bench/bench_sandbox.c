@@ -2,10 +2,13 @@
 /*
  * What a sandbox costs over bare vfork+exec: /bin/true with a number of small
  * inputs, staged, run and collected from a local store, rounds of both
- * interleaved. Prints medians and 90th percentiles in microseconds.
+ * interleaved; then with toolchain trees of 99 and 52,000 files at "/", which
+ * must not matter but for the first use. Prints medians and 90th percentiles
+ * in microseconds, and what it takes to check that a tree is whole.
  *
  *	bench_sandbox [ROUNDS]      (as root or not: both tiers)
  */
+#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,10 +16,13 @@
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "cas/closure.h"
+#include "cas/digest_list.h"
 #include "cas/digest_message.h"
 #include "cas/merkle_builder.h"
 #include "cas/store.h"
@@ -24,17 +30,23 @@
 #include "worker/outputs.h"
 #include "worker/run_action.h"
 #include "worker/spawner.h"
+#include "worker/tree_cache.h"
 
 #define ROUNDS 300
 #define BODY_BYTES 2000
+/* Of the files of a toolchain tree, so many differ. */
+#define BODIES 500
+#define FILES_PER_DIRECTORY 36
 
 struct bench {
 	struct spawner *spawner;
 	struct store *store;
 	struct file_cache *files;
+	struct tree_cache *trees;
 	char path[64];
 	struct digest command;
 	struct digest root;
+	struct digest toolchain; /* size 0: none */
 };
 
 static void
@@ -65,6 +77,7 @@ open_all(struct bench *bench)
 	struct store_options store = {
 	    .path = bench->path, .max_size = (uint64_t)1 << 30};
 	char files[80];
+	char trees[80];
 	struct error err;
 
 	bench->spawner = spawner_start(&spawner, &err);
@@ -77,6 +90,90 @@ open_all(struct bench *bench)
 	snprintf(files, sizeof(files), "%s/files", bench->path);
 	bench->files = file_cache_open(files, (uint64_t)1 << 30, &err);
 	check(bench->files != NULL ? 0 : -1, &err);
+	snprintf(trees, sizeof(trees), "%s/trees", bench->path);
+	bench->trees = tree_cache_open(trees, (uint64_t)1 << 32, &err);
+	check(bench->trees != NULL ? 0 : -1, &err);
+}
+
+/* Takes the tree. */
+static void
+put_directories(
+    struct bench *bench, struct merkle_builder *tree, struct digest *root)
+{
+	const struct merkle_directory *list;
+	struct error err;
+	size_t count;
+
+	check(merkle_builder_finish(tree, &err), &err);
+	list = merkle_builder_directories(tree, &count);
+	for (size_t i = 0; i < count; i++)
+		put(bench, list[i].bytes, root);
+	*root = *merkle_builder_root(tree);
+	merkle_builder_free(tree);
+}
+
+struct program {
+	struct bench *bench;
+	struct merkle_builder *tree;
+	size_t files;
+};
+
+static void
+add_host_file(struct program *program, const char *path)
+{
+	struct merkle_file file = {.executable = true};
+	struct buffer content;
+	struct error err;
+
+	buffer_init(&content, (size_t)64 << 20);
+	check(file_read_all(path, &content, &err), &err);
+	put(program->bench, buffer_str(&content), &file.digest);
+	check(merkle_builder_add_file(
+		  program->tree, str_from(path + 1), &file, &err),
+	    &err);
+	program->files++;
+	buffer_clear(&content);
+}
+
+/* The C library and the loader of this program: what /bin/true needs. */
+static int
+add_library(struct dl_phdr_info *info, size_t size, void *cookie)
+{
+	const char *name = info->dlpi_name;
+
+	(void)size;
+	if (strstr(name, "/libc.so") != NULL || strstr(name, "/ld-") != NULL)
+		add_host_file(cookie, name);
+	return 0;
+}
+
+/* A root file system of count files with /bin/true among them. */
+static void
+put_toolchain(struct bench *bench, size_t count)
+{
+	struct program program = {bench, merkle_builder_new(DIGEST_SHA256), 0};
+	struct digest bodies[BODIES];
+	char body[BODY_BYTES];
+	char path[64];
+	struct error err;
+
+	add_host_file(&program, "/bin/true");
+	dl_iterate_phdr(add_library, &program);
+	memset(body, 't', sizeof(body));
+	for (size_t i = 0; i < BODIES; i++) {
+		memcpy(body, &i, sizeof(i));
+		put(bench, (struct str){body, sizeof(body)}, &bodies[i]);
+	}
+	for (size_t i = program.files; i < count; i++) {
+		struct merkle_file file = {.digest = bodies[i % BODIES]};
+
+		snprintf(path, sizeof(path), "usr/d%zu/file%zu",
+		    i / FILES_PER_DIRECTORY, i);
+		check(merkle_builder_add_file(
+			  program.tree, str_from(path), &file, &err),
+		    &err);
+	}
+	put_directories(bench, program.tree, &bench->toolchain);
 }
 
 /* count files of different content in directories of 20. */
@@ -84,11 +181,9 @@ static void
 put_tree(struct bench *bench, size_t count)
 {
 	struct merkle_builder *tree = merkle_builder_new(DIGEST_SHA256);
-	const struct merkle_directory *list;
 	char body[BODY_BYTES];
 	char path[64];
 	struct error err;
-	size_t directories;
 
 	for (size_t i = 0; i < count; i++) {
 		struct merkle_file file = {.executable = false};
@@ -101,12 +196,7 @@ put_tree(struct bench *bench, size_t count)
 		    merkle_builder_add_file(tree, str_from(path), &file, &err),
 		    &err);
 	}
-	check(merkle_builder_finish(tree, &err), &err);
-	list = merkle_builder_directories(tree, &directories);
-	for (size_t i = 0; i < directories; i++)
-		put(bench, list[i].bytes, &bench->root);
-	bench->root = *merkle_builder_root(tree);
-	merkle_builder_free(tree);
+	put_directories(bench, tree, &bench->root);
 }
 
 static void
@@ -133,6 +223,13 @@ upload(void *cookie, const struct outputs *outputs, struct error *err)
 	return 0;
 }
 
+static ProtobufCBinaryData
+bytes_of(const char *text)
+{
+	return (ProtobufCBinaryData){
+	    .len = strlen(text), .data = (uint8_t *)(uintptr_t)text};
+}
+
 static void
 run_sandboxed(struct bench *bench)
 {
@@ -140,12 +237,17 @@ run_sandboxed(struct bench *bench)
 	Reapi__Digest command = REAPI__DIGEST__INIT;
 	Reapi__Digest root = REAPI__DIGEST__INIT;
 	Reapi__ActionResult *result;
+	Reapi__Platform platform = REAPI__PLATFORM__INIT;
+	Reapi__Platform__Property property = REAPI__PLATFORM__PROPERTY__INIT;
+	Reapi__Platform__Property *properties[] = {&property};
 	char command_text[DIGEST_TEXT_MAX];
 	char root_text[DIGEST_TEXT_MAX];
+	char toolchain_text[DIGEST_TEXT_MAX];
 	struct arena arena;
 	struct run_action run = {.spawner = bench->spawner,
 	    .store = bench->store,
 	    .files = bench->files,
+	    .trees = bench->trees,
 	    .worker_name = "bench",
 	    .stream_limit = 1 << 20,
 	    .action = &action,
@@ -161,6 +263,13 @@ run_sandboxed(struct bench *bench)
 	digest_to_message(&bench->root, root_text, &root);
 	action.command_digest = &command;
 	action.input_root_digest = &root;
+	digest_format(&bench->toolchain, toolchain_text);
+	property.name = bytes_of("toolchain-root");
+	property.value = bytes_of(toolchain_text);
+	platform.properties = properties;
+	platform.n_properties = 1;
+	if (bench->toolchain.size > 0)
+		action.platform = &platform;
 	check(run_action(&run, &result, &err), &err);
 	arena_clear(&arena);
 }
@@ -220,6 +329,60 @@ measure(struct bench *bench, size_t inputs, size_t rounds)
 	free(boxed);
 }
 
+static int
+read_store(void *cookie, const struct digest *digest, struct buffer *content,
+    struct error *err)
+{
+	return store_read(cookie, digest, content, err);
+}
+
+/* What a server does for a tree that an action names. */
+static void
+check_tree(const struct bench *bench)
+{
+	const struct closure_source source = {
+	    read_store, bench->store, DIGEST_SHA256};
+	struct digest_list directories;
+	struct digest_list files;
+	struct digest_list missing;
+	struct closure closure = {
+	    &files, &directories, &missing, CLOSURE_ENTRIES_MAX};
+	struct error err;
+	bool *absent;
+
+	digest_list_init(&files, CLOSURE_DIGESTS_MAX);
+	digest_list_init(&directories, CLOSURE_DIRECTORIES_MAX);
+	digest_list_init(&missing, 1);
+	check(closure_of_directory(&source, &bench->toolchain, &closure, &err),
+	    &err);
+	absent = xcalloc(files.count + 1, sizeof(*absent));
+	check(store_find_missing(
+		  bench->store, files.items, files.count, absent, &err),
+	    &err);
+	free(absent);
+	digest_list_clear(&files);
+	digest_list_clear(&directories);
+	digest_list_clear(&missing);
+}
+
+static void
+measure_toolchain(struct bench *bench, size_t files, size_t rounds)
+{
+	int64_t start;
+	int64_t checked;
+
+	put_toolchain(bench, files);
+	put_tree(bench, 0);
+	start = clock_monotonic_ns();
+	check_tree(bench);
+	checked = clock_monotonic_ns();
+	run_sandboxed(bench);
+	printf("toolchain of %zu files: check %lld us, first use %lld us\n",
+	    files, (long long)(checked - start) / 1000,
+	    (long long)(clock_monotonic_ns() - checked) / 1000);
+	measure(bench, 200, rounds);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -235,7 +398,11 @@ main(int argc, char **argv)
 	measure(&bench, 10, rounds);
 	measure(&bench, 200, rounds);
 	measure(&bench, 1000, rounds);
+	measure_toolchain(&bench, 99, rounds);
+	measure_toolchain(&bench, 52000, rounds);
+	measure_toolchain(&bench, 99, rounds);
 	file_cache_close(bench.files);
+	tree_cache_close(bench.trees);
 	store_close(bench.store);
 	spawner_stop(bench.spawner);
 	check(file_remove_tree(bench.path, &err), &err);

@@ -48,6 +48,11 @@ with() {
 	act "$@" --property "toolchain-root=$at"
 }
 
+# flat TEXT: in one line.
+flat() {
+	tr '\n' ' ' <<< "$1" | sed 's/ *$//'
+}
+
 # worker_start NAME [OPTION...]
 worker_start() {
 	local name=$1
@@ -93,24 +98,24 @@ out=$(with "$root" 'cat /etc/issue; pwd; ls /; echo made > out/x' \
 	--output out/x --input big=3000000)
 like "it runs with the toolchain at /" "$out" "code=OK.*exit=0.*captured"
 like "its root directory is the tree and what the worker adds" \
-	"$(echo $out)" "/b b bin dev etc (lib[x0-9]* )+proc tmp usr out/x 5$"
+	"$(flat "$out")" "/b b bin dev etc (lib[x0-9]* )+proc tmp usr out/x 5$"
 out=$(with "$root" 'for p in /home /root /var /etc/passwd /usr/bin/python3 \
 	/proc/1/root/home "'"$WORK"'"; do [ ! -e $p ] || echo sees $p; done')
 unlike "it sees nothing of the host" "$out" "sees"
 out=$(with "$root" 'for p in / /usr /usr/bin/new /etc/issue /etc/new; do \
 	if [ -d $p ]; then mkdir $p/d; else echo x >> $p; fi; done; \
 	rm -f /etc/issue; cat /etc/issue; echo x > /tmp/x && cat /tmp/x' 2>&1)
-like "the tree is read-only, /tmp is not" "$(echo $out)" "captured x$"
+like "the tree is read-only, /tmp is not" "$(flat "$out")" "captured x$"
 is "the store's file is as it was" "$(with "$root" 'cat /etc/issue' |
 	tail -n 1)" captured
 out=$(act 'cat /opt/t/etc/issue; ls /opt' --property \
 	"toolchain-root=$root" --property "toolchain-root:/opt/t=$root")
-like "a tree can be at another path, too" "$(echo $out)" "captured t$"
+like "a tree can be at another path, too" "$(flat "$out")" "captured t$"
 out=$(act 'cat /etc/issue' --property "chrootRootDigest=$root")
 like "chrootRootDigest is understood" "$out" "exit=0.*captured"
 out=$(with "$root" 'pwd; cat /etc/issue; ls /usr/src/work' --input file=5 \
 	--property InputRootAbsolutePath=/usr/src/work)
-like "the input root can be inside the tree" "$(echo $out)" \
+like "the input root can be inside the tree" "$(flat "$out")" \
 	"/usr/src/work captured file$"
 
 note "what is refused"
@@ -204,7 +209,8 @@ is "and one went" "$(logged three tree_evicted)" 1
 like "the one longest unused" "$(grep tree_evicted "$WORK/three.log")" \
 	"${small%/*}"
 is "its directory is gone" \
-	"$(ls "$WORK/cache-three/worker-0/trees" | wc -l)" 1
+	"$(find "$WORK/cache-three/worker-0/trees" -mindepth 1 -maxdepth 1 |
+		wc -l)" 1
 out=$(with "$small" 'cat /etc/issue')
 like "it is made anew when it is wanted" "$out" "exit=0.*captured"
 worker_end

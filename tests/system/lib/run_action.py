@@ -3,11 +3,13 @@
 
     run_action.py HOST:PORT SCRIPT [--input NAME=SIZE[x]] [--output PATH]
                   [--property NAME=VALUE] [--timeout SECONDS]
-                  [--wait SECONDS] [--retry]
+                  [--wait SECONDS] [--retry] [--file NAME=PATH] [--cached]
 
-Inputs are SIZE bytes made from their name; "x" makes them executable. Prints
-`code=` (of the call or of the response), `exit=`, `worker=`, the standard
-output, and each output as `PATH SIZE`. With --retry a call that breaks is made
+Inputs are SIZE bytes made from their name; "x" makes them executable; --file
+gives them a file's contents. Prints `code=` (of the call or of the response),
+`exit=`, `worker=`, `cached=`, `trees=` (toolchain roots that the result names),
+the standard output, and each output as `PATH SIZE`. With --cached an earlier
+result is taken, and this one kept for later. With --retry a call that breaks is made
 again, as build tools do.
 """
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -44,6 +47,12 @@ def add_inputs(options: argparse.Namespace, blobs: dict[str, Any]) -> Any:
         directory.files.add(
             name=name, digest=digest, is_executable=size.endswith("x")
         )
+    for text in sorted(options.file):
+        name, _, path = text.partition("=")
+        data = Path(path).read_bytes()
+        digest = remote.digest_of(data)
+        blobs[digest.hash] = (digest, data)
+        directory.files.add(name=name, digest=digest)
     return add_message(directory, blobs)
 
 
@@ -56,7 +65,8 @@ def add_message(message: Any, blobs: dict[str, Any]) -> Any:
 
 
 def make_action(options: argparse.Namespace, blobs: dict[str, Any]) -> Any:
-    """The digest of an action that has not been run before."""
+    """The digest of an action, unless --cached one that has not been run
+    before."""
     api = remote.api
     command = api.Command(
         arguments=["/bin/sh", "-c", options.script],
@@ -65,8 +75,8 @@ def make_action(options: argparse.Namespace, blobs: dict[str, Any]) -> Any:
     action = api.Action(
         command_digest=add_message(command, blobs),
         input_root_digest=add_inputs(options, blobs),
-        salt=os.urandom(16),
-        do_not_cache=True,
+        salt=b"" if options.cached else os.urandom(16),
+        do_not_cache=not options.cached,
     )
     for text in sorted(options.property):
         name, _, value = text.partition("=")
@@ -80,7 +90,10 @@ def execute(client: Any, action: Any, options: argparse.Namespace) -> Any:
     """The ExecuteResponse."""
     operation = None
     call = client.open_execute(
-        action, options.wait, skip_cache_lookup=True, inline_stdout=True
+        action,
+        options.wait,
+        skip_cache_lookup=not options.cached,
+        inline_stdout=True,
     )
     for operation in call:
         pass
@@ -106,6 +119,16 @@ def execute_until(client: Any, options: argparse.Namespace) -> Any:
             time.sleep(0.2)
 
 
+def trees_of(metadata: Any) -> str:
+    """Digests in the environment that the worker tells of."""
+    return " ".join(
+        found.decode()
+        for message in metadata.auxiliary_metadata
+        if message.type_url.endswith(".RunEnvironment")
+        for found in re.findall(rb"[0-9a-f]{64}/[0-9]+", message.value)
+    )
+
+
 def show(response: Any) -> None:
     """Print what came back."""
     result = response.result
@@ -115,6 +138,8 @@ def show(response: Any) -> None:
     print(f"code={code}")
     print(f"exit={result.exit_code}")
     print(f"worker={result.execution_metadata.worker}")
+    print(f"cached={response.cached_result}")
+    print(f"trees={trees_of(result.execution_metadata)}")
     if response.status.message:
         print(f"message={response.status.message}")
     sys.stdout.write(result.stdout_raw.decode())
@@ -129,6 +154,8 @@ def main() -> int:
     parser.add_argument("script")
     parser.add_argument("--input", action="append", default=[])
     parser.add_argument("--output", action="append", default=[])
+    parser.add_argument("--file", action="append", default=[])
+    parser.add_argument("--cached", action="store_true")
     parser.add_argument("--property", action="append", default=[])
     parser.add_argument("--timeout", type=int, default=0)
     parser.add_argument("--wait", type=float, default=60)

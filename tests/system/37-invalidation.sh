@@ -1,0 +1,204 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# What a cache must not miss: whatever changes in a toolchain, by whatever way,
+# makes other actions, which run with the new one; and going back hits the old
+# results. With this machine's own compiler, captured once and then changed in
+# a copy, in ways that fool caches which look at paths, times and sizes.
+
+. "$(dirname "$0")/tap.sh"
+. "$(dirname "$0")/server.sh"
+
+run=$ROOT/tests/system/lib/run_action.py
+
+# add OPTION...: the toolchain named "tc", always the same name; sets root.
+add() {
+	root=$("$TOOLROOT" toolchain add tc "$@" --json \
+		--server "grpc://$GRPC_ADDR" 2> "$WORK/add.log" | python3 -c \
+		'import json, sys; print(json.load(sys.stdin)["root_digest"])')
+}
+
+# build: compiles, links and runs the program with $root; sets out.
+build() {
+	out=$(/usr/bin/python3 "$run" "$GRPC_ADDR" 'set -e
+		export PATH=/usr/bin
+		cc -c in.c -o in.o; cc in.o -o in; ./in
+		readelf -p .comment in.o | grep -o "GCC: .*"
+		if row-tool 2> /dev/null; then echo tool; else echo no tool; fi' \
+		--file "in.c=$WORK/in.c" --cached \
+		--property "toolchain-root=$root")
+}
+
+# row NAME PATTERN OPTION...: what add makes now is new, and runs (three tests).
+row() {
+	local name=$1 pattern=$2
+	shift 2
+	add "$@"
+	unlike "$name: another digest" " $seen " " $root "
+	seen+=" $root"
+	build
+	like "$name: a miss" "$out" "code=OK.*exit=0.*cached=False"
+	like "$name: the new toolchain ran" "$out" "trees=$root.*$pattern"
+}
+
+# back NAME: the copy is as it was (one test).
+back() {
+	add --dir "$tc"
+	build
+	like "$1: back again is a hit" "$root $out" \
+		"^$first .*exit=0.*cached=True"
+}
+
+# change FILE: keeps the original beside the copy; restore FILE puts it back.
+change() {
+	mkdir -p "$WORK/kept/$(dirname "$1")"
+	mv "$tc/$1" "$WORK/kept/$1"
+	cp "$WORK/kept/$1" "$tc/$1"
+	chmod u+w "$tc/$1"
+}
+
+restore() {
+	mv -f "$WORK/kept/$1" "$tc/$1"
+}
+
+# below PATH: of the host, as it is in the copy, links resolved.
+below() {
+	readlink -f "$1" | cut -c 2-
+}
+
+plan 53
+need gcc gcc
+need readelf binutils
+
+cat > "$WORK/in.c" <<'END'
+#include <stdio.h>
+#if __has_include(<added.h>)
+#include <added.h>
+#else
+#define ADDED "nothing"
+#endif
+#if __has_include(<linked.h>)
+#include <linked.h>
+#else
+#define LINKED "nowhere"
+#endif
+#ifndef MARK
+#define MARK "plain"
+#endif
+int main(void)
+{
+	printf("added %s, linked %s, header %s\n", ADDED, LINKED, MARK);
+	return 0;
+}
+END
+
+ok "the server starts" server_start --workers 1 || exit 1
+add --cc gcc
+captured=$root
+build
+like "the captured compiler runs" "$out" "exit=0.*cached=False.*header plain"
+
+# The laid-out tree is the toolchain: a copy of it to change, without what
+# compiling C does not need, for each change is laid out anew.
+tc=$WORK/copy
+cp -r "$SERVER_STORE"/worker/worker-0/trees/sha256-"${captured%/*}"-*/root "$tc"
+chmod -R u+w "$tc"
+find "$tc/usr/include" -mindepth 1 -maxdepth 1 -type d ! -name linux \
+	! -name 'asm*' ! -name '*-linux-gnu*' -exec rm -r {} +
+find "$tc" -type f \( -name cc1plus -o -name 'lto*' -o -name '*san*' -o \
+	-name '*++*' -o -name '*.py' \) -delete
+note "$(find "$tc" -type f | wc -l) files, $(du -sm "$tc" | cut -f 1) MB"
+printf '#!/bin/sh\nexit 0\n' > "$tc/usr/bin/row-tool"
+chmod 755 "$tc/usr/bin/row-tool"
+echo '#define LINKED "one"' > "$tc/usr/include/one.h"
+echo '#define LINKED "two"' > "$tc/usr/include/two.h"
+ln -s one.h "$tc/usr/include/linked.h"
+seen=$captured
+row "a toolchain of our own" "linked one.*tool" --dir "$tc"
+first=$root
+build
+like "asked again, it is a hit" "$out" "cached=True"
+
+cc1=$(below "$(gcc -print-prog-name=cc1)")
+said=$(grep -aom 1 'GCC: (Debian [^)]*)' <<< "$out")
+said=${said#GCC: (}
+note "the compiler says: $said"
+
+# Same length: Debian becomes Tobian.
+patch_compiler() {
+	sed -i 's/(Debian /(Tobian /g' "$tc/$1"
+}
+
+note "(a) another toolchain under the same name"
+cp -r "$tc" "$WORK/second"
+printf '#define MARK "second"\n' >> "$WORK/second/usr/include/stdio.h"
+row "another toolchain" "header second" --dir "$WORK/second"
+rm -r "$WORK/second"
+back "another toolchain"
+
+note "(b) the compiler replaced in place"
+change "$cc1"
+patch_compiler "$cc1"
+printf 'longer' >> "$tc/$cc1"
+row "another compiler" "Tobian" --dir "$tc"
+restore "$cc1"
+back "another compiler"
+
+note "(c) the same, with size and time of modification preserved"
+change "$cc1"
+patch_compiler "$cc1"
+touch -r "$WORK/kept/$cc1" "$tc/$cc1"
+is "size and time are the same" "$(stat -c '%s %Y' "$tc/$cc1")" \
+	"$(stat -c '%s %Y' "$WORK/kept/$cc1")"
+row "another compiler in disguise" "Tobian" --dir "$tc"
+restore "$cc1"
+back "another compiler in disguise"
+
+note "(d) only one of the files around it"
+library=$(ldd "/$cc1" | grep -o '/[^ ]*libmpfr[^ ]*' | head -n 1)
+for file in "$(below "$library")" usr/include/stdio.h \
+	"$(below "$(gcc -print-file-name=crt1.o)")" \
+	"$(below "$(gcc -print-file-name=libc.so)")"; do
+	name=$(basename "$file")
+	change "$file"
+	case $name in
+	stdio.h) echo '#define MARK "changed"' >> "$tc/$file" ;;
+	libc.so) echo '/* changed */' >> "$tc/$file" ;;
+	*) printf 'changed' >> "$tc/$file" ;;
+	esac
+	row "$name" "header (plain|changed)" --dir "$tc"
+	restore "$file"
+	back "$name"
+done
+
+note "(e) an archive replaced by one of the same name"
+tar -C "$tc" -cf "$WORK/tc.tar" .
+add --archive "$WORK/tc.tar"
+is "an archive of it has the same digest" "$root" "$first"
+change usr/include/stdio.h
+echo '#define MARK "packed"' >> "$tc/usr/include/stdio.h"
+tar -C "$tc" -cf "$WORK/tc.tar" .
+row "another archive" "header packed" --archive "$WORK/tc.tar"
+restore usr/include/stdio.h
+rm "$WORK/tc.tar"
+back "another archive"
+
+note "(f) a file added to a directory that the compiler searches"
+echo '#define ADDED "something"' > "$tc/usr/include/added.h"
+row "an added header" "added something" --dir "$tc"
+rm "$tc/usr/include/added.h"
+back "an added header"
+
+note "(g) a symbolic link that leads elsewhere"
+ln -sf two.h "$tc/usr/include/linked.h"
+row "another link" "linked two" --dir "$tc"
+ln -sf one.h "$tc/usr/include/linked.h"
+back "another link"
+
+note "(h) only an executable bit"
+chmod 644 "$tc/usr/bin/row-tool"
+row "another executable bit" "no tool" --dir "$tc"
+chmod 755 "$tc/usr/bin/row-tool"
+back "another executable bit"
+
+ok "the server ends cleanly" server_stop || server_show_log
