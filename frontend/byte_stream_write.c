@@ -409,18 +409,21 @@ piece_free(struct piece *piece)
 	free(piece);
 }
 
-/* After a piece: asks for more when there is room; true when the call can be
- * concluded by this thread now. */
-static bool
+/* What the thread that drains does after a piece. */
+enum drain { DRAIN_MORE, DRAIN_CONCLUDE, DRAIN_LEAVE };
+
+/* After a piece: asks for more when there is room. DRAIN_LEAVE: a poller
+ * concludes, perhaps already; nothing of the call may be looked at any more. */
+static enum drain
 write_after_piece(struct write *write)
 {
-	bool concluded = false;
+	enum drain next = DRAIN_MORE;
 	bool receive = false;
 
 	pthread_mutex_lock(&write->lock);
 	if (write->outcome != OUTCOME_NONE) {
 		write->over = true;
-		concluded = !write->receiving;
+		next = write->receiving ? DRAIN_LEAVE : DRAIN_CONCLUDE;
 	} else if (!write->receiving && !write->over &&
 		   write->queued < UPLOAD_QUEUE_MAX / 2) {
 		write->receiving = true;
@@ -429,7 +432,7 @@ write_after_piece(struct write *write)
 	pthread_mutex_unlock(&write->lock);
 	if (receive)
 		rpc_call_receive(write->call, write_received, write);
-	return concluded;
+	return next;
 }
 
 static void
@@ -448,23 +451,22 @@ static void
 write_drain(struct task *task)
 {
 	struct write *write = (struct write *)task;
+	enum drain next = DRAIN_MORE;
 	struct piece *piece;
 
-	while ((piece = write_next_piece(write)) != NULL) {
+	while (
+	    next == DRAIN_MORE && (piece = write_next_piece(write)) != NULL) {
 		if (piece->message != NULL)
 			write_take(write, piece->message);
 		else
 			write_cut_off(write);
 		piece_free(piece);
-		if (write_after_piece(write)) {
-			write_drop_queue(write);
-			write_conclude(write);
-			return;
-		}
-		/* With an outcome and a receive outstanding, draining stays
-		 * on: nobody else starts, write_received concludes. */
-		if (write->outcome != OUTCOME_NONE)
-			return;
+		/* When it is left, draining stays on: nobody else starts. */
+		next = write_after_piece(write);
+	}
+	if (next == DRAIN_CONCLUDE) {
+		write_drop_queue(write);
+		write_conclude(write);
 	}
 }
 

@@ -44,7 +44,9 @@ class Load:
         jobs = (_update_batch, _write_stream, _update_result, _read_back)
         self._threads = [
             threading.Thread(
-                target=self._run, args=(job, Random(f"{seed}/{number}"))
+                target=self._run,
+                args=(job, Random(f"{seed}/{number}")),
+                daemon=True,
             )
             for number, job in enumerate(jobs)
         ]

@@ -46,11 +46,13 @@ CAS = "/build.bazel.remote.execution.v2.ContentAddressableStorage/"
 UPDATE_PATH = CAS + "BatchUpdateBlobs"
 FIND_PATH = CAS + "FindMissingBlobs"
 OK = grpc.StatusCode.OK
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
 LATER = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
 BATCHES, BATCH_MIB = 16, 12
 STALLED, STALLED_BYTES = 11, 60 * MIB
 FINDERS, DIGESTS = 16, 200_000
 WRITERS, WRITTEN = 64, 12 * MIB
+BROKEN, BROKEN_BYTES = 256, 3 * MIB
 READERS, READ = 32, 48 * MIB
 CONNECTIONS = 1000
 SMALL_CALLS = 3000
@@ -91,7 +93,10 @@ def at_once(calls: list[Callable[[], Any]]) -> list[Outcome]:
         with lock:
             outcomes.append(outcome)
 
-    threads = [threading.Thread(target=run, args=(each,)) for each in calls]
+    threads = [
+        threading.Thread(target=run, args=(each,), daemon=True)
+        for each in calls
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -187,6 +192,26 @@ def fast_uploads(tap: Tap, client: Client, round_number: int) -> None:
         calls.append(call)
     what = f"{WRITERS} uploads of {WRITTEN >> 20} MiB"
     judge(tap, what, at_once(calls))
+
+
+def broken_uploads(tap: Tap, client: Client) -> None:
+    """Uploads that turn out bad while their client still sends: the thread
+    that finds out and the one that receives meet at the end of the call."""
+    random = Random("broken")
+    data = bytes(BROKEN_BYTES)
+
+    def one() -> int:
+        digest = digest_of(random.randbytes(100))
+        digest.size_bytes = BROKEN_BYTES // 2
+        name = write_name(random, digest)
+        return client.write(_pieces(name, data, None))
+
+    for _ in range(BROKEN // WRITERS):
+        outcomes = at_once([one] * WRITERS)
+        wrong = {each.code for each in outcomes} - {INVALID, *LATER}
+        if wrong:
+            break
+    tap.equal(wrong, set(), f"{BROKEN} uploads of too many bytes are refused")
 
 
 def stalled(tap: Tap, watch: Watch, server: Server, client: Client) -> None:
@@ -292,6 +317,7 @@ def main() -> None:
             watch.peak("many digests")
             fast_uploads(tap, client, round_number)
             watch.peak("fast uploads")
+        broken_uploads(tap, client)
         stalled(tap, watch, server, client)
         small_calls(client)
         stalled_requests(tap, watch, server)
