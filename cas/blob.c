@@ -109,6 +109,25 @@ store_open_blob(struct store *store, const struct digest *digest,
 	return found;
 }
 
+int
+store_open_blob_at(struct store *store, const struct digest *digest,
+    const struct place *place, struct blob **result, struct error *err)
+{
+	struct blob *blob = xcalloc(1, sizeof(*blob));
+	int found;
+
+	blob->store = store;
+	blob->digest = *digest;
+	blob->place = *place;
+	blob->fd = -1;
+	found = blob_open_place(blob, err);
+	if (found == 1)
+		*result = blob;
+	else
+		blob_free(blob);
+	return found;
+}
+
 void
 blob_free(struct blob *blob)
 {

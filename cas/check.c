@@ -19,14 +19,13 @@
 #include "cas/store_internal.h"
 
 #define WALK_BATCH 256
-#define PIECE ((size_t)1 << 20)
+#define PIECE ((size_t)256 << 10)
 
 struct check {
 	struct store *store;
 	const struct check_options *options;
 	struct check_report *report;
 	int64_t begun_ms;
-	uint8_t *piece; /* PIECE bytes */
 	struct digest found[WALK_BATCH];
 	size_t count;
 	MDB_txn *txn;
@@ -87,33 +86,33 @@ check_visit_blob(
 	return 0;
 }
 
-/* 1 what its digest says, 0 not (err says how), -1 trouble of another kind. */
-static int
-check_content(struct check *check, struct blob *blob,
-    const struct digest *digest, struct error *err)
+int
+check_blob(struct blob *blob, const struct digest *digest, struct error *err)
 {
 	const struct blob_stream_options options = {ENCODING_IDENTITY, 0, 0};
 	struct digest_hasher *hasher = digest_hasher_new(digest->function);
 	struct blob_stream *stream = blob_stream_open(blob, &options, err);
+	uint8_t *piece = xmalloc(PIECE);
 	struct digest computed;
 	size_t len = 1;
 	int rc = stream == NULL ? -1 : 0;
 
 	while (rc == 0 && len > 0) {
-		rc = blob_stream_next(stream, check->piece, PIECE, &len, err);
+		rc = blob_stream_next(stream, piece, PIECE, &len, err);
 		if (rc == 0)
-			digest_hasher_update(hasher, check->piece, len);
+			digest_hasher_update(hasher, piece, len);
 	}
 	digest_hasher_finish(hasher, &computed);
 	digest_hasher_free(hasher);
 	blob_stream_free(stream);
+	free(piece);
 	if (rc < 0)
 		return err->code == ERROR_DATA_LOSS ? 0 : -1;
 	return store_check_digest(digest, &computed, err) < 0 ? 0 : 1;
 }
 
 static int
-check_blob(struct check *check, const struct digest *digest, struct error *err)
+check_one(struct check *check, const struct digest *digest, struct error *err)
 {
 	struct check_report *report = check->report;
 	struct blob *blob;
@@ -135,7 +134,7 @@ check_blob(struct check *check, const struct digest *digest, struct error *err)
 		return 0;
 	}
 	stored = blob_stored_size(blob);
-	rc = check_content(check, blob, digest, err);
+	rc = check_blob(blob, digest, err);
 	report->blobs++;
 	report->bytes += stored;
 	if (rc == 0) {
@@ -163,7 +162,7 @@ check_blobs(struct check *check, struct error *err)
 		    check_visit_blob, check, err);
 		index_read_end(index, txn);
 		for (size_t i = 0; rc >= 0 && i < check->count; i++) {
-			if (check_blob(check, &check->found[i], err) < 0)
+			if (check_one(check, &check->found[i], err) < 0)
 				return -1;
 		}
 	}
@@ -340,13 +339,11 @@ store_check(struct store *store, const struct check_options *options,
 	check->options = options;
 	check->report = report;
 	check->begun_ms = clock_monotonic_ms();
-	check->piece = xmalloc(PIECE);
 	rc = check_blobs(check, err);
 	if (rc == 0)
 		rc = check_results(check, err);
 	if (rc == 0)
 		rc = check_files(check, err);
-	free(check->piece);
 	free(check);
 	return rc;
 }

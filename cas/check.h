@@ -13,6 +13,7 @@
 
 #include "cas/digest.h"
 
+struct blob;
 struct error;
 struct store;
 
@@ -44,5 +45,10 @@ struct check_report {
  * would make every blob young. */
 int store_check(struct store *store, const struct check_options *options,
     struct check_report *report, struct error *err);
+
+/* Reads a blob and compares it with its digest. Takes the blob. 1, 0 when it is
+ * bad: err says how, and with DATA_LOSS the reading has dropped it; -1. */
+int check_blob(
+    struct blob *blob, const struct digest *digest, struct error *err);
 
 #endif

@@ -333,6 +333,11 @@ void blob_file_remove(
 /* Empties incoming/. */
 int blob_file_clear_incoming(struct store *store, struct error *err);
 
+/* A handle on what the index had at this place, for the scrub: touches and
+ * drops nothing. 1, 0 when it is there no more, -1. */
+int store_open_blob_at(struct store *store, const struct digest *digest,
+    const struct place *place, struct blob **blob, struct error *err);
+
 /* --- verification and damage
  * ---------------------------------------------------*/
 

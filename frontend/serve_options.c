@@ -34,6 +34,9 @@ static const struct setting table[] = {
 	"Of max-size: above it, what was not used for longest is dropped."},
     {"gc-low", SETTING_COUNT, FIELD(gc_low), "PERCENT", "80",
 	"Of max-size: down to it."},
+    {"scrub-rate", SETTING_SIZE, FIELD(scrub_rate), "SIZE", "4M",
+	"Bytes a second at which the store is read again and again, to find\n"
+	"what the disk has lost. 0: it is not."},
     {"memory", SETTING_SIZE, FIELD(memory), "SIZE", "1G",
 	"Bytes that requests and uploads may hold at once; what is above is\n"
 	"refused and may be tried again."},

@@ -22,6 +22,7 @@ struct serve_options {
 	int64_t min_age;
 	uint64_t gc_high;
 	uint64_t gc_low;
+	uint64_t scrub_rate;
 	uint64_t memory;
 	uint64_t max_blob_size;
 	uint64_t workers; /* SERVE_WORKERS_CORES = one a core */

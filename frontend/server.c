@@ -14,6 +14,7 @@
 #include "base/thread_pool.h"
 #include "cas/collector.h"
 #include "cas/names.h"
+#include "cas/scrub.h"
 #include "cas/store.h"
 #include "frontend/admin.h"
 #include "frontend/execution.h"
@@ -51,6 +52,7 @@ struct server {
 	struct server_metrics *server_metrics;
 	struct execution_service *execution;
 	struct collector *collector;
+	struct scrub *scrub; /* NULL: switched off */
 	struct admin_service admin;
 	struct health_service *health;
 	struct reflection_service *reflection;
@@ -130,6 +132,7 @@ report(struct status_report *report, void *cookie)
 		report->not_ready = "the server is shutting down";
 	store_usage(server->storage.store, &report->store);
 	collector_statistics(server->collector, &report->collector);
+	scrub_statistics(server->scrub, &report->scrub);
 	execution_service_statistics(server->execution, &report->execution);
 }
 
@@ -157,7 +160,7 @@ keep_operations(void *cookie, struct keep *keep, struct error *err)
 	return execution_service_keep(server->execution, keep, err);
 }
 
-/* After the execution service, which it asks. */
+/* And the scrub. After the execution service, which the collector asks. */
 static int
 open_collector(struct server *server, struct error *err)
 {
@@ -174,7 +177,13 @@ open_collector(struct server *server, struct error *err)
 
 	server->collector = collector_new(&collector, err);
 	server->admin.collector = server->collector;
-	return server->collector != NULL ? 0 : -1;
+	if (server->collector == NULL)
+		return -1;
+	if (options->scrub_rate == 0)
+		return 0;
+	server->scrub =
+	    scrub_new(server->storage.store, options->scrub_rate, err);
+	return server->scrub != NULL ? 0 : -1;
 }
 
 static int
@@ -394,6 +403,7 @@ server_close(struct server *server)
 	/* What the pool still runs may use the store. */
 	thread_pool_free(server->pool);
 	rpc_server_free(server->rpc);
+	scrub_free(server->scrub);
 	collector_free(server->collector);
 	execution_service_free(server->execution);
 	upload_table_free(server->storage.uploads);

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "cas/collector.h"
+#include "cas/scrub.h"
 #include "cas/store.h"
 #include "frontend/execution.h"
 
@@ -23,6 +24,7 @@ struct status_report {
 	int64_t now_ns;           /* wall clock */
 	struct store_usage store;
 	struct collector_statistics collector;
+	struct scrub_statistics scrub;
 	struct execution_statistics execution;
 };
 
