@@ -33,7 +33,15 @@ struct walk {
 	struct tree_build *build;
 	enum digest_function function;
 	struct buffer content; /* of the small file at hand */
+	struct buffer other;   /* of the file to compare with */
 	unsigned depth;
+};
+
+/* A directory in the making, and the one at the same path of the other tree;
+ * like is -1 where that has none. */
+struct place {
+	int fd;
+	int like;
 };
 
 /* One file to be made, decoded from its node. */
@@ -106,9 +114,35 @@ finish(int fd, const struct entry *entry, struct error *err)
 	return rc;
 }
 
+/* Whether the other tree's file is what is wanted, to the byte. */
+static bool
+is_same(struct walk *walk, int like, const struct entry *entry)
+{
+	int fd = openat(like, entry->name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	struct error ignored;
+	struct stat status;
+	size_t len = walk->content.len;
+	bool same;
+
+	if (fd == -1)
+		return false;
+	buffer_reset(&walk->other);
+	same = fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
+	       (status.st_mode & 07777) == entry->mode &&
+	       (uint64_t)status.st_size == len &&
+	       status.st_mtim.tv_sec == entry->time.tv_sec &&
+	       status.st_mtim.tv_nsec == entry->time.tv_nsec &&
+	       buffer_reserve(&walk->other, len) != NULL &&
+	       file_pread(fd, walk->other.data, len, 0, &ignored) == 0 &&
+	       (len == 0 ||
+		   memcmp(walk->other.data, walk->content.data, len) == 0);
+	file_close(&fd);
+	return same;
+}
+
 static int
-write_small(struct walk *walk, int directory, const struct entry *entry,
-    struct error *err)
+write_small(struct walk *walk, const struct place *place,
+    const struct entry *entry, struct error *err)
 {
 	int found;
 	int fd;
@@ -120,7 +154,10 @@ write_small(struct walk *walk, int directory, const struct entry *entry,
 		return -1;
 	if (found == 0)
 		return report_missing(walk, &entry->digest, err);
-	fd = create(directory, entry, err);
+	if (place->like != -1 && is_same(walk, place->like, entry) &&
+	    linkat(place->like, entry->name, place->fd, entry->name, 0) == 0)
+		return 0;
+	fd = create(place->fd, entry, err);
 	if (fd < 0)
 		return -1;
 	if (file_write(fd, walk->content.data, walk->content.len, err) < 0) {
@@ -196,8 +233,8 @@ place_large(struct walk *walk, int directory, const struct entry *entry,
 }
 
 static int
-make_file(struct walk *walk, int directory, const Reapi__FileNode *node,
-    struct error *err)
+make_file(struct walk *walk, const struct place *place,
+    const Reapi__FileNode *node, struct error *err)
 {
 	struct entry entry;
 
@@ -210,8 +247,8 @@ make_file(struct walk *walk, int directory, const Reapi__FileNode *node,
 	    account(walk, entry.digest.size, err) < 0)
 		return -1;
 	return entry.digest.size <= SMALL_MAX
-		   ? write_small(walk, directory, &entry, err)
-		   : place_large(walk, directory, &entry, err);
+		   ? write_small(walk, place, &entry, err)
+		   : place_large(walk, place->fd, &entry, err);
 }
 
 static int
@@ -234,54 +271,58 @@ make_link(struct walk *walk, int directory, const Reapi__SymlinkNode *node,
 	return 0;
 }
 
-static int fill(struct walk *walk, int directory, const struct digest *digest,
-    struct error *err);
+static int fill(struct walk *walk, const struct place *place,
+    const struct digest *digest, struct error *err);
 
 static int
-make_directory(struct walk *walk, int parent, const Reapi__DirectoryNode *node,
-    struct error *err)
+make_directory(struct walk *walk, const struct place *parent,
+    const Reapi__DirectoryNode *node, struct error *err)
 {
 	char name[DIRECTORY_NAME_MAX + 1];
+	struct place place = {-1, -1};
 	struct digest digest;
-	int rc = -1;
-	int fd;
+	int rc;
 
 	copy_name(name, node->name);
 	if (digest_from_message(walk->function, node->digest, &digest, err) <
 		0 ||
 	    account(walk, 0, err) < 0)
 		return -1;
-	if (mkdirat(parent, name, 0755) == -1)
+	if (mkdirat(parent->fd, name, 0755) == -1)
 		return error_set_errno(err, errno, "make %s", name);
-	fd = openat(
-	    parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd == -1)
+	place.fd = openat(
+	    parent->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (place.fd == -1)
 		return error_set_errno(err, errno, "open %s", name);
-	rc = fill(walk, fd, &digest, err);
-	file_close(&fd);
+	if (parent->like != -1)
+		place.like = openat(parent->like, name,
+		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	rc = fill(walk, &place, &digest, err);
+	file_close(&place.fd);
+	file_close(&place.like);
 	if (rc < 0 && err->code != ERROR_FAILED_PRECONDITION)
 		error_prefix(err, "%.40s", name);
 	return rc;
 }
 
 static int
-make_entries(struct walk *walk, int directory, const Reapi__Directory *message,
-    struct error *err)
+make_entries(struct walk *walk, const struct place *place,
+    const Reapi__Directory *message, struct error *err)
 {
 	struct timespec time = stage_file_time(message->node_properties);
 
 	for (size_t i = 0; i < message->n_files; i++)
-		if (make_file(walk, directory, message->files[i], err) < 0)
+		if (make_file(walk, place, message->files[i], err) < 0)
 			return -1;
 	for (size_t i = 0; i < message->n_symlinks; i++)
-		if (make_link(walk, directory, message->symlinks[i], err) < 0)
+		if (make_link(walk, place->fd, message->symlinks[i], err) < 0)
 			return -1;
 	for (size_t i = 0; i < message->n_directories; i++)
-		if (make_directory(
-			walk, directory, message->directories[i], err) < 0)
+		if (make_directory(walk, place, message->directories[i], err) <
+		    0)
 			return -1;
 	/* After its entries, which change the time. */
-	return stage_file_date(directory, &time, err);
+	return stage_file_date(place->fd, &time, err);
 }
 
 static int
@@ -296,7 +337,7 @@ check_cancelled(const struct tree_build *build, struct error *err)
 }
 
 static int
-fill(struct walk *walk, int directory, const struct digest *digest,
+fill(struct walk *walk, const struct place *place, const struct digest *digest,
     struct error *err)
 {
 	Reapi__Directory *message;
@@ -325,7 +366,7 @@ fill(struct walk *walk, int directory, const struct digest *digest,
 		goto out;
 	/* The encoded form is not needed while we descend. */
 	buffer_clear(&encoded);
-	rc = make_entries(walk, directory, message, err);
+	rc = make_entries(walk, place, message, err);
 out:
 	arena_clear(&arena);
 	buffer_clear(&encoded);
@@ -338,12 +379,15 @@ tree_build(struct tree_build *build, int directory, const struct digest *root,
     struct error *err)
 {
 	struct walk walk = {.build = build, .function = root->function};
+	struct place place = {directory, build->like};
 	int rc;
 
 	build->bytes = 0;
 	build->entries = 0;
 	buffer_init(&walk.content, SMALL_MAX);
-	rc = fill(&walk, directory, root, err);
+	buffer_init(&walk.other, SMALL_MAX);
+	rc = fill(&walk, &place, root, err);
 	buffer_clear(&walk.content);
+	buffer_clear(&walk.other);
 	return rc;
 }

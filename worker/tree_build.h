@@ -9,7 +9,9 @@
  * linked: no bytes are copied, and nobody can write to either, since the
  * store never does and sandboxes see only the read-only mount. The rest,
  * executables included (a mode belongs to the file), are copied, by a reflink
- * where the file system can.
+ * where the file system can. A small file that another tree has at the same
+ * path, with the same bytes, is linked from there: toolchains that differ in a
+ * few files share the rest, and making the second one is quick.
  */
 #ifndef TOOLROOT_WORKER_TREE_BUILD_H
 #define TOOLROOT_WORKER_TREE_BUILD_H
@@ -26,6 +28,7 @@ struct tree_build {
 	struct store *store;
 	uint64_t max_bytes; /* RESOURCE_EXHAUSTED beyond */
 	int cancel_fd;      /* readable: CANCELLED; -1 = never */
+	int like;           /* the root of another tree; -1 = none */
 	/* Blobs found absent are added; the build then fails with
 	 * FAILED_PRECONDITION. May be NULL. */
 	struct digest_list *missing;

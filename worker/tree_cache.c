@@ -382,6 +382,34 @@ open_new(const struct tree_cache *cache, const char *name, int *directory,
 	return 0;
 }
 
+/* The tree used last, likely to be another version of the one to be made; NULL
+ * when there is none. */
+static struct tree *
+pin_newest(struct tree_cache *cache)
+{
+	struct tree *tree;
+
+	pthread_mutex_lock(&cache->lock);
+	tree = TAILQ_LAST(&cache->by_use, tree_list);
+	if (tree != NULL)
+		tree->pins++;
+	pthread_mutex_unlock(&cache->lock);
+	return tree;
+}
+
+/* Whether something has to be evicted now. */
+static bool
+unpin(struct tree_cache *cache, struct tree *tree)
+{
+	bool over;
+
+	pthread_mutex_lock(&cache->lock);
+	tree->pins--;
+	over = cache->bytes > cache->max_bytes;
+	pthread_mutex_unlock(&cache->lock);
+	return over;
+}
+
 /* Makes the directory under the name; the caller removes what is left. */
 static int
 build_named(struct tree_cache *cache, const struct tree_request *request,
@@ -391,9 +419,11 @@ build_named(struct tree_cache *cache, const struct tree_request *request,
 	    .max_bytes = cache->max_bytes,
 	    .cancel_fd = request->cancel_fd,
 	    .missing = request->missing};
+	struct tree *like = pin_newest(cache);
 	int directory = -1;
 	int rc = -1;
 
+	build.like = like != NULL ? like->directory : -1;
 	if (open_new(cache, name, &directory, &tree->directory, err) < 0 ||
 	    tree_build(&build, tree->directory, &tree->digest, err) < 0 ||
 	    write_marker(cache, directory, build.bytes, err) < 0)
@@ -406,6 +436,8 @@ build_named(struct tree_cache *cache, const struct tree_request *request,
 	tree->bytes = build.bytes;
 	rc = 0;
 out:
+	if (like != NULL)
+		(void)unpin(cache, like);
 	file_close(&directory);
 	if (rc < 0)
 		file_close(&tree->directory);
@@ -532,16 +564,11 @@ void
 tree_unpin(struct tree_cache *cache, struct tree *tree)
 {
 	char path[NAME_LEN + 16];
-	bool over;
 
 	/* Only for the order after a restart. */
 	snprintf(path, sizeof(path), "%s/complete", tree->name);
 	(void)utimensat(cache->directory, path, NULL, 0);
-	pthread_mutex_lock(&cache->lock);
-	tree->pins--;
-	over = cache->bytes > cache->max_bytes;
-	pthread_mutex_unlock(&cache->lock);
-	if (over)
+	if (unpin(cache, tree))
 		evict(cache);
 }
 

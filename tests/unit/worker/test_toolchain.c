@@ -493,6 +493,49 @@ large_files_share_the_stores_bytes(void **state)
 	free(data);
 }
 
+static ino_t
+inode_of(struct tree *tree, const char *path)
+{
+	struct stat status;
+
+	assert_int_equal(fstatat(tree_descriptor(tree), path, &status, 0), 0);
+	return status.st_ino;
+}
+
+static struct digest
+version(struct fixture *fixture, const char *changing, bool executable)
+{
+	struct merkle_builder *tree = tree_new();
+
+	fixture_add_to(fixture, tree, "d/same", STR("same"), false);
+	fixture_add_to(fixture, tree, "d/text", str_from(changing), false);
+	fixture_add_to(fixture, tree, "d/mode", STR("mode"), executable);
+	fixture_add_to(fixture, tree, "empty", STR(""), false);
+	return tree_put(fixture, tree);
+}
+
+static void
+versions_of_a_tree_share_what_is_the_same(void **state)
+{
+	struct fixture *fixture = *state;
+	struct digest first = version(fixture, "one", false);
+	struct digest second = version(fixture, "two", true);
+	struct tree *a = get(fixture, &first);
+	struct tree *b = get(fixture, &second);
+	char text[4] = "";
+	int fd = openat(tree_descriptor(b), "d/text", O_RDONLY);
+
+	assert_int_equal(inode_of(a, "d/same"), inode_of(b, "d/same"));
+	assert_int_equal(inode_of(a, "empty"), inode_of(b, "empty"));
+	assert_int_not_equal(inode_of(a, "d/text"), inode_of(b, "d/text"));
+	assert_int_not_equal(inode_of(a, "d/mode"), inode_of(b, "d/mode"));
+	assert_int_equal(read(fd, text, 3), 3);
+	assert_string_equal(text, "two");
+	close(fd);
+	tree_unpin(fixture->trees, a);
+	tree_unpin(fixture->trees, b);
+}
+
 /* --- several threads ------------------------------------------------------ */
 
 struct race {
@@ -595,6 +638,7 @@ main(void)
 	    RUN_TEST(trees_longest_unused_go_and_pinned_ones_stay),
 	    RUN_TEST(tree_larger_than_the_cache_is_refused),
 	    RUN_TEST(large_files_share_the_stores_bytes),
+	    RUN_TEST(versions_of_a_tree_share_what_is_the_same),
 	    RUN_TEST(slots_that_want_one_tree_fetch_it_once),
 	    RUN_TEST(failure_of_one_is_tried_again_by_the_next),
 	};
