@@ -3,6 +3,7 @@
  * thread beside the store's. */
 #include "collector_fixture.h"
 
+#include "cas/keep.h"
 #include "cas/pins.h"
 
 #define SMALL ((size_t)10 << 10)
@@ -392,6 +393,112 @@ a_pin_needs_all_that_it_names(void **state)
 	assert_int_equal(err.code, ERROR_INVALID_ARGUMENT);
 }
 
+/* --- operations ----------------------------------------------------------- */
+
+static struct digest
+put_message(struct fixture *fixture, const ProtobufCMessage *message)
+{
+	uint8_t bytes[1024];
+	size_t length = protobuf_c_message_get_packed_size(message);
+	struct digest digest;
+	struct error err;
+
+	assert_true(length <= sizeof(bytes));
+	protobuf_c_message_pack(message, bytes);
+	digest_compute(DIGEST_SHA256, bytes, length, &digest);
+	assert_int_equal(
+	    put_content(fixture->store, &digest, bytes, length, &err),
+	    ERROR_OK);
+	return digest;
+}
+
+/* An Action with this input root and, as a property, this toolchain. */
+static struct digest
+put_operation(struct fixture *fixture, const struct digest *input,
+    const struct digest *toolchain)
+{
+	Reapi__Action action = REAPI__ACTION__INIT;
+	Reapi__Command command = REAPI__COMMAND__INIT;
+	Reapi__Platform platform = REAPI__PLATFORM__INIT;
+	Reapi__Platform__Property property = REAPI__PLATFORM__PROPERTY__INIT;
+	Reapi__Platform__Property *properties[] = {&property};
+	char texts[3][DIGEST_TEXT_MAX];
+	Reapi__Digest command_message, input_message;
+	struct digest command_digest;
+	const char *name = "toolchain-root:/opt";
+
+	command_digest = put_message(fixture, &command.base);
+	digest_to_message(&command_digest, texts[0], &command_message);
+	digest_to_message(input, texts[1], &input_message);
+	digest_format(toolchain, texts[2]);
+	property.name =
+	    (ProtobufCBinaryData){strlen(name), (uint8_t *)(uintptr_t)name};
+	property.value =
+	    (ProtobufCBinaryData){strlen(texts[2]), (uint8_t *)texts[2]};
+	platform.properties = properties;
+	platform.n_properties = 1;
+	action.platform = &platform;
+	action.command_digest = &command_message;
+	action.input_root_digest = &input_message;
+	return put_message(fixture, &action.base);
+}
+
+static int
+keep_operation(void *cookie, struct keep *keep, struct error *err)
+{
+	keep->roots++;
+	return keep_add_action(keep, cookie, err);
+}
+
+static int
+fail_to_keep(void *cookie, struct keep *keep, struct error *err)
+{
+	(void)cookie;
+	(void)keep;
+	return error_set(err, ERROR_INTERNAL, "the disk is on fire");
+}
+
+static void
+what_operations_need_stays(void **state)
+{
+	struct fixture *fixture = *state;
+	struct digest source = put_numbered(fixture->store, 1, SMALL);
+	struct digest compiler = put_numbered(fixture->store, 2, LARGE);
+	struct digest input = put_tree(fixture, &source);
+	struct digest toolchain = put_tree(fixture, &compiler);
+	struct digest action = put_operation(fixture, &input, &toolchain);
+	struct collector_options options = {.store = fixture->store,
+	    .min_age_ms = MIN_AGE,
+	    .roots = keep_operation,
+	    .cookie = &action};
+	const struct collection_wish wish = {.run = true, .sized = true};
+	struct collection_report report;
+	struct collector *collector;
+	struct error err;
+
+	put_numbered(fixture->store, 3, SMALL);
+	time_passes(fixture, 48 * HOUR_MS);
+	collector = collector_new(&options, &err);
+	assert_int_equal(collector_collect(collector, &wish, &report, &err), 0);
+	collector_free(collector);
+	/* Two trees of two, the action; its command is the empty blob. */
+	assert_int_equal(report.kept_blobs, 5);
+	assert_int_equal(report.blobs, 1);
+	assert_content(fixture->store, 1, SMALL);
+	assert_content(fixture->store, 2, LARGE);
+	assert_false(is_missing(fixture->store, &action));
+	/* Who cannot say what has to stay, gets nothing collected. */
+	fixture_reopen(fixture);
+	time_passes(fixture, 48 * HOUR_MS);
+	options.store = fixture->store;
+	options.roots = fail_to_keep;
+	collector = collector_new(&options, &err);
+	assert_int_equal(
+	    collector_collect(collector, &wish, &report, &err), -1);
+	collector_free(collector);
+	assert_content(fixture->store, 1, SMALL);
+}
+
 /* --- the watching thread -------------------------------------------------- */
 
 static void
@@ -487,6 +594,7 @@ main(void)
 	    TEST(open_blobs_stay_readable),
 	    TEST(pins_keep_what_hangs_below_them),
 	    TEST(a_pin_needs_all_that_it_names),
+	    TEST(what_operations_need_stays),
 	    TEST(the_thread_keeps_the_store_below_its_limit),
 	    TEST(a_full_store_of_young_blobs_says_what_it_would_break),
 	};
