@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Names, reading, and what an Action itself says. */
+#include "executor/explain.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/error.h"
+#include "cas/closure.h"
+#include "cas/digest_message.h"
+#include "executor/explain_internal.h"
+#include "protos/arena_allocator.h"
+
+#define TEXT_MAX 1024u
+#define RESULT_ARENA (16u << 20)
+#define SCRATCH_ARENA (96u << 20)
+/* As Execute has them. */
+#define MESSAGE_MAX (16u << 20)
+
+const char *
+explain_cause_name(enum explain_cause cause)
+{
+	static const char *const names[EXPLAIN_CAUSES] = {
+	    [EXPLAIN_TOOLCHAIN] = "toolchain",
+	    [EXPLAIN_PLATFORM] = "platform",
+	    [EXPLAIN_ENVIRONMENT] = "environment",
+	    [EXPLAIN_COMMAND] = "command",
+	    [EXPLAIN_SOURCE] = "source",
+	    [EXPLAIN_SALT] = "salt",
+	    [EXPLAIN_FIRST_SEEN] = "first-seen",
+	    [EXPLAIN_EVICTED] = "evicted",
+	    [EXPLAIN_UNCACHED] = "uncached",
+	    [EXPLAIN_UNKNOWN] = "unknown",
+	};
+
+	return cause < EXPLAIN_CAUSES ? names[cause] : "unknown";
+}
+
+const char *
+explain_kind_name(enum explain_kind kind)
+{
+	static const char *const names[] = {
+	    [EXPLAIN_KIND_TOOLCHAIN] = "toolchain",
+	    [EXPLAIN_KIND_PROPERTY] = "property",
+	    [EXPLAIN_KIND_VARIABLE] = "variable",
+	    [EXPLAIN_KIND_ARGUMENT] = "argument",
+	    [EXPLAIN_KIND_OUTPUT] = "output",
+	    [EXPLAIN_KIND_SETTING] = "setting",
+	    [EXPLAIN_KIND_INPUT] = "input",
+	    [EXPLAIN_KIND_SALT] = "salt",
+	};
+
+	return names[kind];
+}
+
+/* --- what is found --------------------------------------------------------
+ */
+
+const char *
+explain_text(struct explainer_work *work, struct str text)
+{
+	bool cut = text.len > TEXT_MAX;
+	char *copy;
+
+	if (cut) {
+		text.len = TEXT_MAX;
+		/* Not within a character. */
+		while (text.len > 0 &&
+		       ((uint8_t)text.data[text.len] & 0xc0) == 0x80)
+			text.len--;
+	}
+	copy = arena_alloc(&work->out->arena, text.len + sizeof("..."));
+	if (copy == NULL)
+		return NULL;
+	memcpy(copy, text.data, text.len);
+	if (!str_is_utf8(text)) {
+		for (size_t i = 0; i < text.len; i++) {
+			if ((uint8_t)copy[i] >= 0x80 || copy[i] == '\0')
+				copy[i] = '?';
+		}
+	}
+	strcpy(copy + text.len, cut ? "..." : "");
+	return copy;
+}
+
+void
+explain_add(struct explainer_work *work, enum explain_cause cause,
+    const struct explain_change *change)
+{
+	struct explanation *out = work->out;
+
+	work->differs[cause] = true;
+	out->total++;
+	if (out->count < work->left.changes && change->name != NULL)
+		out->changes[out->count++] = *change;
+}
+
+void
+explain_incomplete(struct explainer_work *work, const char *format, ...)
+{
+	struct explanation *out = work->out;
+	va_list arguments;
+
+	if (out->incomplete)
+		return;
+	out->incomplete = true;
+	va_start(arguments, format);
+	vsnprintf(out->note, sizeof(out->note), format, arguments);
+	va_end(arguments);
+}
+
+void
+explanation_summary(
+    const struct explanation *explanation, char *text, size_t size)
+{
+	const struct explain_change *change = explanation->changes;
+	const char *how = "changed";
+
+	if (explanation->count == 0) {
+		snprintf(text, size, "%s", explanation->note);
+		return;
+	}
+	if (change->before == NULL && !change->has_before_digest)
+		how = "added";
+	else if (change->after == NULL && !change->has_after_digest)
+		how = "removed";
+	snprintf(text, size, "%s %s %s", explain_kind_name(change->kind),
+	    change->name, how);
+}
+
+void
+explanation_clear(struct explanation *explanation)
+{
+	arena_clear(&explanation->arena);
+}
+
+/* --- reading --------------------------------------------------------------
+ */
+
+int
+explain_read(
+    struct explainer_work *work, const struct digest *digest, struct error *err)
+{
+	char text[DIGEST_TEXT_MAX];
+
+	buffer_reset(&work->content);
+	if (digest_is_empty(digest))
+		return 1;
+	if (digest->size > work->left.bytes) {
+		explain_incomplete(
+		    work, "the limit on bytes to read is reached");
+		return 0;
+	}
+	work->left.bytes -= digest->size;
+	if (digest->size > work->content.limit) {
+		explain_incomplete(work, "%s is too large to be compared",
+		    digest_format(digest, text));
+		return 0;
+	}
+	return work->source->read(
+	    work->source->cookie, digest, &work->content, err);
+}
+
+/* 1, 0 when it is absent and noted, -1. */
+static int
+read_message(struct explainer_work *work, const struct digest *digest,
+    const ProtobufCMessageDescriptor *descriptor, void *message,
+    struct error *err)
+{
+	char text[DIGEST_TEXT_MAX];
+	int found = explain_read(work, digest, err);
+
+	if (found == 0)
+		explain_incomplete(work, "the %s %s is not in the store",
+		    descriptor->short_name, digest_format(digest, text));
+	if (found <= 0)
+		return found;
+	*(void **)message = protos_unpack(
+	    &work->scratch, descriptor, buffer_str(&work->content), err);
+	return *(void **)message != NULL ? 1 : -1;
+}
+
+/* --- actions --------------------------------------------------------------
+ */
+
+struct side {
+	Reapi__Action *action;
+	Reapi__Command *command; /* NULL: not there */
+	struct digest command_digest;
+	struct digest input_root;
+};
+
+static int
+read_side(struct explainer_work *work, const struct digest *digest,
+    struct side *side, struct error *err)
+{
+	enum digest_function function = work->source->function;
+	int found = read_message(
+	    work, digest, &reapi__action__descriptor, &side->action, err);
+
+	if (found <= 0)
+		return found;
+	if (digest_from_message(function, side->action->command_digest,
+		&side->command_digest, err) < 0 ||
+	    digest_from_message(function, side->action->input_root_digest,
+		&side->input_root, err) < 0)
+		return -1;
+	return read_message(work, &side->command_digest,
+		   &reapi__command__descriptor, &side->command, err) < 0
+		   ? -1
+		   : 1;
+}
+
+static void
+compare_setting(struct explainer_work *work, const char *name,
+    const char *before, const char *after)
+{
+	const struct explain_change change = {
+	    .kind = EXPLAIN_KIND_SETTING,
+	    .name = name,
+	    .before = before,
+	    .after = after,
+	};
+
+	if (before != NULL && after != NULL && strcmp(before, after) != 0)
+		explain_add(work, EXPLAIN_COMMAND, &change);
+}
+
+static const char *
+timeout_text(struct explainer_work *work, const Reapi__Action *action)
+{
+	const Google__Protobuf__Duration *timeout = action->timeout;
+
+	if (timeout == NULL)
+		return "none";
+	return arena_printf(&work->out->arena, "%" PRId64 ".%09d s",
+	    timeout->seconds, timeout->nanos);
+}
+
+static void
+compare_salt(struct explainer_work *work, struct str before, struct str after)
+{
+	struct explain_change change = {
+	    .kind = EXPLAIN_KIND_SALT,
+	    .name = "salt",
+	};
+
+	if (str_equal(before, after))
+		return;
+	change.before =
+	    arena_printf(&work->out->arena, "%zu bytes", before.len);
+	change.after = arena_printf(&work->out->arena, "%zu bytes", after.len);
+	explain_add(work, EXPLAIN_SALT, &change);
+}
+
+/* Action.platform counts before Command.platform (spec: Action, 2.2). False
+ * when it is not known. */
+static bool
+effective_platform(const struct side *side, const Reapi__Platform **platform)
+{
+	*platform = side->action->platform;
+	if (*platform != NULL && (*platform)->n_properties > 0)
+		return true;
+	if (side->command == NULL)
+		return false;
+	*platform = side->command->platform;
+	return true;
+}
+
+static void
+compare_settings(struct explainer_work *work, const Reapi__Action *before,
+    const Reapi__Action *after)
+{
+	compare_setting(work, "timeout", timeout_text(work, before),
+	    timeout_text(work, after));
+	compare_setting(work, "do_not_cache",
+	    before->do_not_cache ? "true" : "false",
+	    after->do_not_cache ? "true" : "false");
+	compare_salt(work, explain_str(before->salt), explain_str(after->salt));
+}
+
+static int
+compare_sides(struct explainer_work *work, const struct side *before,
+    const struct side *after, struct error *err)
+{
+	const struct explain_tree inputs = {EXPLAIN_SOURCE, EXPLAIN_KIND_INPUT,
+	    "", before->input_root, after->input_root};
+
+	const Reapi__Platform *platforms[2];
+
+	if (effective_platform(before, &platforms[0]) &&
+	    effective_platform(after, &platforms[1]) &&
+	    explain_platforms(work, platforms[0], platforms[1], err) < 0)
+		return -1;
+	if (before->command != NULL && after->command != NULL)
+		explain_commands(work, before->command, after->command);
+	else if (!digest_equal(&before->command_digest, &after->command_digest))
+		work->differs[EXPLAIN_COMMAND] = true;
+	compare_settings(work, before->action, after->action);
+	return explain_trees(work, &inputs, err);
+}
+
+static enum explain_cause
+first_cause(const struct explainer_work *work)
+{
+	for (int cause = 0; cause < EXPLAIN_CAUSES; cause++) {
+		if (work->differs[cause])
+			return (enum explain_cause)cause;
+	}
+	return EXPLAIN_UNKNOWN;
+}
+
+static int
+compare_actions(struct explainer_work *work, const struct digest *before,
+    const struct digest *after, struct error *err)
+{
+	struct side a = {.action = NULL};
+	struct side b = {.action = NULL};
+	int rc = read_side(work, before, &a, err);
+
+	if (rc > 0)
+		rc = read_side(work, after, &b, err);
+	if (rc <= 0)
+		return rc;
+	if (compare_sides(work, &a, &b, err) < 0)
+		return -1;
+	/* Fields that this version does not know. */
+	if (work->out->total == 0)
+		explain_incomplete(
+		    work, "they differ in what this version does not know");
+	return 0;
+}
+
+int
+explain_actions(struct explanation *explanation,
+    const struct closure_source *source, const struct explain_limits *limits,
+    const struct digest *before, const struct digest *after, struct error *err)
+{
+	struct explainer_work work = {
+	    .out = explanation,
+	    .source = source,
+	    .left = *limits,
+	};
+	int rc;
+
+	*explanation = (struct explanation){.cause = EXPLAIN_UNKNOWN};
+	arena_init(&explanation->arena, RESULT_ARENA);
+	arena_init(&work.scratch, SCRATCH_ARENA);
+	buffer_init(&work.content, MESSAGE_MAX);
+	explanation->changes = arena_zalloc(&explanation->arena,
+	    limits->changes + 1, sizeof(*explanation->changes));
+	if (explanation->changes == NULL)
+		rc = error_set(err, ERROR_INVALID_ARGUMENT,
+		    "%zu changes are more than fit into memory",
+		    limits->changes);
+	else
+		rc = compare_actions(&work, before, after, err);
+	explanation->cause = first_cause(&work);
+	arena_clear(&work.scratch);
+	buffer_clear(&work.content);
+	return rc;
+}

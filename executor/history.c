@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Entries by action and, by a hash of what they were for, the latest of each
+ * subject. The list of all is in order of use, so that an entry is the latest
+ * of its subjects as long as nothing was used after it.
+ */
+#include "executor/history.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/queue.h>
+
+#include "base/arena.h"
+#include "base/map.h"
+#include "base/memory.h"
+
+/* Ways to look for an earlier action, the best first. */
+enum subject {
+	SUBJECT_TARGET_OUTPUTS,
+	SUBJECT_TARGET_NAME, /* of the first output, without its directory */
+	SUBJECT_TARGET,
+	SUBJECT_OUTPUTS,
+	SUBJECTS,
+};
+
+#define SUBJECT_SIZE 33 /* which one, and a SHA-256 */
+
+struct entry {
+	struct str key; /* instance and action digest; owned */
+	struct str instance;
+	struct digest action;
+	struct str target; /* owned, as the texts below */
+	struct str mnemonic;
+	struct str invocation; /* that used it last */
+	bool result;
+	bool missed;              /* the fields of miss are set */
+	struct history_miss miss; /* texts but the summary: see above */
+	struct str miss_invocation;
+	struct str summary;
+	char subjects[SUBJECTS][SUBJECT_SIZE];
+	bool has_subject[SUBJECTS];
+	TAILQ_ENTRY(entry) link;
+};
+
+struct history {
+	struct history_limits limits;          /* constant */
+	pthread_mutex_t lock;                  /* guards what follows */
+	struct map actions;                    /* entry.key -> entry */
+	struct map subjects;                   /* -> the latest entry */
+	TAILQ_HEAD(entry_list, entry) entries; /* used last first */
+	size_t bytes;
+};
+
+/* --- texts and keys -------------------------------------------------------
+ */
+
+static struct str
+copy_text(struct str text)
+{
+	size_t len = text.len < HISTORY_TEXT_MAX ? text.len : HISTORY_TEXT_MAX;
+
+	return (struct str){xstrndup(text.data, len), len};
+}
+
+static void
+free_text(struct str text)
+{
+	free((void *)(uintptr_t)text.data);
+}
+
+static struct str
+action_key(struct str instance, const struct digest *action)
+{
+	struct str digest = digest_key(action);
+	char *key = xmalloc(instance.len + digest.len + 1);
+
+	memcpy(key, digest.data, digest.len);
+	if (instance.len > 0)
+		memcpy(key + digest.len, instance.data, instance.len);
+	return (struct str){key, instance.len + digest.len};
+}
+
+/* Lengths make the concatenation unambiguous. */
+static void
+hash_text(struct digest_hasher *hasher, struct str text)
+{
+	uint64_t len = text.len;
+
+	digest_hasher_update(hasher, &len, sizeof(len));
+	digest_hasher_update(hasher, text.data, text.len);
+}
+
+static struct str
+base_name(struct str path)
+{
+	for (size_t i = path.len; i > 0; i--) {
+		if (path.data[i - 1] == '/')
+			return (struct str){path.data + i, path.len - i};
+	}
+	return path;
+}
+
+static bool
+make_subject(struct digest_hasher *hasher, const struct history_action *action,
+    enum subject subject, char key[static SUBJECT_SIZE])
+{
+	bool by_target = subject != SUBJECT_OUTPUTS;
+	struct digest digest;
+
+	if ((by_target && action->target.len == 0) ||
+	    (subject != SUBJECT_TARGET && action->output_count == 0))
+		return false;
+	digest_hasher_reset(hasher);
+	hash_text(hasher, action->use.instance);
+	hash_text(hasher,
+	    str_from(digest_function_name(action->use.action.function)));
+	if (by_target) {
+		hash_text(hasher, action->target);
+		hash_text(hasher, action->mnemonic);
+	}
+	if (subject == SUBJECT_TARGET_NAME)
+		hash_text(hasher, base_name(action->outputs[0]));
+	if (subject == SUBJECT_TARGET_OUTPUTS || subject == SUBJECT_OUTPUTS) {
+		for (size_t i = 0; i < action->output_count; i++)
+			hash_text(hasher, action->outputs[i]);
+	}
+	digest_hasher_finish(hasher, &digest);
+	key[0] = (char)subject;
+	memcpy(key + 1, digest.hash, SUBJECT_SIZE - 1);
+	return true;
+}
+
+static void
+make_subjects(const struct history_action *action,
+    char keys[static SUBJECTS][SUBJECT_SIZE], bool present[static SUBJECTS])
+{
+	struct digest_hasher *hasher = digest_hasher_new(DIGEST_SHA256);
+
+	for (int i = 0; i < SUBJECTS; i++)
+		present[i] =
+		    make_subject(hasher, action, (enum subject)i, keys[i]);
+	digest_hasher_free(hasher);
+}
+
+/* --- entries; under the lock ----------------------------------------------
+ */
+
+static size_t
+entry_bytes(const struct entry *entry)
+{
+	return sizeof(*entry) + entry->key.len + entry->instance.len +
+	       entry->target.len + entry->mnemonic.len + entry->invocation.len +
+	       entry->miss_invocation.len + entry->summary.len +
+	       /* Of the maps and the allocator. */
+	       (SUBJECTS + 1) * 2 * sizeof(struct map_entry) + 128;
+}
+
+static void
+entry_free(struct entry *entry)
+{
+	free_text(entry->key);
+	free_text(entry->instance);
+	free_text(entry->target);
+	free_text(entry->mnemonic);
+	free_text(entry->invocation);
+	free_text(entry->miss_invocation);
+	free_text(entry->summary);
+	free(entry);
+}
+
+static void
+history_remove(struct history *history, struct entry *entry)
+{
+	history->bytes -= entry_bytes(entry);
+	TAILQ_REMOVE(&history->entries, entry, link);
+	map_remove(&history->actions, entry->key);
+	for (int i = 0; i < SUBJECTS; i++) {
+		const struct str key = {entry->subjects[i], SUBJECT_SIZE};
+
+		if (entry->has_subject[i] &&
+		    map_get(&history->subjects, key) == entry)
+			map_remove(&history->subjects, key);
+	}
+	entry_free(entry);
+}
+
+static void
+history_shrink(struct history *history)
+{
+	while (history->actions.count > history->limits.entries ||
+	       history->bytes > history->limits.bytes) {
+		struct entry *last = TAILQ_LAST(&history->entries, entry_list);
+
+		if (last == NULL)
+			return;
+		history_remove(history, last);
+	}
+}
+
+static struct entry *
+find(const struct history *history, struct str instance,
+    const struct digest *action)
+{
+	struct str key = action_key(instance, action);
+	struct entry *entry = map_get(&history->actions, key);
+
+	free_text(key);
+	return entry;
+}
+
+/* It becomes the latest of its subjects. */
+static void
+touch(
+    struct history *history, struct entry *entry, const struct history_use *use)
+{
+	TAILQ_REMOVE(&history->entries, entry, link);
+	TAILQ_INSERT_HEAD(&history->entries, entry, link);
+	for (int i = 0; i < SUBJECTS; i++) {
+		if (entry->has_subject[i])
+			map_put(&history->subjects,
+			    (struct str){entry->subjects[i], SUBJECT_SIZE},
+			    entry);
+	}
+	if (!str_equal(entry->invocation, use->invocation)) {
+		history->bytes -= entry_bytes(entry);
+		free_text(entry->invocation);
+		entry->invocation = copy_text(use->invocation);
+		history->bytes += entry_bytes(entry);
+	}
+	entry->result = use->result;
+}
+
+/* --- using ----------------------------------------------------------------
+ */
+
+struct history *
+history_new(const struct history_limits *limits)
+{
+	struct history *history = xcalloc(1, sizeof(*history));
+
+	history->limits = *limits;
+	pthread_mutex_init(&history->lock, NULL);
+	map_init(&history->actions);
+	map_init(&history->subjects);
+	TAILQ_INIT(&history->entries);
+	return history;
+}
+
+void
+history_free(struct history *history)
+{
+	struct entry *entry;
+
+	if (history == NULL)
+		return;
+	while ((entry = TAILQ_FIRST(&history->entries)) != NULL)
+		history_remove(history, entry);
+	map_clear(&history->actions);
+	map_clear(&history->subjects);
+	pthread_mutex_destroy(&history->lock);
+	free(history);
+}
+
+bool
+history_use(struct history *history, const struct history_use *use)
+{
+	struct entry *entry;
+
+	pthread_mutex_lock(&history->lock);
+	entry = find(history, use->instance, &use->action);
+	if (entry != NULL)
+		touch(history, entry, use);
+	pthread_mutex_unlock(&history->lock);
+	return entry != NULL;
+}
+
+bool
+history_knows(struct history *history, struct str instance,
+    const struct digest *action, bool *result)
+{
+	const struct entry *entry;
+
+	pthread_mutex_lock(&history->lock);
+	entry = find(history, instance, action);
+	*result = entry != NULL && entry->result;
+	pthread_mutex_unlock(&history->lock);
+	return entry != NULL;
+}
+
+static struct entry *
+entry_new(const struct history_action *action)
+{
+	struct entry *entry = xcalloc(1, sizeof(*entry));
+
+	entry->key = action_key(action->use.instance, &action->use.action);
+	entry->instance = (struct str){
+	    xstrndup(action->use.instance.data, action->use.instance.len),
+	    action->use.instance.len};
+	entry->action = action->use.action;
+	entry->target = copy_text(action->target);
+	entry->mnemonic = copy_text(action->mnemonic);
+	entry->invocation = copy_text(action->use.invocation);
+	make_subjects(action, entry->subjects, entry->has_subject);
+	return entry;
+}
+
+void
+history_add(struct history *history, const struct history_action *action)
+{
+	/* Made before the lock is taken; most of the work is hashing. */
+	struct entry *entry = entry_new(action);
+	struct entry *known;
+
+	pthread_mutex_lock(&history->lock);
+	known = map_get(&history->actions, entry->key);
+	if (known != NULL) {
+		entry_free(entry);
+		entry = known;
+	} else {
+		TAILQ_INSERT_HEAD(&history->entries, entry, link);
+		map_put(&history->actions, entry->key, entry);
+		history->bytes += entry_bytes(entry);
+	}
+	touch(history, entry, &action->use);
+	history_shrink(history);
+	pthread_mutex_unlock(&history->lock);
+}
+
+int
+history_previous(struct history *history, const struct history_action *action,
+    struct digest *previous)
+{
+	char keys[SUBJECTS][SUBJECT_SIZE];
+	bool present[SUBJECTS];
+	int found = 0;
+
+	make_subjects(action, keys, present);
+	pthread_mutex_lock(&history->lock);
+	for (int i = 0; i < SUBJECTS && found == 0; i++) {
+		const struct entry *entry =
+		    present[i] ? map_get(&history->subjects,
+				     (struct str){keys[i], SUBJECT_SIZE})
+			       : NULL;
+
+		if (entry == NULL ||
+		    digest_equal(&entry->action, &action->use.action))
+			continue;
+		*previous = entry->action;
+		found = 1;
+	}
+	pthread_mutex_unlock(&history->lock);
+	return found;
+}
+
+/* --- misses ---------------------------------------------------------------
+ */
+
+void
+history_put_miss(struct history *history, struct str instance,
+    const struct history_miss *miss)
+{
+	struct entry *entry;
+
+	pthread_mutex_lock(&history->lock);
+	entry = find(history, instance, &miss->action);
+	if (entry != NULL) {
+		history->bytes -= entry_bytes(entry);
+		free_text(entry->miss_invocation);
+		free_text(entry->summary);
+		entry->miss = *miss;
+		entry->miss_invocation = copy_text(miss->invocation);
+		entry->summary = copy_text(miss->summary);
+		entry->missed = true;
+		history->bytes += entry_bytes(entry);
+		history_shrink(history);
+	}
+	pthread_mutex_unlock(&history->lock);
+}
+
+/* "" at the arena's cap. */
+static struct str
+text_out(struct arena *arena, struct str text)
+{
+	const char *copy = arena_copy(arena, text);
+
+	return copy != NULL ? (struct str){copy, text.len} : STR("");
+}
+
+static void
+miss_out(
+    struct arena *arena, const struct entry *entry, struct history_miss *miss)
+{
+	*miss = entry->miss;
+	miss->action = entry->action;
+	miss->target = text_out(arena, entry->target);
+	miss->mnemonic = text_out(arena, entry->mnemonic);
+	miss->invocation = text_out(arena, entry->miss_invocation);
+	miss->summary = text_out(arena, entry->summary);
+}
+
+int
+history_find_miss(struct history *history, struct str instance, struct str hash,
+    struct arena *arena, struct history_miss *miss)
+{
+	const struct entry *entry;
+	char text[DIGEST_TEXT_MAX];
+	int found = 0;
+
+	pthread_mutex_lock(&history->lock);
+	TAILQ_FOREACH (entry, &history->entries, link) {
+		if (!entry->missed || !str_equal(entry->instance, instance) ||
+		    hash.len != 2 * digest_hash_length(entry->action.function))
+			continue;
+		digest_format_hash(&entry->action, text);
+		if (!str_equal(str_from(text), hash))
+			continue;
+		miss_out(arena, entry, miss);
+		found = 1;
+		break;
+	}
+	pthread_mutex_unlock(&history->lock);
+	return found;
+}
+
+struct str
+history_last_invocation(
+    struct history *history, struct str instance, struct arena *arena)
+{
+	struct str invocation = STR("");
+	const struct entry *entry;
+
+	pthread_mutex_lock(&history->lock);
+	TAILQ_FOREACH (entry, &history->entries, link) {
+		if (str_equal(entry->instance, instance) &&
+		    entry->invocation.len > 0) {
+			invocation = text_out(arena, entry->invocation);
+			break;
+		}
+	}
+	pthread_mutex_unlock(&history->lock);
+	return invocation;
+}
+
+size_t
+history_list_misses(struct history *history, struct str instance, struct str of,
+    struct arena *arena, struct history_miss *misses, size_t limit)
+{
+	const struct entry *entry;
+	size_t count = 0;
+
+	pthread_mutex_lock(&history->lock);
+	TAILQ_FOREACH (entry, &history->entries, link) {
+		if (count == limit)
+			break;
+		if (entry->missed && str_equal(entry->instance, instance) &&
+		    (str_equal(entry->miss_invocation, of) ||
+			str_equal(entry->target, of)))
+			miss_out(arena, entry, &misses[count++]);
+	}
+	pthread_mutex_unlock(&history->lock);
+	return count;
+}

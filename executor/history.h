@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The actions that were asked for lately, so that a miss can be compared with
+ * the nearest earlier action: the last one with the same target and outputs,
+ * else with the same target and mnemonic, else with the same outputs. And why
+ * the misses among them were misses. Of an instance never another's.
+ *
+ * In memory and bounded by entries and bytes; what was used longest ago goes
+ * first. A restart forgets it: misses are then first seen. (Whoever wants it
+ * kept stores what history_add is given and adds it again at the start.)
+ *
+ * Any thread; one lock inside, which guards everything.
+ */
+#ifndef TOOLROOT_EXECUTOR_HISTORY_H
+#define TOOLROOT_EXECUTOR_HISTORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/str.h"
+#include "cas/digest.h"
+#include "executor/explain.h"
+
+struct arena;
+struct history;
+
+struct history_limits {
+	size_t entries;
+	size_t bytes;
+};
+
+/* Texts above this are cut. */
+#define HISTORY_TEXT_MAX 512u
+
+struct history *history_new(const struct history_limits *limits);
+/* NULL is allowed. */
+void history_free(struct history *history);
+
+/* Which action, and when and by whom it was asked for. */
+struct history_use {
+	struct str instance;
+	struct digest action;
+	struct str invocation; /* RequestMetadata.tool_invocation_id */
+	int64_t now_ns;        /* wall clock */
+	bool result;           /* it has a result now */
+};
+
+/* What is needed to find its like. Borrowed. */
+struct history_action {
+	struct history_use use;
+	struct str target;
+	struct str mnemonic;
+	const struct str *outputs; /* as the command lists them */
+	size_t output_count;
+};
+
+/* False when the action is not known: then add it. */
+bool history_use(struct history *history, const struct history_use *use);
+/* Adds it, or does what history_use does. */
+void history_add(struct history *history, const struct history_action *action);
+/* Whether it is there, and had a result when it was used last. */
+bool history_knows(struct history *history, struct str instance,
+    const struct digest *action, bool *result);
+
+/* 1 and *previous, the nearest earlier action; 0. Before history_add. */
+int history_previous(struct history *history,
+    const struct history_action *action, struct digest *previous);
+
+struct history_miss {
+	struct digest action;
+	struct digest previous; /* when has_previous */
+	bool has_previous;
+	enum explain_cause cause;
+	int64_t time_ns; /* wall clock */
+	struct str invocation;
+	struct str target;
+	struct str mnemonic;
+	struct str summary;
+};
+
+/* Keeps why it was a miss, in place of an earlier one's. Copies; target and
+ * mnemonic are not looked at. Nothing happens when the action is not there any
+ * more. */
+void history_put_miss(struct history *history, struct str instance,
+    const struct history_miss *miss);
+
+/* Texts in the arena. hash: in hexadecimal, of the action. 1, 0. */
+int history_find_miss(struct history *history, struct str instance,
+    struct str hash, struct arena *arena, struct history_miss *miss);
+/* The invocation that used any action last; "" when there is none. */
+struct str history_last_invocation(
+    struct history *history, struct str instance, struct arena *arena);
+/* Those whose invocation or target is `of`, the newest first. Returns how
+ * many. */
+size_t history_list_misses(struct history *history, struct str instance,
+    struct str of, struct arena *arena, struct history_miss *misses,
+    size_t limit);
+
+#endif

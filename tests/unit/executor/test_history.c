@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which earlier action is found for which, and what is forgotten. One
+ * thread. */
+#include "executor/history.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/arena.h"
+#include "base/memory.h"
+
+static struct digest
+digest_of(const char *text)
+{
+	struct digest digest;
+
+	digest_compute(DIGEST_SHA256, text, strlen(text), &digest);
+	return digest;
+}
+
+static const struct history_limits roomy = {1000, 10u << 20};
+
+/* Adds the action called name, for a target, with one output. */
+static struct history_action
+action_of(const char *name, const char *target, const struct str *output)
+{
+	return (struct history_action){
+	    .use = {.instance = STR("main"),
+		.action = digest_of(name),
+		.invocation = STR("first"),
+		.now_ns = 1},
+	    .target = str_from(target),
+	    .mnemonic = STR("CppCompile"),
+	    .outputs = output,
+	    .output_count = output->len > 0,
+	};
+}
+
+static void
+assert_previous(struct history *history, const struct history_action *action,
+    const char *wanted)
+{
+	struct digest previous;
+	struct digest digest;
+	int found = history_previous(history, action, &previous);
+
+	assert_int_equal(found, wanted != NULL);
+	if (wanted != NULL) {
+		digest = digest_of(wanted);
+		assert_true(digest_equal(&previous, &digest));
+	}
+}
+
+static void
+an_action_of_the_same_target_and_outputs_comes_first(void **state)
+{
+	struct history *history = history_new(&roomy);
+	const struct str one = STR("bin/one.o"), two = STR("bin/two.o");
+	struct history_action a = action_of("a", "//x", &one);
+	struct history_action b = action_of("b", "//x", &two);
+	struct history_action c = action_of("c", "//x", &one);
+
+	(void)state;
+	assert_previous(history, &a, NULL);
+	history_add(history, &a);
+	history_add(history, &b);
+	assert_previous(history, &c, "a");
+	history_free(history);
+}
+
+static void
+a_changed_output_directory_finds_the_same_file_name(void **state)
+{
+	struct history *history = history_new(&roomy);
+	const struct str one = STR("fast/one.o"), two = STR("fast/two.o");
+	const struct str other = STR("dbg/one.o");
+	struct history_action a = action_of("a", "//x", &one);
+	struct history_action b = action_of("b", "//x", &two);
+	struct history_action c = action_of("c", "//x", &other);
+
+	(void)state;
+	history_add(history, &a);
+	history_add(history, &b);
+	assert_previous(history, &c, "a");
+	history_free(history);
+}
+
+static void
+without_metadata_the_outputs_count(void **state)
+{
+	struct history *history = history_new(&roomy);
+	const struct str one = STR("bin/one.o"), two = STR("bin/two.o");
+	struct history_action a = action_of("a", "", &one);
+	struct history_action b = action_of("b", "", &one);
+	struct history_action c = action_of("c", "", &two);
+
+	(void)state;
+	history_add(history, &a);
+	assert_previous(history, &b, "a");
+	assert_previous(history, &c, NULL);
+	history_free(history);
+}
+
+static void
+instances_do_not_see_one_another(void **state)
+{
+	struct history *history = history_new(&roomy);
+	const struct str one = STR("bin/one.o");
+	struct history_action a = action_of("a", "//x", &one);
+	struct history_action b = action_of("b", "//x", &one);
+	bool result;
+
+	(void)state;
+	history_add(history, &a);
+	b.use.instance = STR("other");
+	assert_previous(history, &b, NULL);
+	assert_false(
+	    history_knows(history, STR("other"), &a.use.action, &result));
+	history_free(history);
+}
+
+static void
+using_an_old_action_makes_it_the_nearest(void **state)
+{
+	struct history *history = history_new(&roomy);
+	const struct str one = STR("bin/one.o");
+	struct history_action a = action_of("a", "//x", &one);
+	struct history_action b = action_of("b", "//x", &one);
+	struct history_action c = action_of("c", "//x", &one);
+
+	(void)state;
+	history_add(history, &a);
+	history_add(history, &b);
+	assert_previous(history, &c, "b");
+	assert_true(history_use(history, &a.use));
+	assert_false(history_use(history, &c.use));
+	assert_previous(history, &c, "a");
+	history_free(history);
+}
+
+static void
+a_result_is_remembered(void **state)
+{
+	struct history *history = history_new(&roomy);
+	const struct str one = STR("bin/one.o");
+	struct history_action a = action_of("a", "//x", &one);
+	bool result = true;
+
+	(void)state;
+	history_add(history, &a);
+	assert_true(
+	    history_knows(history, a.use.instance, &a.use.action, &result));
+	assert_false(result);
+	a.use.result = true;
+	assert_true(history_use(history, &a.use));
+	history_knows(history, a.use.instance, &a.use.action, &result);
+	assert_true(result);
+	history_free(history);
+}
+
+static void
+what_was_used_longest_ago_is_forgotten_first(void **state)
+{
+	const struct history_limits three = {3, 10u << 20};
+	struct history *history = history_new(&three);
+	const struct str outputs[] = {STR("0"), STR("1"), STR("2"), STR("3")};
+	struct history_action list[4];
+	bool result;
+
+	(void)state;
+	for (size_t i = 0; i < 4; i++) {
+		char name[8];
+
+		snprintf(name, sizeof(name), "%zu", i);
+		list[i] = action_of(name, name, &outputs[i]);
+		list[i].target = outputs[i];
+		if (i == 3)
+			history_use(history, &list[0].use);
+		history_add(history, &list[i]);
+	}
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(history_knows(history, STR("main"),
+				     &list[i].use.action, &result),
+		    i != 1);
+	history_free(history);
+}
+
+static void
+memory_is_bounded_whatever_the_texts(void **state)
+{
+	const struct history_limits small = {1000000, 64u << 10};
+	struct history *history = history_new(&small);
+	char *text = xmalloc(100000);
+	size_t known = 0;
+
+	(void)state;
+	memset(text, 'x', 100000);
+	for (size_t i = 0; i < 2000; i++) {
+		const struct str output = STR("out");
+		char name[16];
+		struct history_action action;
+		bool result;
+
+		snprintf(name, sizeof(name), "%zu", i);
+		action = action_of(name, "//x", &output);
+		action.target = (struct str){text, 100000 - i};
+		history_add(history, &action);
+		if (i < 1900)
+			continue;
+		known += history_knows(
+		    history, STR("main"), &action.use.action, &result);
+	}
+	assert_int_equal(known, 100);
+	free(text);
+	history_free(history);
+}
+
+static void
+misses_are_found_by_invocation_target_and_hash(void **state)
+{
+	struct history *history = history_new(&roomy);
+	const struct str one = STR("bin/one.o"), two = STR("bin/two.o");
+	struct history_action a = action_of("a", "//x", &one);
+	struct history_action b = action_of("b", "//y", &two);
+	struct history_miss miss = {.cause = EXPLAIN_SOURCE,
+	    .action = digest_of("b"),
+	    .previous = digest_of("a"),
+	    .has_previous = true,
+	    .invocation = STR("second"),
+	    .summary = STR("input x.c changed")};
+	struct history_miss found[4];
+	char hash[DIGEST_TEXT_MAX];
+	struct arena arena;
+
+	(void)state;
+	arena_init(&arena, 1u << 20);
+	history_add(history, &a);
+	b.use.invocation = STR("second");
+	history_add(history, &b);
+	history_put_miss(history, STR("main"), &miss);
+	assert_int_equal(history_list_misses(history, STR("main"), STR("first"),
+			     &arena, found, 4),
+	    0);
+	assert_int_equal(history_list_misses(history, STR("main"),
+			     STR("second"), &arena, found, 4),
+	    1);
+	assert_true(str_equal(found[0].target, STR("//y")));
+	assert_true(str_equal(found[0].summary, STR("input x.c changed")));
+	assert_int_equal(history_list_misses(history, STR("main"), STR("//y"),
+			     &arena, found, 4),
+	    1);
+	digest_format_hash(&b.use.action, hash);
+	assert_int_equal(history_find_miss(history, STR("main"), str_from(hash),
+			     &arena, found),
+	    1);
+	assert_int_equal(found[0].cause, EXPLAIN_SOURCE);
+	assert_int_equal(history_find_miss(history, STR("other"),
+			     str_from(hash), &arena, found),
+	    0);
+	assert_true(
+	    str_equal(history_last_invocation(history, STR("main"), &arena),
+		STR("second")));
+	arena_clear(&arena);
+	history_free(history);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(
+		an_action_of_the_same_target_and_outputs_comes_first),
+	    cmocka_unit_test(
+		a_changed_output_directory_finds_the_same_file_name),
+	    cmocka_unit_test(without_metadata_the_outputs_count),
+	    cmocka_unit_test(instances_do_not_see_one_another),
+	    cmocka_unit_test(using_an_old_action_makes_it_the_nearest),
+	    cmocka_unit_test(a_result_is_remembered),
+	    cmocka_unit_test(what_was_used_longest_ago_is_forgotten_first),
+	    cmocka_unit_test(memory_is_bounded_whatever_the_texts),
+	    cmocka_unit_test(misses_are_found_by_invocation_target_and_hash),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
