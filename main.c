@@ -8,6 +8,7 @@
 
 #include "client/gc_command.h"
 #include "client/store_command.h"
+#include "client/explain_command.h"
 #include "client/toolchain_command.h"
 #include "frontend/serve.h"
 #include "worker/command.h"
@@ -26,6 +27,7 @@ static const struct command commands[] = {
 	"capture toolchains into the store, list and compare them"},
     {"gc", gc_command, "drop what was not used for longest"},
     {"store", store_command, "figures of a store, checks, pins"},
+    {"explain", explain_command, "why actions were not in the cache"},
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))

@@ -13,7 +13,9 @@
 #include "base/error.h"
 #include "cas/digest_message.h"
 #include "cas/store.h"
+#include "frontend/explainer.h"
 #include "frontend/method_table.h"
+#include "frontend/request_metadata.h"
 #include "frontend/storage.h"
 #include "protos/arena_allocator.h"
 #include "protos/wire.h"
@@ -113,6 +115,13 @@ action_cache_inline(struct store *store, const struct inline_options *options,
 	return 0;
 }
 
+static void
+note(const struct action_request *request, enum explainer_event event)
+{
+	explainer_note(request->storage->explainer, event, &request->key,
+	    request_metadata_raw(request->call));
+}
+
 /* --- GetActionResult -------------------------------------------------------
  */
 
@@ -210,6 +219,8 @@ get_action_result(struct rpc_call *call, void *storage)
 	if (request == NULL)
 		return;
 	found = get_look_up(request, &err);
+	if (found >= 0)
+		note(request, found > 0 ? EXPLAINER_HIT : EXPLAINER_NO_RESULT);
 	if (found == 0)
 		error_set(&err, ERROR_NOT_FOUND,
 		    "there is no result for action %s",
@@ -289,6 +300,7 @@ update_run(struct task *task)
 		rpc_call_finish(request->call, &err);
 		return;
 	}
+	note(request, EXPLAINER_UPDATED);
 	reply = rpc_message_new();
 	rpc_message_add(reply, request->result.data, request->result.len);
 	rpc_call_reply(request->call, reply);

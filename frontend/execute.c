@@ -19,6 +19,7 @@
 #include "cas/toolchain_root.h"
 #include "frontend/action_cache.h"
 #include "frontend/execution_internal.h"
+#include "frontend/explainer.h"
 #include "frontend/operation_message.h"
 #include "frontend/request_metadata.h"
 #include "protos/arena_allocator.h"
@@ -149,6 +150,8 @@ execute_from_cache(const struct execute_request *request, struct arena *arena,
 	*answer = operation_message_pack(&view);
 	free(name);
 	atomic_fetch_add(&request->service->cache_hits, 1);
+	explainer_note(request->service->storage->explainer, EXPLAINER_HIT,
+	    &request->key, request_metadata_raw(request->call));
 	return 1;
 }
 
@@ -498,6 +501,10 @@ execute_fresh(const struct execute_request *request)
 	preparation_clear(&p);
 	if (operation == NULL)
 		return;
+	/* Who does not look has not missed. */
+	if (!request->message->skip_cache_lookup)
+		explainer_note(service->storage->explainer, EXPLAINER_EXECUTES,
+		    &request->key, request_metadata_raw(request->call));
 	/* The worker first: its way is longer. The request lives in the
 	 * call's arena, which is gone once the stream has ended. */
 	execution_service_kick(service);

@@ -13,6 +13,7 @@
 #include "cas/digest_list.h"
 #include "cas/store.h"
 #include "frontend/execution_internal.h"
+#include "frontend/explainer.h"
 #include "protos/arena_allocator.h"
 #include "rpc/call.h"
 
@@ -71,8 +72,12 @@ put_in_cache(const struct storing *storing, struct error *err)
 		&storing->result->result->base, &bytes) == NULL)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "the result is too large to be packed");
-	return store_put_action(
-	    storing->service->storage->store, &key, bytes, err);
+	if (store_put_action(
+		storing->service->storage->store, &key, bytes, err) < 0)
+		return -1;
+	explainer_note(storing->service->storage->explainer, EXPLAINER_STORED,
+	    &key, storing->operation->request_metadata);
+	return 0;
 }
 
 static int

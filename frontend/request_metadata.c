@@ -65,10 +65,15 @@ request_metadata_parse(struct str raw, struct request_metadata *metadata)
 		metadata->raw = raw;
 }
 
+struct str
+request_metadata_raw(const struct rpc_call *call)
+{
+	return rpc_call_metadata(call, STR(REQUEST_METADATA_KEY));
+}
+
 void
 request_metadata_read(
     const struct rpc_call *call, struct request_metadata *metadata)
 {
-	request_metadata_parse(
-	    rpc_call_metadata(call, STR(REQUEST_METADATA_KEY)), metadata);
+	request_metadata_parse(request_metadata_raw(call), metadata);
 }

@@ -26,6 +26,8 @@ struct request_metadata {
 	struct str target_id;
 };
 
+/* The serialised message as it came, unchecked; may be empty. */
+struct str request_metadata_raw(const struct rpc_call *call);
 void request_metadata_read(
     const struct rpc_call *call, struct request_metadata *metadata);
 /* The same from bytes. */

@@ -18,6 +18,8 @@
 #include "cas/store.h"
 #include "frontend/admin.h"
 #include "frontend/execution.h"
+#include "frontend/explain_service.h"
+#include "frontend/explainer.h"
 #include "frontend/health.h"
 #include "frontend/http.h"
 #include "frontend/method_table.h"
@@ -92,6 +94,7 @@ calls_stopping(void *cookie)
 	struct server *server = cookie;
 
 	health_service_stop(server->health);
+	explainer_stop(server->storage.explainer);
 	execution_service_stopping(server->execution);
 	collector_stop(server->collector);
 }
@@ -134,6 +137,7 @@ report(struct status_report *report, void *cookie)
 	collector_statistics(server->collector, &report->collector);
 	scrub_statistics(server->scrub, &report->scrub);
 	execution_service_statistics(server->execution, &report->execution);
+	explainer_statistics(server->storage.explainer, &report->explainer);
 }
 
 /* --- opening ---------------------------------------------------------------
@@ -205,7 +209,10 @@ open_storage(struct server *server, struct error *err)
 	if (serve_digest_functions(options, &storage->digest_functions, err) <
 	    0)
 		return -1;
-	return open_store(server, err);
+	if (open_store(server, err) < 0)
+		return -1;
+	storage->explainer = explainer_new(storage->store, server->pool);
+	return 0;
 }
 
 static struct execution_service *
@@ -233,6 +240,7 @@ add_methods(struct server *server, struct error *err)
 	toolchains_add(table, &server->storage);
 	server->admin.store = server->storage.store;
 	admin_add(table, &server->admin);
+	explain_service_add(table, &server->storage);
 	server->execution = open_execution(server);
 	execution_service_add(table, server->execution);
 	server->health = health_service_new();
@@ -407,6 +415,7 @@ server_close(struct server *server)
 	collector_free(server->collector);
 	execution_service_free(server->execution);
 	upload_table_free(server->storage.uploads);
+	explainer_free(server->storage.explainer);
 	store_close(server->storage.store);
 	health_service_free(server->health);
 	reflection_service_free(server->reflection);

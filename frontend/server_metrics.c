@@ -33,6 +33,13 @@ static const struct metric_definition start_definition = {
     .scale = 1e-9,
 };
 
+static const struct metric_definition misses_definition = {
+    .name = "toolroot_action_misses_total",
+    .help = "Actions that were not in the cache and were then made, by cause.",
+    .type = METRIC_COUNTER,
+    .labels = {"cause"},
+};
+
 /* Fields that are shown as they are, all uint64_t or size_t. */
 struct shown {
 	size_t offset;
@@ -102,6 +109,10 @@ static const struct shown shown[] = {
 	"Clients that wait for an operation."),
     SHOWN(execution.cache_hits, COUNTER, "execution_cache_hits_total",
 	"Execute calls that were answered from the action cache."),
+    SHOWN(explainer.dropped, COUNTER, "action_misses_unexplained_total",
+	"Misses and results that were not looked at: too many waited."),
+    SHOWN(explainer.waiting, GAUGE, "action_misses_waiting",
+	"Misses and results that wait to be looked at."),
     SHOWN(execution.scheduler.submitted, COUNTER, "operations_submitted_total",
 	"Operations that were queued."),
     SHOWN(execution.scheduler.merged, COUNTER, "operations_merged_total",
@@ -133,6 +144,7 @@ struct server_metrics {
 	void *cookie;
 	struct metric *ready;
 	struct metric *start;
+	struct metric *misses[EXPLAIN_CAUSES];
 	struct metric *shown[SHOWN_COUNT];
 };
 
@@ -145,12 +157,30 @@ server_metrics_collect(void *cookie)
 	server_metrics->report(&report, server_metrics->cookie);
 	metric_set(server_metrics->ready, report.not_ready == NULL);
 	metric_set(server_metrics->start, report.started_ns);
+	for (size_t i = 0; i < EXPLAIN_CAUSES; i++)
+		metric_set(server_metrics->misses[i],
+		    (int64_t)report.explainer.misses[i]);
 	for (size_t i = 0; i < SHOWN_COUNT; i++) {
 		const char *field = (const char *)&report + shown[i].offset;
 		uint64_t value;
 
 		memcpy(&value, field, sizeof(value));
 		metric_set(server_metrics->shown[i], (int64_t)value);
+	}
+}
+
+static void
+server_metrics_add_misses(
+    struct server_metrics *server_metrics, struct metrics *metrics)
+{
+	struct metric_family *family =
+	    metrics_register(metrics, &misses_definition);
+
+	for (int i = 0; i < EXPLAIN_CAUSES; i++) {
+		const char *cause[] = {
+		    explain_cause_name((enum explain_cause)i)};
+
+		server_metrics->misses[i] = metric_series(family, cause);
 	}
 }
 
@@ -169,6 +199,7 @@ server_metrics_new(
 	    1);
 	server_metrics->ready = metrics_single(metrics, &ready_definition);
 	server_metrics->start = metrics_single(metrics, &start_definition);
+	server_metrics_add_misses(server_metrics, metrics);
 	for (size_t i = 0; i < SHOWN_COUNT; i++)
 		server_metrics->shown[i] =
 		    metrics_single(metrics, &shown[i].definition);

@@ -13,6 +13,7 @@
 #include "cas/scrub.h"
 #include "cas/store.h"
 #include "frontend/execution.h"
+#include "frontend/explainer.h"
 
 struct buffer;
 
@@ -26,6 +27,7 @@ struct status_report {
 	struct collector_statistics collector;
 	struct scrub_statistics scrub;
 	struct execution_statistics execution;
+	struct explainer_statistics explainer;
 };
 
 /* Fills in a zeroed report. Any thread; must not block. */

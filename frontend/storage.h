@@ -17,6 +17,7 @@
 
 struct budget;
 struct error;
+struct explainer;
 struct method_table;
 struct rpc_call;
 struct store;
@@ -42,6 +43,7 @@ struct storage {
 				       * its own, so that stalled ones
 				       * leave the others theirs */
 	struct upload_table *uploads;
+	struct explainer *explainer; /* NULL: misses are not explained */
 	/* Bit n: the digest function with number n is enabled. */
 	uint32_t digest_functions;
 	/* Instance names that are served; count 0: all of them. */

@@ -23,6 +23,7 @@ PROTO_NAMES = \
 	grpc/reflection/v1/reflection \
 	grpc/reflection/v1alpha/reflection \
 	toolroot/admin/v1/admin \
+	toolroot/explain/v1/explain \
 	toolroot/toolchain/v1/toolchain \
 	toolroot/worker/v1/worker
 

@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A queue of jobs that one task of the pool works off, in the order in which
+ * they came: that an action's result was stored is then never seen before its
+ * miss.
+ */
+#include "frontend/explainer.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/thread_pool.h"
+#include "cas/closure.h"
+#include "cas/digest_message.h"
+#include "cas/store.h"
+#include "executor/history.h"
+#include "frontend/request_metadata.h"
+#include "protos/arena_allocator.h"
+
+#define WAITING_MAX 1000
+#define HISTORY_ENTRIES 50000
+#define HISTORY_BYTES (64u << 20)
+#define METADATA_MAX 8192
+#define COMMAND_MAX (16u << 20)
+#define READ_ARENA (96u << 20)
+/* Powers of two; one 8-byte word each. */
+#define RECENT_SLOTS 16384u
+
+/* Enough for cause and summary; who wants more asks. */
+static const struct explain_limits background_limits = {
+    .changes = 4, .directories = 2000, .bytes = 64u << 20};
+
+struct job {
+	STAILQ_ENTRY(job) link;
+	bool miss;
+	bool result; /* there is one now */
+	struct str instance;
+	struct digest action;
+	struct str metadata;
+	char texts[]; /* what instance and metadata point into */
+};
+
+struct explainer {
+	struct store *store; /* constant */
+	struct thread_pool *pool;
+	struct history *history;
+	struct task task;
+	atomic_bool stopping;
+	atomic_uint_least64_t misses[EXPLAIN_CAUSES];
+	atomic_uint_least64_t dropped;
+	/* Fingerprints of hits that were noted, an action and an invocation
+	 * each, so that a hit that comes again costs next to nothing; and of
+	 * actions that were looked for in vain. One that is overwritten is
+	 * noted again, or no miss. */
+	_Atomic uint64_t hits[RECENT_SLOTS];
+	_Atomic uint64_t look_ups[RECENT_SLOTS];
+
+	pthread_mutex_t lock; /* guards what follows */
+	STAILQ_HEAD(, job) jobs;
+	size_t waiting;
+	bool running; /* the task is queued or runs */
+};
+
+/* --- jobs -----------------------------------------------------------------
+ */
+
+/* What is read of an action for the history. */
+struct reading {
+	struct arena arena;
+	struct buffer content;
+	struct str *outputs;
+	size_t output_count;
+};
+
+static int
+read_blob(void *cookie, const struct digest *digest, struct buffer *content,
+    struct error *err)
+{
+	return store_read(cookie, digest, content, err);
+}
+
+static struct str
+binary_str(ProtobufCBinaryData data)
+{
+	return (struct str){
+	    data.data != NULL ? (const char *)data.data : "", data.len};
+}
+
+/* NULL when it is absent or malformed: then there is less to tell. */
+static void *
+read_message(struct explainer *explainer, struct reading *reading,
+    const struct digest *digest, const ProtobufCMessageDescriptor *descriptor)
+{
+	struct error ignored;
+
+	buffer_reset(&reading->content);
+	if (digest->size > reading->content.limit ||
+	    store_read(explainer->store, digest, &reading->content, &ignored) !=
+		1)
+		return NULL;
+	return protos_unpack(&reading->arena, descriptor,
+	    buffer_str(&reading->content), &ignored);
+}
+
+static void
+list_outputs(struct reading *reading, const Reapi__Command *command)
+{
+	const struct {
+		const ProtobufCBinaryData *items;
+		size_t count;
+	} lists[] = {
+	    {command->output_paths, command->n_output_paths},
+	    {command->output_files, command->n_output_files},
+	    {command->output_directories, command->n_output_directories},
+	};
+	size_t total = command->n_output_paths + command->n_output_files +
+		       command->n_output_directories;
+
+	reading->outputs =
+	    arena_zalloc(&reading->arena, total + 1, sizeof(*reading->outputs));
+	if (reading->outputs == NULL)
+		return;
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+		for (size_t j = 0; j < lists[i].count; j++)
+			reading->outputs[reading->output_count++] =
+			    binary_str(lists[i].items[j]);
+	}
+}
+
+static void
+read_outputs(struct explainer *explainer, struct reading *reading,
+    const struct digest *digest)
+{
+	const Reapi__Command *command = NULL;
+	const Reapi__Action *action;
+	struct digest command_digest;
+	struct error ignored;
+
+	action = read_message(
+	    explainer, reading, digest, &reapi__action__descriptor);
+	if (action != NULL &&
+	    digest_from_message(digest->function, action->command_digest,
+		&command_digest, &ignored) == 0)
+		command = read_message(explainer, reading, &command_digest,
+		    &reapi__command__descriptor);
+	if (command != NULL)
+		list_outputs(reading, command);
+}
+
+static void
+compare(struct explainer *explainer, const struct history_action *action,
+    struct history_miss *miss, char summary[static HISTORY_TEXT_MAX])
+{
+	const struct closure_source source = {
+	    read_blob, explainer->store, action->use.action.function};
+	struct explanation explanation;
+	struct error err;
+
+	miss->has_previous =
+	    history_previous(explainer->history, action, &miss->previous) > 0;
+	if (!miss->has_previous) {
+		miss->cause = EXPLAIN_FIRST_SEEN;
+		return;
+	}
+	if (explain_actions(&explanation, &source, &background_limits,
+		&miss->previous, &action->use.action, &err) < 0)
+		snprintf(summary, HISTORY_TEXT_MAX, "%s", err.text);
+	else
+		explanation_summary(&explanation, summary, HISTORY_TEXT_MAX);
+	miss->cause = explanation.cause;
+	explanation_clear(&explanation);
+}
+
+static void
+log_miss(const struct history_action *action, const struct history_miss *miss)
+{
+	char texts[2][DIGEST_TEXT_MAX];
+
+	log_info("action_miss",
+	    "cause=%s action=%s previous=%s target=\"%.*s\" mnemonic=%.*s "
+	    "invocation=%.*s summary=\"%.*s\"",
+	    explain_cause_name(miss->cause),
+	    digest_format(&miss->action, texts[0]),
+	    miss->has_previous ? digest_format(&miss->previous, texts[1]) : "",
+	    STR_ARG(action->target), STR_ARG(action->mnemonic),
+	    STR_ARG(miss->invocation), STR_ARG(miss->summary));
+}
+
+static void
+explain_miss(struct explainer *explainer, const struct history_action *action)
+{
+	char summary[HISTORY_TEXT_MAX] = "";
+	struct history_miss miss = {
+	    .action = action->use.action,
+	    .time_ns = action->use.now_ns,
+	    .invocation = action->use.invocation,
+	};
+	bool result;
+
+	if (history_knows(explainer->history, action->use.instance,
+		&action->use.action, &result))
+		miss.cause = result ? EXPLAIN_EVICTED : EXPLAIN_UNCACHED;
+	else
+		compare(explainer, action, &miss, summary);
+	miss.summary = str_from(summary);
+	history_add(explainer->history, action);
+	history_put_miss(explainer->history, action->use.instance, &miss);
+	atomic_fetch_add(&explainer->misses[miss.cause], 1);
+	log_miss(action, &miss);
+}
+
+static void
+job_run(struct explainer *explainer, const struct job *job)
+{
+	struct reading reading = {.output_count = 0};
+	struct request_metadata metadata;
+	struct history_action action = {
+	    .use = {.instance = job->instance,
+		.action = job->action,
+		.now_ns = clock_wall_ns(),
+		.result = job->result},
+	};
+
+	request_metadata_parse(job->metadata, &metadata);
+	action.use.invocation = metadata.tool_invocation_id;
+	action.target = metadata.target_id;
+	action.mnemonic = metadata.action_mnemonic;
+	if (!job->miss && history_use(explainer->history, &action.use))
+		return;
+	arena_init(&reading.arena, READ_ARENA);
+	buffer_init(&reading.content, COMMAND_MAX);
+	read_outputs(explainer, &reading, &job->action);
+	action.outputs = reading.outputs;
+	action.output_count = reading.output_count;
+	if (job->miss)
+		explain_miss(explainer, &action);
+	else
+		history_add(explainer->history, &action);
+	buffer_clear(&reading.content);
+	arena_clear(&reading.arena);
+}
+
+/* --- the queue ------------------------------------------------------------
+ */
+
+static struct job *
+next_job(struct explainer *explainer)
+{
+	struct job *job;
+
+	pthread_mutex_lock(&explainer->lock);
+	job = STAILQ_FIRST(&explainer->jobs);
+	if (job != NULL) {
+		STAILQ_REMOVE_HEAD(&explainer->jobs, link);
+		explainer->waiting--;
+	} else {
+		explainer->running = false;
+	}
+	pthread_mutex_unlock(&explainer->lock);
+	return job;
+}
+
+static void
+jobs_run(struct task *task)
+{
+	struct explainer *explainer =
+	    (struct explainer *)(void *)((char *)task -
+					 offsetof(struct explainer, task));
+	struct job *job;
+
+	while ((job = next_job(explainer)) != NULL) {
+		if (!atomic_load(&explainer->stopping))
+			job_run(explainer, job);
+		free(job);
+	}
+}
+
+static struct job *
+job_new(const struct action_key *key, struct str metadata)
+{
+	struct job *job;
+
+	if (metadata.len > METADATA_MAX)
+		metadata.len = 0;
+	job = xmalloc(sizeof(*job) + key->instance.len + metadata.len);
+	*job = (struct job){
+	    .instance = {job->texts, key->instance.len},
+	    .action = key->action,
+	    .metadata = {job->texts + key->instance.len, metadata.len},
+	};
+	if (key->instance.len > 0)
+		memcpy(job->texts, key->instance.data, key->instance.len);
+	if (metadata.len > 0)
+		memcpy(job->texts + key->instance.len, metadata.data,
+		    metadata.len);
+	return job;
+}
+
+static void
+submit(struct explainer *explainer, struct job *job)
+{
+	bool full, start = false;
+
+	pthread_mutex_lock(&explainer->lock);
+	full = explainer->waiting >= WAITING_MAX;
+	if (!full) {
+		STAILQ_INSERT_TAIL(&explainer->jobs, job, link);
+		explainer->waiting++;
+		start = !explainer->running;
+		explainer->running = true;
+	}
+	pthread_mutex_unlock(&explainer->lock);
+	if (full) {
+		atomic_fetch_add(&explainer->dropped, 1);
+		free(job);
+	}
+	if (start)
+		thread_pool_submit(explainer->pool, &explainer->task);
+}
+
+/* --- noting ---------------------------------------------------------------
+ */
+
+/* The hash is random enough; never 0, which stands for none. */
+static uint64_t
+fingerprint(const struct action_key *key, struct str salt)
+{
+	/* FNV-1a, as nothing hangs on a collision but a note. */
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+	uint64_t digest;
+
+	for (size_t i = 0; i < key->instance.len; i++)
+		hash = (hash ^ (uint8_t)key->instance.data[i]) *
+		       UINT64_C(0x100000001b3);
+	for (size_t i = 0; i < salt.len; i++)
+		hash = (hash ^ (uint8_t)salt.data[i]) * UINT64_C(0x100000001b3);
+	memcpy(&digest, key->action.hash, sizeof(digest));
+	return (hash ^ digest) | 1;
+}
+
+static void
+note_hit(struct explainer *explainer, const struct action_key *key,
+    struct str metadata)
+{
+	struct request_metadata parsed;
+	struct history_use use = {
+	    .instance = key->instance, .action = key->action, .result = true};
+	uint64_t print;
+	struct job *job;
+
+	request_metadata_parse(metadata, &parsed);
+	print = fingerprint(key, parsed.tool_invocation_id);
+	if (atomic_exchange_explicit(&explainer->hits[print / 2 % RECENT_SLOTS],
+		print, memory_order_relaxed) == print)
+		return;
+	use.invocation = parsed.tool_invocation_id;
+	use.now_ns = clock_wall_ns();
+	if (history_use(explainer->history, &use))
+		return;
+	job = job_new(key, metadata);
+	job->result = true;
+	submit(explainer, job);
+}
+
+/* Whether it was looked for in vain since this was asked last. */
+static bool
+take_look_up(struct explainer *explainer, const struct action_key *key)
+{
+	uint64_t print = fingerprint(key, STR(""));
+
+	return atomic_compare_exchange_strong(
+	    &explainer->look_ups[print / 2 % RECENT_SLOTS], &print, 0);
+}
+
+void
+explainer_note(struct explainer *explainer, enum explainer_event event,
+    const struct action_key *key, struct str request_metadata)
+{
+	struct job *job;
+	uint64_t print;
+
+	if (explainer == NULL || atomic_load(&explainer->stopping))
+		return;
+	if (event == EXPLAINER_HIT) {
+		note_hit(explainer, key, request_metadata);
+		return;
+	}
+	if (event == EXPLAINER_NO_RESULT) {
+		print = fingerprint(key, STR(""));
+		atomic_store_explicit(
+		    &explainer->look_ups[print / 2 % RECENT_SLOTS], print,
+		    memory_order_relaxed);
+		return;
+	}
+	job = job_new(key, request_metadata);
+	job->result = event != EXPLAINER_EXECUTES;
+	if (event != EXPLAINER_STORED)
+		job->miss = take_look_up(explainer, key);
+	if (event == EXPLAINER_EXECUTES)
+		job->miss = true;
+	submit(explainer, job);
+}
+
+/* --- life -----------------------------------------------------------------
+ */
+
+struct explainer *
+explainer_new(struct store *store, struct thread_pool *pool)
+{
+	const struct history_limits limits = {HISTORY_ENTRIES, HISTORY_BYTES};
+	struct explainer *explainer = xcalloc(1, sizeof(*explainer));
+
+	explainer->store = store;
+	explainer->pool = pool;
+	explainer->history = history_new(&limits);
+	explainer->task.run = jobs_run;
+	pthread_mutex_init(&explainer->lock, NULL);
+	STAILQ_INIT(&explainer->jobs);
+	return explainer;
+}
+
+void
+explainer_stop(struct explainer *explainer)
+{
+	if (explainer != NULL)
+		atomic_store(&explainer->stopping, true);
+}
+
+void
+explainer_free(struct explainer *explainer)
+{
+	if (explainer == NULL)
+		return;
+	history_free(explainer->history);
+	pthread_mutex_destroy(&explainer->lock);
+	free(explainer);
+}
+
+struct history *
+explainer_history(struct explainer *explainer)
+{
+	return explainer->history;
+}
+
+void
+explainer_statistics(
+    struct explainer *explainer, struct explainer_statistics *statistics)
+{
+	for (size_t i = 0; i < EXPLAIN_CAUSES; i++)
+		statistics->misses[i] = atomic_load(&explainer->misses[i]);
+	statistics->dropped = atomic_load(&explainer->dropped);
+	pthread_mutex_lock(&explainer->lock);
+	statistics->waiting = explainer->waiting;
+	pthread_mutex_unlock(&explainer->lock);
+}

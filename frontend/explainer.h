@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Watches the action cache and finds out why actions miss: keeps the history
+ * (executor/history.h) and, off the hot path, one after the other on a thread
+ * of the pool, reads and compares actions (executor/explain.h). A bounded
+ * number waits; what is above is dropped and counted. Each miss that was
+ * explained is counted by cause and logged.
+ *
+ * A miss is a look-up without result that is followed by an execution or by
+ * the client's own result; a look-up alone is not, since clients may ask twice
+ * or give up. Any thread.
+ */
+#ifndef TOOLROOT_FRONTEND_EXPLAINER_H
+#define TOOLROOT_FRONTEND_EXPLAINER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/str.h"
+#include "executor/explain.h"
+
+struct action_key;
+struct explainer;
+struct history;
+struct store;
+struct thread_pool;
+
+/* Both are borrowed. */
+struct explainer *explainer_new(struct store *store, struct thread_pool *pool);
+/* From now on nothing more is looked at, so that the pool can end soon. */
+void explainer_stop(struct explainer *explainer);
+/* After the pool is gone. NULL is allowed. */
+void explainer_free(struct explainer *explainer);
+
+enum explainer_event {
+	EXPLAINER_HIT,       /* the cache answered */
+	EXPLAINER_NO_RESULT, /* GetActionResult found nothing: no miss yet */
+	EXPLAINER_EXECUTES,  /* no result, and it will be executed: a miss */
+	EXPLAINER_UPDATED,   /* a client has written the result: a miss when it
+			      * had looked for it */
+	EXPLAINER_STORED,    /* a worker's result was stored */
+};
+
+/* Never blocks; what it keeps is copied. request_metadata: encoded, or empty.
+ * explainer may be NULL: then nothing happens. */
+void explainer_note(struct explainer *explainer, enum explainer_event event,
+    const struct action_key *key, struct str request_metadata);
+
+/* For what people ask. */
+struct history *explainer_history(struct explainer *explainer);
+
+struct explainer_statistics {
+	uint64_t misses[EXPLAIN_CAUSES];
+	uint64_t dropped; /* too many were waiting */
+	uint64_t waiting;
+};
+void explainer_statistics(
+    struct explainer *explainer, struct explainer_statistics *statistics);
+
+#endif
