@@ -1,0 +1,385 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why actions miss: one thing is changed at a time, and the server's metric
+and `toolroot explain` must name it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.dont_write_bytecode = True
+
+import grpc  # noqa: E402
+import process  # noqa: E402
+import remote  # noqa: E402
+from conformance.messages import longrunning  # noqa: E402
+from tap import Tap  # noqa: E402
+
+CACHE = "/build.bazel.remote.execution.v2.ActionCache/"
+EXECUTE = "/build.bazel.remote.execution.v2.Execution/Execute"
+HEADER = "build.bazel.remote.execution.v2.requestmetadata-bin"
+TARGET = "//app:server"
+WAIT_SECONDS = 20.0
+
+
+class Build:
+    """What makes one action; each test changes a part of it."""
+
+    def __init__(self) -> None:
+        self.arguments = ["/bin/sh", "-c", "cat src/*.c > out"]
+        self.environment = {"MODE": "fast"}
+        self.properties: dict[str, str] = {"cache-silo-key": "one"}
+        self.files = {
+            "src/a.c": b"int a;\nint b;\nint c;\n",
+            "include/a.h": b"#define A 1\n",
+            # Large enough for a file of its own in the store.
+            "big": b"0123456789abcdef" * 20000,
+        }
+        self.tools = {"bin/cc": b"one", "include/stdio.h": b"int one;\n"}
+        self.salt = b""
+        self.do_not_cache = False
+
+
+class Maker:
+    """Makes actions and asks for them, as build tools do."""
+
+    def __init__(self, server: process.Server) -> None:
+        self.server = server
+        self.client = remote.connect(server.address)
+        self.blobs: dict[str, Any] = {}
+
+    def add(self, data: bytes) -> Any:
+        """Keep a blob for the next upload; its digest."""
+        digest = remote.digest_of(data)
+        self.blobs[digest.hash] = (digest, data)
+        return digest
+
+    def message(self, message: Any) -> Any:
+        """The same of a message."""
+        return self.add(message.SerializeToString(deterministic=True))
+
+    def tree(self, files: dict[str, bytes]) -> Any:
+        """Digest of a Directory with these files."""
+        directory = remote.api.Directory()
+        below: dict[str, dict[str, bytes]] = {}
+        for path, data in sorted(files.items()):
+            name, _, rest = path.partition("/")
+            if rest:
+                below.setdefault(name, {})[rest] = data
+            else:
+                directory.files.add(name=name, digest=self.add(data))
+        for name, inner in sorted(below.items()):
+            directory.directories.add(name=name, digest=self.tree(inner))
+        return self.message(directory)
+
+    def action(self, build: Build) -> Any:
+        """Digest of the action; all it needs is uploaded."""
+        api = remote.api
+        command = api.Command(arguments=build.arguments, output_paths=["out"])
+        for name, value in sorted(build.environment.items()):
+            command.environment_variables.add(name=name, value=value)
+        tools = self.tree(build.tools)
+        properties = dict(build.properties)
+        if build.tools:
+            properties["toolchain-root:/tc"] = (
+                f"{tools.hash}/{tools.size_bytes}"
+            )
+        action = api.Action(
+            command_digest=self.message(command),
+            input_root_digest=self.tree(build.files),
+            salt=build.salt,
+            do_not_cache=build.do_not_cache,
+        )
+        for name, value in sorted(properties.items()):
+            action.platform.properties.add(name=name, value=value)
+        digest = self.message(action)
+        self.client.batch_update(self.blobs.values())
+        self.blobs.clear()
+        return digest
+
+    def header(self, invocation: str) -> list[tuple[str, bytes]]:
+        """RequestMetadata of a call."""
+        metadata = remote.api.RequestMetadata(
+            tool_invocation_id=invocation,
+            target_id=TARGET,
+            action_mnemonic="CppCompile",
+        )
+        return [(HEADER, metadata.SerializeToString())]
+
+    def cached(self, build: Build, invocation: str) -> Any:
+        """As a cache-only client: look, else make it here and store it."""
+        api = remote.api
+        digest = self.action(build)
+        header = self.header(invocation)
+        try:
+            self.client.unary(
+                CACHE + "GetActionResult",
+                api.GetActionResultRequest(action_digest=digest),
+                api.ActionResult,
+                header,
+            )
+        except grpc.RpcError as error:
+            if error.code() != grpc.StatusCode.NOT_FOUND:
+                raise
+            request = api.UpdateActionResultRequest(action_digest=digest)
+            request.action_result.stdout_raw = b"made"
+            self.client.unary(
+                CACHE + "UpdateActionResult", request, api.ActionResult, header
+            )
+        return digest
+
+    def executed(self, build: Build, invocation: str) -> Any:
+        """As a client of remote execution; the exit code too."""
+        digest = self.action(build)
+        operation = None
+        for operation in self.client.server_stream(
+            EXECUTE,
+            remote.api.ExecuteRequest(action_digest=digest),
+            longrunning.Operation,
+            self.header(invocation),
+        ):
+            pass
+        response = remote.api.ExecuteResponse()
+        assert operation is not None and operation.response.Unpack(response)
+        return digest, response.result.exit_code
+
+    def misses(self) -> dict[str, int]:
+        """The metric, by cause."""
+        url = f"http://{self.server.http}/metrics"
+        with urllib.request.urlopen(url, timeout=WAIT_SECONDS) as answer:
+            text = answer.read().decode()
+        found = re.findall(
+            r'^toolroot_action_misses_total\{cause="(.*)"\} (\d+)$',
+            text,
+            re.MULTILINE,
+        )
+        return {cause: int(count) for cause, count in found}
+
+    def new_causes(self, before: dict[str, int]) -> dict[str, int]:
+        """What was counted since; waits for it, as explaining takes time."""
+        end = time.monotonic() + WAIT_SECONDS
+        while True:
+            now = self.misses()
+            new = {c: n - before[c] for c, n in now.items() if n > before[c]}
+            if new or time.monotonic() > end:
+                return new
+            time.sleep(0.02)
+
+    def explain(self, *arguments: str) -> tuple[int, str]:
+        """`toolroot explain`: exit status and standard output."""
+        done = subprocess.run(
+            [
+                str(process.program()),
+                "explain",
+                "--server",
+                f"grpc://{self.server.address}",
+                *arguments,
+            ],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=WAIT_SECONDS,
+            check=False,
+        )
+        return done.returncode, (done.stdout + done.stderr).decode()
+
+    def explain_json(self, *arguments: str) -> Any:
+        """The same as values."""
+        return json.loads(self.explain("--json", *arguments)[1])
+
+
+def changed(change: str) -> Build:
+    """The plain build with one thing changed."""
+    build = Build()
+    if change == "source":
+        build.files["src/a.c"] = b"int a;\nlong b;\nint c;\n"
+    elif change == "command":
+        build.arguments = ["/bin/sh", "-e", "-c", "cat src/*.c > out"]
+    elif change == "environment":
+        build.environment["MODE"] = "small"
+    elif change == "platform":
+        build.properties["cache-silo-key"] = "two"
+    elif change == "toolchain":
+        build.tools["include/stdio.h"] = b"int two;\n"
+    elif change == "salt":
+        build.salt = b"pepper"
+    return build
+
+
+# Cause, kind, name, before and after of the change that must be told.
+EXPECTED = [
+    ("source", "input", "src/a.c", "file", "file"),
+    ("command", "argument", "argument 1", None, "-e"),
+    ("environment", "variable", "MODE", "fast", "small"),
+    ("platform", "property", "cache-silo-key", "one", "two"),
+    ("toolchain", "toolchain", "/tc/include/stdio.h", "file", "file"),
+    ("salt", "salt", "salt", "0 bytes", "6 bytes"),
+]
+
+
+def check_cause(tap: Tap, maker: Maker, row: tuple[Any, ...]) -> None:
+    """The plain build is a hit; one change makes a miss of that cause."""
+    cause, kind, name, before, after = row
+    maker.cached(Build(), f"plain-{cause}")
+    counted = maker.misses()
+    digest = maker.cached(changed(cause), f"changed-{cause}")
+    tap.equal(
+        maker.new_causes(counted), {cause: 1}, f"{cause}: the metric says so"
+    )
+    answer = maker.explain_json(digest.hash)
+    tap.equal(
+        [miss["cause"] for miss in answer], [cause], f"{cause}: explain too"
+    )
+    found = [
+        (c["kind"], c["name"], c.get("before"), c.get("after"))
+        for c in answer[0]["changes"]
+    ]
+    tap.ok(
+        (kind, name, before, after) in found,
+        f"{cause}: it names {kind} {name}",
+        found,
+    )
+    tap.equal(
+        len(found),
+        2 if cause == "toolchain" else 1,
+        f"{cause}: and nothing else",
+    )
+
+
+def check_texts(tap: Tap, maker: Maker) -> None:
+    """What people read."""
+    status, text = maker.explain("changed-source")
+    tap.equal(status, 0, "explain takes an invocation id")
+    tap.like(text, rf"{TARGET} CppCompile: source", "it names the target")
+    tap.like(text, r"changed input src/a\.c", "it names the file")
+    tap.like(
+        text,
+        r"-int b;\n\s*\+long b;\n\s* int c;",
+        "it shows the lines that differ",
+    )
+    digests = [
+        f"{d.hash}/{d.size_bytes}"
+        for d in (
+            remote.digest_of(changed(change).files["src/a.c"])
+            for change in ("", "source")
+        )
+    ]
+    tap.ok(all(d in text for d in digests), "it shows both digests", text)
+    text = maker.explain(TARGET)[1]
+    tap.ok(
+        all(f": {row[0]}\n" in text for row in EXPECTED),
+        "explain takes a target",
+        text,
+    )
+    text = maker.explain()[1]
+    tap.like(text, r"CppCompile: salt", "without anything: the last build")
+    status, text = maker.explain("0" * 64)
+    tap.equal(status, 1, "an unknown action is a failure")
+    tap.like(text, "no miss of the action .* is remembered", "that says so")
+    status, text = maker.explain("nonsense")
+    tap.like(text, "No misses are remembered of nonsense", "no misses")
+    a, b = (maker.action(changed(change)) for change in ("salt", "command"))
+    answer = maker.explain_json(
+        f"{a.hash}/{a.size_bytes}", "--against", f"{b.hash}/{b.size_bytes}"
+    )
+    tap.equal(
+        sorted(c["kind"] for c in answer[0]["changes"]),
+        ["argument", "salt"],
+        "two actions can be compared",
+    )
+
+
+def check_known(tap: Tap, maker: Maker) -> None:
+    """Causes that no comparison gives, with execution."""
+    build = Build()
+    build.tools = {}
+    build.arguments = ["/bin/sh", "-c", "echo executed; cat src/a.c big > out"]
+    counted = maker.misses()
+    digest, code = maker.executed(build, "exec-1")
+    tap.equal(code, 0, "an action is executed")
+    tap.ok(maker.new_causes(counted), "its miss is counted")
+    counted = maker.misses()
+    maker.executed(build, "exec-2")
+    text = maker.explain()[1]
+    tap.like(
+        text,
+        "No misses are remembered of exec-2",
+        "a build of hits alone has no misses",
+    )
+    tap.equal(maker.misses(), counted, "a hit is no miss")
+    lose_output(maker, build)
+    counted = maker.misses()
+    maker.executed(build, "exec-3")
+    tap.equal(
+        maker.new_causes(counted), {"evicted": 1}, "a lost output: evicted"
+    )
+    tap.like(
+        maker.explain(digest.hash)[1],
+        "the same action had a result",
+        "explain says that there was a result",
+    )
+    build.arguments = ["/bin/sh", "-c", "cat src/a.c > out; exit 3"]
+    counted = maker.misses()
+    maker.executed(build, "exec-4")
+    maker.new_causes(counted)
+    counted = maker.misses()
+    maker.executed(build, "exec-5")
+    tap.equal(
+        maker.new_causes(counted), {"uncached": 1}, "failed before: uncached"
+    )
+
+
+def lose_output(maker: Maker, build: Build) -> None:
+    """Delete the large output behind the result."""
+    output = build.files["src/a.c"] + build.files["big"]
+    hashed = remote.digest_of(output).hash
+    for path in maker.server.store.glob("blobs/**/*"):
+        if path.is_file() and path.name.startswith(hashed):
+            path.unlink()
+
+
+def check_first(tap: Tap, maker: Maker) -> None:
+    """The first action of all; a look-up alone is none."""
+    counted = maker.misses()
+    digest = maker.action(Build())
+    outcome = remote.attempt(lambda: maker.client.get_result(digest))
+    tap.ok(outcome.code == grpc.StatusCode.NOT_FOUND, "nothing is cached")
+    tap.equal(maker.misses(), counted, "a look-up alone is no miss")
+    maker.cached(Build(), "first")
+    tap.equal(
+        maker.new_causes(counted), {"first-seen": 1}, "the first: first-seen"
+    )
+    maker.cached(Build(), "again")
+
+
+def main() -> None:
+    """All of it, on one server."""
+    remote.load_messages()
+    work = process.work_folder()
+    server = process.Server(work, "--workers", "1", "--host-root")
+    with Tap() as tap:
+        server.start()
+        maker = Maker(server)
+        check_first(tap, maker)
+        for row in EXPECTED:
+            check_cause(tap, maker, row)
+        check_texts(tap, maker)
+        check_known(tap, maker)
+        log = server.log.read_text(encoding="utf-8", errors="replace")
+        tap.like(
+            log,
+            r"action_miss cause=source .*summary=\"input src/a.c changed\"",
+            "the log names the cause",
+        )
+        tap.equal(server.stop(), 0, "the server ends cleanly")
+        tap.equal(server.faults(), [], "no sanitizer found a fault")
+
+
+if __name__ == "__main__":
+    main()
