@@ -1,0 +1,68 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# A real Bazel, executing remotely: a source, a flag, an environment variable
+# and a platform property are changed, one a build, and `toolroot explain`
+# names the cause of that build's misses and the thing that changed.
+
+. "$(dirname "$0")/tap.sh"
+. "$(dirname "$0")/server.sh"
+. "$ROOT/tests/bazel/lib.sh"
+
+plan 14
+
+target=//words:split
+
+build() {
+	bazel_run one build --config=exec \
+		--remote_executor="grpc://$GRPC_ADDR" "$@" "$target"
+}
+
+explain() {
+	"$TOOLROOT" explain --server "grpc://$GRPC_ADDR" "$@" 2>&1
+}
+
+# Explaining follows the build, on its own thread.
+explained() {
+	explain > "$WORK/explained" && grep -q "$1" "$WORK/explained"
+}
+
+# causes: those of the last build, each once.
+causes() {
+	explain --json | sed -n 's/^    "cause": "\(.*\)",$/\1/p' | sort -u |
+		tr '\n' ' '
+}
+
+ok "the server starts" server_start --workers 2 --host-root || exit 1
+bazel_copy_workspace "$WORK/almanac"
+build
+is "it builds" "$BAZEL_STATUS" 0 || bazel_show_log
+ok "all misses of the first build are explained" \
+	wait_until 20 explained ": first-seen"
+
+echo '#define BUFFER_CHANGED 1' >> "$BAZEL_WORKSPACE/words/buffer.h"
+build
+is "it builds with another header" "$BAZEL_STATUS" 0 || bazel_show_log
+ok "the header is named" \
+	wait_until 20 explained 'changed input words/buffer\.h'
+is "and the cause is source" "$(causes)" "source "
+like "with the line that is new" "$(explain)" '\+#define BUFFER_CHANGED 1'
+
+build --copt=-DFLAG_CHANGED
+is "it builds with another flag" "$BAZEL_STATUS" 0 || bazel_show_log
+ok "the argument is named" wait_until 20 explained 'after   -DFLAG_CHANGED'
+
+build --copt=-DFLAG_CHANGED --action_env=NEW_VARIABLE=7
+ok "the variable is named" \
+	wait_until 20 explained 'added variable NEW_VARIABLE'
+is "and the cause is environment" "$(causes)" "environment "
+
+build --copt=-DFLAG_CHANGED --action_env=NEW_VARIABLE=7 \
+	--remote_default_exec_properties=cache-silo-key=other
+ok "the property is named" \
+	wait_until 20 explained 'added property cache-silo-key'
+is "and the cause is platform" "$(causes)" "platform "
+[ "$BAZEL_STATUS" -eq 0 ] || bazel_show_log
+
+bazel_shutdown one
+ok "the server ends cleanly" server_stop || server_show_log
