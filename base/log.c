@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The log line writer. The level is the only state: set once, before
+/* The log line writer. Level and form are the only state: set once, before
  * threads. */
 #include "base/log.h"
 
@@ -8,9 +8,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/log_json.h"
+
 #define LOG_LINE_MAX 4096
 
 static enum log_level log_lowest = LOG_INFO;
+static bool log_json;
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
 
@@ -32,46 +35,105 @@ log_level_parse(struct str text, enum log_level *level)
 	return false;
 }
 
-static size_t
-log_prefix(char *line, size_t size, enum log_level level, const char *event)
+void
+log_set_json(bool json)
+{
+	log_json = json;
+}
+
+bool
+log_format_parse(struct str text, bool *json)
+{
+	*json = str_equal(text, STR("json"));
+	return *json || str_equal(text, STR("text"));
+}
+
+bool
+log_is_written(enum log_level level)
+{
+	return level >= log_lowest;
+}
+
+const char *
+log_value(struct str text, char value[static LOG_VALUE_MAX])
+{
+	size_t len = text.len < LOG_VALUE_MAX ? text.len : LOG_VALUE_MAX - 1;
+
+	/* Not within a character of UTF-8. */
+	while (len < text.len && len > 0 &&
+	       ((unsigned char)text.data[len] & 0xc0) == 0x80)
+		len--;
+	for (size_t i = 0; i < len; i++)
+		value[i] = text.data[i] == '"' ? '\'' : text.data[i];
+	value[len] = '\0';
+	return value;
+}
+
+static struct str
+log_stamp(char *stamp, size_t size)
 {
 	struct timespec now;
 	struct tm utc;
-	char stamp[32];
-	int length;
+	size_t used;
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	gmtime_r(&now.tv_sec, &utc);
-	strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &utc);
-	length = snprintf(line, size, "%s.%03ldZ %s %s ", stamp,
-	    now.tv_nsec / 1000000, level_names[level], event);
-	return length > 0 ? (size_t)length : 0;
+	used = strftime(stamp, size, "%Y-%m-%dT%H:%M:%S", &utc);
+	snprintf(stamp + used, size - used, ".%03ldZ", now.tv_nsec / 1000000);
+	return str_from(stamp);
+}
+
+/* Returns the length of the line, which ends in a newline. */
+static size_t
+log_format(const struct log_line *line, char *out, size_t size)
+{
+	size_t used;
+	int length;
+
+	if (log_json) {
+		used = log_json_format(line, out, size - 1);
+	} else {
+		length = snprintf(out, size, "%.*s %.*s %.*s %.*s",
+		    STR_ARG(line->time), STR_ARG(line->level),
+		    STR_ARG(line->event), STR_ARG(line->fields));
+		used = length > 0 ? (size_t)length : 0;
+		if (used > size - 2)
+			used = size - 2;
+	}
+	for (size_t i = 0; i < used; i++) {
+		if ((unsigned char)out[i] < ' ' || out[i] == 0x7f)
+			out[i] = '?';
+	}
+	out[used++] = '\n';
+	return used;
 }
 
 void
 log_write(enum log_level level, const char *event, const char *format, ...)
 {
-	char line[LOG_LINE_MAX];
-	size_t used;
+	char fields[LOG_LINE_MAX], out[2 * LOG_LINE_MAX], stamp[48];
+	struct log_line line;
 	int length;
 	va_list args;
 
 	if (level < log_lowest)
 		return;
-	used = log_prefix(line, sizeof(line) - 1, level, event);
 	va_start(args, format);
-	length = vsnprintf(line + used, sizeof(line) - 1 - used, format, args);
+	length = vsnprintf(fields, sizeof(fields), format, args);
 	va_end(args);
-	if (length > 0)
-		used += (size_t)length;
-	if (used > sizeof(line) - 2)
-		used = sizeof(line) - 2;
-	for (size_t i = 0; i < used; i++) {
-		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
-			line[i] = '?';
-	}
-	line[used++] = '\n';
+	if (length < 0)
+		length = 0;
+	line = (struct log_line){
+	    .time = log_stamp(stamp, sizeof(stamp)),
+	    .level = str_from(level_names[level]),
+	    .event = str_from(event),
+	    .fields = {fields, (size_t)length < sizeof(fields)
+				   ? (size_t)length
+				   : sizeof(fields) - 1},
+	};
 	/* A log that cannot be written has nowhere to say so. */
-	if (write(STDERR_FILENO, line, used) == -1)
+	if (write(STDERR_FILENO, out,
+		log_format(
+		    &line, out, log_json ? sizeof(out) : LOG_LINE_MAX)) == -1)
 		return;
 }

@@ -181,16 +181,20 @@ compare(struct explainer *explainer, const struct history_action *action,
 static void
 log_miss(const struct history_action *action, const struct history_miss *miss)
 {
-	char texts[2][DIGEST_TEXT_MAX];
+	char texts[2][DIGEST_TEXT_MAX], values[4][LOG_VALUE_MAX];
 
+	if (!log_is_written(LOG_INFO))
+		return;
 	log_info("action_miss",
-	    "cause=%s action=%s previous=%s target=\"%.*s\" mnemonic=%.*s "
-	    "invocation=%.*s summary=\"%.*s\"",
+	    "cause=%s action=%s previous=%s target=\"%s\" mnemonic=\"%s\" "
+	    "invocation=\"%s\" summary=\"%s\"",
 	    explain_cause_name(miss->cause),
 	    digest_format(&miss->action, texts[0]),
 	    miss->has_previous ? digest_format(&miss->previous, texts[1]) : "",
-	    STR_ARG(action->target), STR_ARG(action->mnemonic),
-	    STR_ARG(miss->invocation), STR_ARG(miss->summary));
+	    log_value(action->target, values[0]),
+	    log_value(action->mnemonic, values[1]),
+	    log_value(miss->invocation, values[2]),
+	    log_value(miss->summary, values[3]));
 }
 
 static void

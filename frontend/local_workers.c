@@ -44,6 +44,8 @@ put_arguments(const struct local_workers_options *options,
 	    arguments, xasprintf("--sandbox=%s", options->sandbox));
 	child_arguments_add(
 	    arguments, xasprintf("--log-level=%s", options->log_level));
+	child_arguments_add(
+	    arguments, xasprintf("--log-format=%s", options->log_format));
 	child_arguments_add(arguments, xstrdup("--exit-with-parent"));
 	if (options->host_root)
 		child_arguments_add(arguments, xstrdup("--host-root"));

@@ -23,6 +23,7 @@ struct local_workers_options {
 	bool host_root;
 	const char *sandbox;
 	const char *log_level;
+	const char *log_format;
 	const struct setting_list *properties;
 };
 

@@ -92,6 +92,7 @@ run_children(const struct serve_options *options, const struct server *server,
 	    .host_root = options->host_root,
 	    .sandbox = options->sandbox,
 	    .log_level = options->log_level,
+	    .log_format = options->log_format,
 	    .properties = &options->properties,
 	};
 	struct first_toolchain toolchain = {-1};

@@ -89,6 +89,11 @@ static const struct setting table[] = {
 	"Allow plain text on addresses other than loopback."},
     {"log-level", SETTING_TEXT, FIELD(log_level), "LEVEL", "info",
 	"debug, info, warn or error."},
+    {"log-format", SETTING_TEXT, FIELD(log_format), "FORMAT", "text",
+	"text (key=value) or json, one object a line."},
+    {"log-slow", SETTING_DURATION, FIELD(log_slow), "TIME", "1s",
+	"Log RPCs that took longer at level info, as failed ones are; all "
+	"others\nare logged at level debug."},
 };
 
 const struct settings serve_settings = {
@@ -137,6 +142,7 @@ int
 serve_options_complete(struct serve_options *options, struct error *err)
 {
 	enum log_level level;
+	bool json;
 
 	if (check_tls(options, err) < 0)
 		return -1;
@@ -145,6 +151,11 @@ serve_options_complete(struct serve_options *options, struct error *err)
 		    "--log-level \"%s\" is none of debug, info, warn, error",
 		    options->log_level);
 	log_set_level(level);
+	if (!log_format_parse(str_from(options->log_format), &json))
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "--log-format \"%s\" is neither text nor json",
+		    options->log_format);
+	log_set_json(json);
 	if (options->action_timeout > options->action_timeout_max)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "--action-timeout is longer than --action-timeout-max");

@@ -43,6 +43,8 @@ struct serve_options {
 	char *tls_client_ca;
 	bool insecure_listen;
 	char *log_level;
+	char *log_format;
+	int64_t log_slow; /* ms */
 };
 
 #define SERVE_WORKERS_CORES UINT64_C(9999)

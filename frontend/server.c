@@ -17,6 +17,7 @@
 #include "cas/scrub.h"
 #include "cas/store.h"
 #include "frontend/admin.h"
+#include "frontend/access_log.h"
 #include "frontend/execution.h"
 #include "frontend/explain_service.h"
 #include "frontend/explainer.h"
@@ -79,12 +80,11 @@ call_finished(
     struct rpc_call *call, int status, int64_t duration_ns, void *cookie)
 {
 	struct server *server = cookie;
-	struct str path = rpc_call_path(call);
 
-	rpc_metrics_count(server->rpc_metrics, path, status, duration_ns);
-	log_debug("rpc", "method=%.*s status=%s us=%lld", STR_ARG(path),
-	    error_code_name((enum error_code)status),
-	    (long long)(duration_ns / 1000));
+	rpc_metrics_count(
+	    server->rpc_metrics, rpc_call_path(call), status, duration_ns);
+	access_log_write(
+	    call, status, duration_ns, server->options->log_slow * 1000000);
 }
 
 /* The thread that stops the server. */

@@ -46,6 +46,7 @@ struct command_settings {
 	bool compress;
 	bool exit_with_parent;
 	char *log_level;
+	char *log_format;
 };
 
 #define FIELD(name) offsetof(struct command_settings, name)
@@ -101,6 +102,8 @@ static const struct setting table[] = {
 	"End when the process that started the worker ends."},
     {"log-level", SETTING_TEXT, FIELD(log_level), "LEVEL", "info",
 	"debug, info, warn or error."},
+    {"log-format", SETTING_TEXT, FIELD(log_format), "FORMAT", "text",
+	"text (key=value) or json, one object a line."},
 };
 
 static const struct settings worker_settings = {
@@ -173,12 +176,18 @@ static int
 check(struct command_settings *settings, struct error *err)
 {
 	enum log_level level;
+	bool json;
 
 	if (!log_level_parse(str_from(settings->log_level), &level))
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "--log-level \"%s\" is none of debug, info, warn, error",
 		    settings->log_level);
 	log_set_level(level);
+	if (!log_format_parse(str_from(settings->log_format), &json))
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "--log-format \"%s\" is neither text nor json",
+		    settings->log_format);
+	log_set_json(json);
 	if (strcmp(settings->sandbox, "auto") != 0 &&
 	    strcmp(settings->sandbox, "none") != 0)
 		return error_set(err, ERROR_INVALID_ARGUMENT,

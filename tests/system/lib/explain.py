@@ -26,6 +26,7 @@ CACHE = "/build.bazel.remote.execution.v2.ActionCache/"
 EXECUTE = "/build.bazel.remote.execution.v2.Execution/Execute"
 HEADER = "build.bazel.remote.execution.v2.requestmetadata-bin"
 TARGET = "//app:server"
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 WAIT_SECONDS = 20.0
 
 
@@ -171,6 +172,16 @@ class Maker:
             if new or time.monotonic() > end:
                 return new
             time.sleep(0.02)
+
+    def log_lines(self) -> list[Any]:
+        """What the server and its worker have logged, but for a line that is
+        being written."""
+        text = self.server.log.read_text(encoding="utf-8")
+        return [
+            json.loads(line)
+            for line in text.splitlines(keepends=True)
+            if line.startswith("{") and line.endswith("\n")
+        ]
 
     def explain(self, *arguments: str) -> tuple[int, str]:
         """`toolroot explain`: exit status and standard output."""
@@ -344,6 +355,53 @@ def lose_output(maker: Maker, build: Build) -> None:
             path.unlink()
 
 
+def check_log(tap: Tap, maker: Maker) -> None:
+    """Each miss and each failed call is a line; also as JSON."""
+    api = remote.api
+    request = api.UpdateActionResultRequest(
+        action_digest=maker.action(Build())
+    )
+    request.action_result.stdout_digest.CopyFrom(remote.digest_of(b"absent"))
+    header: list[tuple[str, Any]] = [*maker.header("in-vain")]
+    header.append(("traceparent", TRACE))
+    remote.attempt(
+        lambda: maker.client.unary(
+            CACHE + "UpdateActionResult", request, api.ActionResult, header
+        )
+    )
+    end = time.monotonic() + WAIT_SECONDS
+    # The line follows the reply.
+    while True:
+        lines = maker.log_lines()
+        failed = [line for line in lines if line["event"] == "rpc"][-1:]
+        if failed or time.monotonic() > end:
+            break
+        time.sleep(0.02)
+    tap.ok(
+        any(
+            line["event"] == "action_miss"
+            and line["cause"] == "source"
+            and line["summary"] == "input src/a.c changed"
+            and line["target"] == TARGET
+            for line in lines
+        ),
+        "the log names the cause",
+    )
+    wanted = {
+        "level": "info",
+        "method": CACHE + "UpdateActionResult",
+        "status": "FAILED_PRECONDITION",
+        "target": TARGET,
+        "invocation": "in-vain",
+        "traceparent": TRACE,
+    }
+    tap.equal(
+        [{k: line.get(k) for k in wanted} for line in failed],
+        [wanted],
+        "a failed call is logged with whom and what for",
+    )
+
+
 def check_first(tap: Tap, maker: Maker) -> None:
     """The first action of all; a look-up alone is none."""
     counted = maker.misses()
@@ -362,7 +420,9 @@ def main() -> None:
     """All of it, on one server."""
     remote.load_messages()
     work = process.work_folder()
-    server = process.Server(work, "--workers", "1", "--host-root")
+    server = process.Server(
+        work, "--workers", "1", "--host-root", "--log-format", "json"
+    )
     with Tap() as tap:
         server.start()
         maker = Maker(server)
@@ -371,12 +431,7 @@ def main() -> None:
             check_cause(tap, maker, row)
         check_texts(tap, maker)
         check_known(tap, maker)
-        log = server.log.read_text(encoding="utf-8", errors="replace")
-        tap.like(
-            log,
-            r"action_miss cause=source .*summary=\"input src/a.c changed\"",
-            "the log names the cause",
-        )
+        check_log(tap, maker)
         tap.equal(server.stop(), 0, "the server ends cleanly")
         tap.equal(server.faults(), [], "no sanitizer found a fault")
 
