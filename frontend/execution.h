@@ -19,9 +19,11 @@ struct error;
 struct execution_service;
 struct keep;
 struct method_table;
+struct stage_metrics;
 struct storage;
 
 struct execution_options {
+	struct stage_metrics *stages;  /* borrowed; NULL: not counted */
 	int64_t action_timeout_ms;     /* for actions that set none */
 	int64_t action_timeout_max_ms; /* a longer one is INVALID_ARGUMENT */
 	int64_t update_ms; /* longest silence on a client's stream */

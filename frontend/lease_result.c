@@ -14,6 +14,7 @@
 #include "cas/store.h"
 #include "frontend/execution_internal.h"
 #include "frontend/explainer.h"
+#include "frontend/stage_metrics.h"
 #include "protos/arena_allocator.h"
 #include "rpc/call.h"
 
@@ -180,6 +181,9 @@ store_result(struct task *task)
 	int rc;
 
 	strip_inlined(storing->result->result);
+	if (storing->result->result != NULL)
+		stage_metrics_observe(storing->service->options.stages,
+		    storing->result->result->execution_metadata);
 	rc = may_be_cached(storing) ? put_in_cache(storing, &err)
 				    : check_whole(storing, &err);
 	if (rc < 0 && is_fault_of_worker(&err)) {

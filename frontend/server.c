@@ -25,10 +25,12 @@
 #include "frontend/http.h"
 #include "frontend/method_table.h"
 #include "frontend/metrics.h"
+#include "frontend/process_metrics.h"
 #include "frontend/reflection.h"
 #include "frontend/rpc_metrics.h"
 #include "frontend/serve_options.h"
 #include "frontend/server_metrics.h"
+#include "frontend/stage_metrics.h"
 #include "frontend/status.h"
 #include "frontend/storage.h"
 #include "frontend/toolchains.h"
@@ -53,6 +55,8 @@ struct server {
 	struct metrics *metrics;
 	struct rpc_metrics *rpc_metrics;
 	struct server_metrics *server_metrics;
+	struct stage_metrics *stage_metrics;
+	struct process_metrics *process_metrics;
 	struct execution_service *execution;
 	struct collector *collector;
 	struct scrub *scrub; /* NULL: switched off */
@@ -222,6 +226,7 @@ open_execution(struct server *server)
 	struct execution_options execution;
 
 	execution_options_init(&execution);
+	execution.stages = server->stage_metrics;
 	execution.action_timeout_ms = options->action_timeout;
 	execution.action_timeout_max_ms = options->action_timeout_max;
 	execution.scheduler.attempts_max = (unsigned)options->attempts;
@@ -336,10 +341,12 @@ server_open(const struct serve_options *options, struct error *err)
 	    thread_pool_new(4 + 2 * (size_t)sysconf(_SC_NPROCESSORS_ONLN));
 	server->local_socket = xasprintf("%s/worker.socket", options->store);
 	server->worker_address = xasprintf("unix:%s", server->local_socket);
+	server->metrics = metrics_new();
+	server->stage_metrics = stage_metrics_new(server->metrics);
+	server->process_metrics = process_metrics_new(server->metrics);
 	if (open_storage(server, err) < 0 || add_methods(server, err) < 0 ||
 	    open_collector(server, err) < 0)
 		goto fail;
-	server->metrics = metrics_new();
 	server->rpc_metrics = rpc_metrics_new(
 	    server->metrics, server->methods.items, server->methods.count);
 	server->server_metrics =
@@ -420,6 +427,8 @@ server_close(struct server *server)
 	health_service_free(server->health);
 	reflection_service_free(server->reflection);
 	server_metrics_free(server->server_metrics);
+	stage_metrics_free(server->stage_metrics);
+	process_metrics_free(server->process_metrics);
 	rpc_metrics_free(server->rpc_metrics);
 	metrics_free(server->metrics);
 	free(server->grpc_address);
