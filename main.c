@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/explain_command.h"
 #include "client/gc_command.h"
 #include "client/store_command.h"
-#include "client/explain_command.h"
 #include "client/toolchain_command.h"
 #include "frontend/serve.h"
 #include "worker/command.h"

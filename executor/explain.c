@@ -70,7 +70,7 @@ explain_text(struct explainer_work *work, struct str text)
 		       ((uint8_t)text.data[text.len] & 0xc0) == 0x80)
 			text.len--;
 	}
-	copy = arena_alloc(&work->out->arena, text.len + sizeof("..."));
+	copy = arena_zalloc(&work->out->arena, 1, text.len + sizeof("..."));
 	if (copy == NULL)
 		return NULL;
 	memcpy(copy, text.data, text.len);
@@ -80,7 +80,8 @@ explain_text(struct explainer_work *work, struct str text)
 				copy[i] = '?';
 		}
 	}
-	strcpy(copy + text.len, cut ? "..." : "");
+	if (cut)
+		memcpy(copy + text.len, "...", 3);
 	return copy;
 }
 

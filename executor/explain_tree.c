@@ -202,19 +202,20 @@ compare_entries(struct comparison *comparison, const struct pair *pair,
 	size_t i = 0, j = 0;
 
 	while (i < before->count || j < after->count) {
-		const struct entry *a = &before->items[i];
-		const struct entry *b = &after->items[j];
-		int order = i == before->count ? 1 : -1;
+		const struct entry *a =
+		    i < before->count ? &before->items[i] : NULL;
+		const struct entry *b =
+		    j < after->count ? &after->items[j] : NULL;
+		int order = a != NULL && b != NULL ? compare_names(a, b) : 0;
 
-		if (i < before->count && j < after->count)
-			order = compare_names(a, b);
-		if (order == 0)
+		if (a != NULL && b != NULL && order == 0)
 			compare_entry(comparison, pair, a, b);
+		else if (b == NULL || (a != NULL && order < 0))
+			tell(comparison, pair->prefix, a, NULL);
 		else
-			tell(comparison, pair->prefix, order < 0 ? a : NULL,
-			    order > 0 ? b : NULL);
-		i += order <= 0;
-		j += order >= 0;
+			tell(comparison, pair->prefix, NULL, b);
+		i += a != NULL && order <= 0;
+		j += b != NULL && order >= 0;
 	}
 	for (size_t last = comparison->count; first + 1 < last; first++) {
 		struct pair swapped = comparison->stack[first];
