@@ -63,8 +63,12 @@ log_value(struct str text, char value[static LOG_VALUE_MAX])
 	while (len < text.len && len > 0 &&
 	       ((unsigned char)text.data[len] & 0xc0) == 0x80)
 		len--;
-	for (size_t i = 0; i < len; i++)
-		value[i] = text.data[i] == '"' ? '\'' : text.data[i];
+	if (len > 0)
+		memcpy(value, text.data, len);
+	for (size_t i = 0; i < len; i++) {
+		if (value[i] == '"')
+			value[i] = '\'';
+	}
 	value[len] = '\0';
 	return value;
 }

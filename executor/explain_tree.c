@@ -201,13 +201,15 @@ compare_entries(struct comparison *comparison, const struct pair *pair,
 	size_t first = comparison->count;
 	size_t i = 0, j = 0;
 
-	while (i < before->count || j < after->count) {
+	for (;;) {
 		const struct entry *a =
 		    i < before->count ? &before->items[i] : NULL;
 		const struct entry *b =
 		    j < after->count ? &after->items[j] : NULL;
 		int order = a != NULL && b != NULL ? compare_names(a, b) : 0;
 
+		if (a == NULL && b == NULL)
+			break;
 		if (a != NULL && b != NULL && order == 0)
 			compare_entry(comparison, pair, a, b);
 		else if (b == NULL || (a != NULL && order < 0))

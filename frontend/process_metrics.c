@@ -3,11 +3,13 @@
 #include "frontend/process_metrics.h"
 
 #include <dirent.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/buffer.h"
+#include "base/error.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "frontend/metrics.h"
 
@@ -52,20 +54,38 @@ collect_usage(const struct process_metrics *process)
 					       : INT64_MAX);
 }
 
+/* The next number of a line in /proc, in pages, as bytes; -1 if it is none. */
+static int64_t
+take_pages(struct str *line)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t pages;
+
+	if (!str_to_uint64(
+		str_cut(line, ' '), (uint64_t)INT64_MAX / page, &pages))
+		return -1;
+	return (int64_t)(pages * page);
+}
+
 static void
 collect_memory(const struct process_metrics *process)
 {
-	FILE *file = fopen("/proc/self/statm", "re");
-	int64_t page = sysconf(_SC_PAGESIZE);
-	long pages, resident;
+	int64_t total, resident;
+	struct buffer content;
+	struct error ignored;
+	struct str line;
 
-	if (file == NULL)
-		return;
-	if (fscanf(file, "%ld %ld", &pages, &resident) == 2) {
-		metric_set(process->values[VIRTUAL], pages * page);
-		metric_set(process->values[RESIDENT], resident * page);
+	buffer_init(&content, 4096);
+	if (file_read_all("/proc/self/statm", &content, &ignored) == 0) {
+		line = buffer_str(&content);
+		total = take_pages(&line);
+		resident = take_pages(&line);
+		if (total >= 0 && resident >= 0) {
+			metric_set(process->values[VIRTUAL], total);
+			metric_set(process->values[RESIDENT], resident);
+		}
 	}
-	fclose(file);
+	buffer_clear(&content);
 }
 
 static void
