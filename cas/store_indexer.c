@@ -350,7 +350,8 @@ indexer_wait(struct indexer *indexer)
 	int64_t at;
 
 	while (STAILQ_EMPTY(&indexer->queue) && !indexer->stopping &&
-	       !indexer_pending_due(indexer, now)) {
+	       !indexer_pending_due(indexer, now) &&
+	       !touches_pressing(indexer->store->touches)) {
 		at = now + TOUCH_INTERVAL_MS;
 		if (indexer->pending_since != 0)
 			at = indexer->pending_since + PENDING_INTERVAL_MS;
@@ -374,8 +375,9 @@ indexer_due_touches(struct indexer *indexer, bool idle, bool stopping)
 
 	if (waiting == 0)
 		return 0;
-	if (!stopping && now - indexer->touched_at < TOUCH_INTERVAL_MS &&
-	    waiting < 4 * TOUCHES_A_GROUP)
+	if (touches_pressing(indexer->store->touches))
+		return TOUCHES_A_GROUP;
+	if (!stopping && now - indexer->touched_at < TOUCH_INTERVAL_MS)
 		return 0;
 	/* Under load, touches join a group only when they are overdue. */
 	if (!idle && now - indexer->touched_at < 4 * TOUCH_INTERVAL_MS)
@@ -507,6 +509,14 @@ indexer_free(struct indexer *indexer)
 	pthread_cond_destroy(&indexer->room);
 	pthread_mutex_destroy(&indexer->lock);
 	free(indexer);
+}
+
+void
+indexer_wake(struct indexer *indexer)
+{
+	pthread_mutex_lock(&indexer->lock);
+	pthread_cond_signal(&indexer->wake);
+	pthread_mutex_unlock(&indexer->lock);
 }
 
 void

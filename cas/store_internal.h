@@ -180,6 +180,8 @@ bool touches_condemn(struct touches *touches, struct str key);
 /* The transaction has ended, and store.collected was set. */
 void touches_acquit(struct touches *touches);
 size_t touches_waiting(struct touches *touches);
+/* So many wait that they must not wait longer. No lock. */
+bool touches_pressing(const struct touches *touches);
 /* Those taken could not be written: every blob is to count as touched. */
 void touches_lost(struct touches *touches);
 /* Writes up to count waiting touches. The indexer's thread. */
@@ -304,6 +306,8 @@ void indexer_free(struct indexer *indexer);
 /* For the committer: jobs that come to their second stage, or have only that.
  */
 void indexer_submit(struct indexer *indexer, struct commit_job *job);
+/* There are many touches. Any thread. */
+void indexer_wake(struct indexer *indexer);
 /* For the committer: so many more are pending. */
 void indexer_notice(struct indexer *indexer, size_t added);
 /* For the committer, before it writes: waits while the tail is as long as it

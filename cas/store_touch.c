@@ -11,7 +11,9 @@
 #include "cas/store_internal.h"
 
 /* Beyond it the floor is raised, which makes every blob young. */
-#define TOUCHES_MAX 262144
+#define TOUCHES_MAX 524288
+/* The indexer is woken for so many. */
+#define TOUCHES_MANY 32768
 
 struct touch {
 	size_t length;
@@ -23,6 +25,9 @@ struct touches {
 	struct map waiting;   /* key -> struct touch, owned */
 	struct map condemned; /* likewise: what a collection removes now */
 	atomic_bool any;      /* a hint, so that idle checks take no lock */
+	/* Many wait, and whether the indexer was told. */
+	atomic_bool pressing;
+	atomic_bool told;
 	bool overflow;
 };
 
@@ -104,10 +109,28 @@ touch_key(const struct touch *touch)
 	return (struct str){(const char *)touch->key, touch->length};
 }
 
+bool
+touches_pressing(const struct touches *touches)
+{
+	return atomic_load_explicit(&touches->pressing, memory_order_relaxed);
+}
+
+/* A large request may bring more than can wait until the indexer looks by
+ * itself. */
+static void
+store_press_touches(struct store *store)
+{
+	struct touches *touches = store->touches;
+
+	if (touches_pressing(touches) && !atomic_exchange(&touches->told, true))
+		indexer_wake(store->indexer);
+}
+
 /* False when it is condemned. */
 static bool
-touches_add(struct touches *touches, struct str name)
+touches_add(struct store *store, struct str name)
 {
+	struct touches *touches = store->touches;
 	struct touch *touch;
 	bool spared = true;
 
@@ -121,7 +144,10 @@ touches_add(struct touches *touches, struct str name)
 		map_put(&touches->waiting, touch_key(touch), touch);
 	}
 	atomic_store(&touches->any, true);
+	if (touches->waiting.count >= TOUCHES_MANY)
+		atomic_store(&touches->pressing, true);
 	pthread_mutex_unlock(&touches->lock);
+	store_press_touches(store);
 	return spared;
 }
 
@@ -134,7 +160,7 @@ store_touch(
 	if (store->touches == NULL || place->epoch >= store_epoch())
 		return true;
 	return touches_add(
-	    store->touches, (struct str){(char *)key, index_key(digest, key)});
+	    store, (struct str){(char *)key, index_key(digest, key)});
 }
 
 bool
@@ -148,7 +174,7 @@ store_touch_action(
 	/* No blob has the function 0. */
 	key[0] = DIGEST_UNKNOWN;
 	memcpy(key + 1, name->hash, 32);
-	return touches_add(store->touches, (struct str){(char *)key, 33});
+	return touches_add(store, (struct str){(char *)key, 33});
 }
 
 /* --- collecting ----------------------------------------------------------- */
@@ -208,6 +234,9 @@ touches_take(
 	*overflow = touches->overflow;
 	touches->overflow = false;
 	atomic_store(&touches->any, touches->waiting.count > 0);
+	atomic_store(
+	    &touches->pressing, touches->waiting.count >= TOUCHES_MANY);
+	atomic_store(&touches->told, false);
 	pthread_mutex_unlock(&touches->lock);
 	return used;
 }
