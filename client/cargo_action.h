@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The Action and Command messages of a rustc call, encoded, with their
+ * digests. Pure.
+ */
+#ifndef TOOLROOT_CLIENT_CARGO_ACTION_H
+#define TOOLROOT_CLIENT_CARGO_ACTION_H
+
+#include "base/str.h"
+#include "cas/digest.h"
+
+struct cargo_strings;
+
+struct cargo_action_parts {
+	const struct cargo_strings *arguments;   /* the program first */
+	const struct cargo_strings *environment; /* "NAME=value", sorted */
+	/* Absolute in the action's root: */
+	const char *directory; /* where it runs */
+	const char *out_dir;
+	const struct cargo_strings *outputs; /* names in out_dir, sorted */
+	struct digest root;
+};
+
+struct cargo_action {
+	struct str command; /* owned memory of malloc, both */
+	struct str action;
+	struct digest command_digest;
+	struct digest digest;
+};
+
+void cargo_action_make(
+    struct cargo_action *action, const struct cargo_action_parts *parts);
+void cargo_action_clear(struct cargo_action *action);
+
+#endif

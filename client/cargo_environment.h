@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which variables of a rustc call belong to the action: those that cargo set,
+ * told by comparing with the environment that the build began with, those with
+ * cargo's names, and those that a crate was seen to read. What would differ
+ * between machines without meaning anything is left out. Pure.
+ */
+#ifndef TOOLROOT_CLIENT_CARGO_ENVIRONMENT_H
+#define TOOLROOT_CLIENT_CARGO_ENVIRONMENT_H
+
+#include "client/cargo_strings.h"
+
+struct cargo_dep_info;
+struct cargo_paths;
+
+struct cargo_environment {
+	char *const *call;                   /* rustc's, ends in NULL */
+	char *const *build;                  /* the front's, likewise */
+	const struct cargo_strings *learned; /* names that the crate reads */
+	const struct cargo_paths *paths;
+};
+
+/* "NAME=value", sorted by name, paths mapped, with a fixed PATH. */
+void cargo_environment_choose(
+    const struct cargo_environment *environment, struct cargo_strings *out);
+
+/* A variable that the crate looked at and that has another value here than it
+ * had there; NULL when all is well. The text is info's: up to "=" is the
+ * name. info is as the action wrote it, with fixed paths. */
+const char *cargo_environment_mismatch(
+    const struct cargo_environment *environment,
+    const struct cargo_dep_info *info);
+
+/* A variable with the place of the package or of what is built, which programs
+ * use when they run: it must be the true one. NULL when there is none. */
+const char *cargo_environment_place(const struct cargo_dep_info *info);
+
+#endif

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Asking a server for an action's result and having it executed. Any thread;
+ * blocks, within bounds.
+ */
+#ifndef TOOLROOT_CLIENT_CARGO_EXECUTE_H
+#define TOOLROOT_CLIENT_CARGO_EXECUTE_H
+
+#include <build/bazel/remote/execution/v2/remote_execution.pb-c.h>
+#include <stdint.h>
+
+#include "cas/digest.h"
+
+struct arena;
+struct error;
+struct request_metadata;
+struct rpc_channel;
+
+struct cargo_execute {
+	struct rpc_channel *channel;
+	const char *instance;
+	const struct request_metadata *metadata;
+	struct arena *arena; /* results live in it */
+	struct digest action;
+	int64_t timeout_ms; /* of the execution, queueing included */
+};
+
+/* 1 and *result, 0 when the server has none, -1. */
+int cargo_execute_find(const struct cargo_execute *execute,
+    Reapi__ActionResult **result, struct error *err);
+/* Action, command and inputs are there. */
+int cargo_execute_run(const struct cargo_execute *execute,
+    Reapi__ActionResult **result, struct error *err);
+
+#endif

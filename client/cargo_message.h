@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the shim and the broker tell each other over the private socket of a
+ * build: a call of the compiler one way, its answer the other. Bounded, though
+ * both ends are the same user's. Blocks on the socket.
+ *
+ *	call:    "TRC1" length:4 argc:4 environment:4, then so many strings,
+ *	         each ended by NUL: directory, arguments, environment
+ *	answer:  kind:1 status:4 output:4 errors:4, then output and errors
+ */
+#ifndef TOOLROOT_CLIENT_CARGO_MESSAGE_H
+#define TOOLROOT_CLIENT_CARGO_MESSAGE_H
+
+#include "base/buffer.h"
+#include "client/cargo_strings.h"
+
+struct error;
+
+struct cargo_message_call {
+	char *directory; /* owned; where the compiler is to run */
+	struct cargo_strings arguments; /* the compiler first */
+	struct cargo_strings environment;
+};
+
+enum cargo_message_kind {
+	CARGO_MESSAGE_DONE = 'D',  /* output, errors and status tell all */
+	CARGO_MESSAGE_LOCAL = 'L', /* run the compiler where you are */
+};
+
+struct cargo_message_answer {
+	enum cargo_message_kind kind;
+	int status;
+	struct buffer output;
+	struct buffer errors;
+};
+
+int cargo_message_send_call(
+    int fd, const struct cargo_message_call *call, struct error *err);
+int cargo_message_receive_call(
+    int fd, struct cargo_message_call *call, struct error *err);
+void cargo_message_call_clear(struct cargo_message_call *call);
+
+void cargo_message_answer_init(struct cargo_message_answer *answer);
+void cargo_message_answer_clear(struct cargo_message_answer *answer);
+int cargo_message_send_answer(
+    int fd, const struct cargo_message_answer *answer, struct error *err);
+/* The answer was initialised. */
+int cargo_message_receive_answer(
+    int fd, struct cargo_message_answer *answer, struct error *err);
+
+#endif

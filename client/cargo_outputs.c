@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Names come from the server: only those that were asked for are taken. */
+#include "client/cargo_outputs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/str.h"
+#include "cas/digest_message.h"
+#include "client/cargo_paths.h"
+#include "client/cas_client.h"
+
+#define TEXT_MAX (64u << 20) /* a dep-info file, standard error */
+
+void
+cargo_outputs_init(struct cargo_outputs *outputs)
+{
+	buffer_init(&outputs->dep_info, TEXT_MAX);
+	buffer_init(&outputs->errors, TEXT_MAX);
+}
+
+void
+cargo_outputs_clear(struct cargo_outputs *outputs)
+{
+	for (size_t i = 0; i < outputs->temporary.count; i++)
+		unlink(outputs->temporary.items[i]);
+	cargo_strings_clear(&outputs->temporary);
+	cargo_strings_clear(&outputs->final);
+	buffer_clear(&outputs->dep_info);
+	buffer_clear(&outputs->errors);
+}
+
+/* --- fetching ------------------------------------------------------------- */
+
+static int
+read_blob(struct cargo_outputs *outputs, const Reapi__Digest *message,
+    struct buffer *content, struct error *err)
+{
+	struct digest digest;
+	char text[DIGEST_TEXT_MAX];
+	int rc = 0;
+
+	if (digest_from_message(DIGEST_UNKNOWN, message, &digest, err) < 0)
+		return -1;
+	if (!digest_is_empty(&digest))
+		rc = cas_client_read(
+		    outputs->client, outputs->transfer, &digest, content, err);
+	else
+		rc = 1;
+	if (rc == 0)
+		return error_set(err, ERROR_NOT_FOUND, "the server lacks %s",
+		    digest_format(&digest, text));
+	outputs->bytes += digest.size;
+	return rc < 0 ? -1 : 0;
+}
+
+static int
+fetch_dep_info(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
+    int fd, struct error *err)
+{
+	struct buffer mapped;
+	int rc;
+
+	buffer_init(&mapped, TEXT_MAX);
+	rc = read_blob(outputs, file->digest, &outputs->dep_info, err);
+	if (rc == 0 && cargo_paths_map(outputs->paths, CARGO_PATHS_TO_REAL,
+			   buffer_str(&outputs->dep_info), &mapped) < 0)
+		rc = error_set(err, ERROR_RESOURCE_EXHAUSTED,
+		    "the dep-info file is too large");
+	if (rc == 0)
+		rc = file_write(fd, mapped.data, mapped.len, err);
+	buffer_clear(&mapped);
+	return rc;
+}
+
+static int
+fetch_binary(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
+    int fd, struct error *err)
+{
+	struct digest digest;
+	char text[DIGEST_TEXT_MAX];
+	int rc = 1;
+
+	if (digest_from_message(DIGEST_UNKNOWN, file->digest, &digest, err) < 0)
+		return -1;
+	if (!digest_is_empty(&digest))
+		rc = cas_client_read_file(
+		    outputs->client, outputs->transfer, &digest, fd, err);
+	if (rc == 0)
+		return error_set(err, ERROR_NOT_FOUND, "the server lacks %s",
+		    digest_format(&digest, text));
+	outputs->bytes += digest.size;
+	return rc < 0 ? -1 : 0;
+}
+
+static int
+fetch_file(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
+    const char *name, struct error *err)
+{
+	char *final = xasprintf("%s/%s", outputs->directory, name);
+	char *temporary = xasprintf("%s.toolroot-%d", final, (int)getpid());
+	size_t length = strlen(name);
+	/* The umask takes its part, as it does from a compiler's file. */
+	int fd = open(temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC,
+	    file->is_executable ? 0777 : 0666);
+	int rc = -1;
+
+	if (fd == -1) {
+		error_set_errno(err, errno, "%s", temporary);
+		free(temporary);
+		free(final);
+		return -1;
+	}
+	cargo_strings_take(&outputs->temporary, temporary);
+	cargo_strings_take(&outputs->final, final);
+	if (length > 2 && strcmp(name + length - 2, ".d") == 0)
+		rc = fetch_dep_info(outputs, file, fd, err);
+	else
+		rc = fetch_binary(outputs, file, fd, err);
+	file_close(&fd);
+	return rc;
+}
+
+static int
+fetch_named(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
+    struct error *err)
+{
+	char *path = xstrndup((const char *)file->path.data, file->path.len);
+	const char *slash = strrchr(path, '/');
+	const char *name = slash != NULL ? slash + 1 : path;
+	int rc;
+
+	if (cargo_strings_have(outputs->expected, name))
+		rc = fetch_file(outputs, file, name, err);
+	else
+		rc = error_set(err, ERROR_DATA_LOSS,
+		    "the result has an output nobody asked for");
+	free(path);
+	return rc;
+}
+
+static int
+fetch_errors(struct cargo_outputs *outputs, const Reapi__ActionResult *result,
+    struct error *err)
+{
+	struct buffer text;
+	struct str raw = {
+	    (const char *)result->stderr_raw.data, result->stderr_raw.len};
+	int rc = 0;
+
+	buffer_init(&text, TEXT_MAX);
+	if (raw.len == 0 && result->stderr_digest != NULL) {
+		rc = read_blob(outputs, result->stderr_digest, &text, err);
+		raw = buffer_str(&text);
+	}
+	if (rc == 0 && cargo_paths_map(outputs->paths, CARGO_PATHS_TO_REAL, raw,
+			   &outputs->errors) < 0)
+		rc = error_set(err, ERROR_RESOURCE_EXHAUSTED,
+		    "the compiler's messages are too long");
+	buffer_clear(&text);
+	return rc;
+}
+
+int
+cargo_outputs_fetch(struct cargo_outputs *outputs,
+    const Reapi__ActionResult *result, struct error *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < result->n_output_files && rc == 0; i++)
+		rc = fetch_named(outputs, result->output_files[i], err);
+	if (rc == 0)
+		rc = fetch_errors(outputs, result, err);
+	if (rc == 0 && outputs->dep_info.len == 0)
+		rc = error_set(
+		    err, ERROR_DATA_LOSS, "the result has no dep-info file");
+	return rc;
+}
+
+/* --- into their places ---------------------------------------------------- */
+
+int
+cargo_outputs_put(struct cargo_outputs *outputs, struct error *err)
+{
+	for (size_t i = 0; i < outputs->final.count; i++) {
+		if (rename(outputs->temporary.items[i],
+			outputs->final.items[i]) == -1)
+			return error_set_errno(
+			    err, errno, "%s", outputs->final.items[i]);
+	}
+	cargo_strings_clear(&outputs->temporary);
+	return 0;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The outputs of an action on their way into cargo's directory: fetched beside
+ * their places under other names, and renamed when all of them are there and
+ * believed. Dep-info files get this machine's paths. One thread; blocks.
+ */
+#ifndef TOOLROOT_CLIENT_CARGO_OUTPUTS_H
+#define TOOLROOT_CLIENT_CARGO_OUTPUTS_H
+
+#include <build/bazel/remote/execution/v2/remote_execution.pb-c.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "client/cargo_strings.h"
+
+struct cargo_paths;
+struct cas_client;
+struct cas_transfer;
+struct error;
+
+struct cargo_outputs {
+	struct cas_client *client; /* borrowed, all */
+	const struct cas_transfer *transfer;
+	const struct cargo_paths *paths;
+	const char *directory;                /* real */
+	const struct cargo_strings *expected; /* names */
+	/* The rest is ours. */
+	struct cargo_strings temporary;
+	struct cargo_strings final;
+	struct buffer dep_info; /* as the action wrote it */
+	struct buffer errors;   /* standard error, with real paths */
+	uint64_t bytes;         /* fetched */
+};
+
+/* After the borrowed fields are set. */
+void cargo_outputs_init(struct cargo_outputs *outputs);
+/* What was not put in place is removed. */
+void cargo_outputs_clear(struct cargo_outputs *outputs);
+
+/* NOT_FOUND when the server lacks one of them; DATA_LOSS for a result without
+ * dep-info. */
+int cargo_outputs_fetch(struct cargo_outputs *outputs,
+    const Reapi__ActionResult *result, struct error *err);
+int cargo_outputs_put(struct cargo_outputs *outputs, struct error *err);
+
+#endif

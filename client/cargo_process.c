@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Spawning with and without a pipe. No state. */
+#include "client/cargo_process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/buffer.h"
+#include "base/error.h"
+#include "base/file.h"
+
+#define OUTPUT_MAX (256u << 20)
+#define PIECE ((size_t)64 << 10)
+
+static int
+spawn(pid_t *process, const posix_spawn_file_actions_t *actions,
+    char *const *argv, char *const *environment)
+{
+	posix_spawnattr_t attributes;
+	sigset_t none, defaults;
+	int number;
+
+	sigemptyset(&none);
+	sigemptyset(&defaults);
+	sigaddset(&defaults, SIGPIPE);
+	sigaddset(&defaults, SIGINT);
+	sigaddset(&defaults, SIGTERM);
+	posix_spawnattr_init(&attributes);
+	posix_spawnattr_setsigmask(&attributes, &none);
+	posix_spawnattr_setsigdefault(&attributes, &defaults);
+	posix_spawnattr_setflags(
+	    &attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	number = posix_spawnp(
+	    process, argv[0], actions, &attributes, argv, environment);
+	posix_spawnattr_destroy(&attributes);
+	return number;
+}
+
+pid_t
+cargo_process_start(
+    char *const *argv, char *const *environment, struct error *err)
+{
+	pid_t process;
+	int number = spawn(&process, NULL, argv, environment);
+
+	if (number == 0)
+		return process;
+	error_set_errno(err, number, "start %s", argv[0]);
+	return -1;
+}
+
+int
+cargo_process_wait(pid_t process, struct error *err)
+{
+	int status;
+
+	while (waitpid(process, &status, 0) == -1) {
+		if (errno != EINTR)
+			return error_set_errno(err, errno, "wait for cargo");
+	}
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static int
+read_all(int fd, struct buffer *output, struct error *err)
+{
+	for (;;) {
+		char *room = buffer_reserve(output, PIECE);
+		ssize_t got;
+
+		if (room == NULL)
+			return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+			    "the output is too long");
+		got = read(fd, room, PIECE);
+		if (got == -1 && errno == EINTR)
+			continue;
+		if (got == -1)
+			return error_set_errno(err, errno, "read");
+		if (got == 0)
+			return 0;
+		output->len += (size_t)got;
+	}
+}
+
+char *
+cargo_process_read(char *const *argv, struct error *err)
+{
+	posix_spawn_file_actions_t actions;
+	struct buffer output;
+	int ends[2], number, rc;
+	pid_t process;
+
+	if (pipe2(ends, O_CLOEXEC) == -1) {
+		error_set_errno(err, errno, "pipe");
+		return NULL;
+	}
+	buffer_init(&output, OUTPUT_MAX);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+	number = spawn(&process, &actions, argv, environ);
+	posix_spawn_file_actions_destroy(&actions);
+	file_close(&ends[1]);
+	if (number != 0) {
+		error_set_errno(err, number, "start %s", argv[0]);
+		file_close(&ends[0]);
+		return NULL;
+	}
+	rc = read_all(ends[0], &output, err);
+	file_close(&ends[0]);
+	number = cargo_process_wait(process, err);
+	if (rc == 0 && number != 0)
+		rc = number < 0
+			 ? -1
+			 : error_set(err, ERROR_FAILED_PRECONDITION,
+			       "%s ended with status %d", argv[0], number);
+	if (rc == 0 && buffer_append(&output, "", 1) == 0)
+		return output.data;
+	buffer_clear(&output);
+	return NULL;
+}

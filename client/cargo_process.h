@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Starting cargo: for the build, and to ask it. posix_spawn, since gRPC's
+ * threads may be running. Blocks.
+ */
+#ifndef TOOLROOT_CLIENT_CARGO_PROCESS_H
+#define TOOLROOT_CLIENT_CARGO_PROCESS_H
+
+#include <sys/types.h>
+
+struct error;
+
+/* With our standard streams; environment ends in NULL, signals are as they are
+ * for a fresh program. The process, or -1. */
+pid_t cargo_process_start(
+    char *const *argv, char *const *environment, struct error *err);
+/* What it ends with: an exit status as a shell would give it. */
+int cargo_process_wait(pid_t process, struct error *err);
+/* Standard output of a program with our environment; the caller frees it. NULL
+ * on error, also when it fails. */
+char *cargo_process_read(char *const *argv, struct error *err);
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the calls of one build share: where things are, the toolchain, the
+ * server. Each is found when the first call needs it, so that a build with
+ * nothing to do pays for nothing; others wait for it meanwhile. A server that
+ * fails once is not asked again in this build. Any thread; blocks.
+ */
+#ifndef TOOLROOT_CLIENT_CARGO_SESSION_H
+#define TOOLROOT_CLIENT_CARGO_SESSION_H
+
+#include <stdint.h>
+
+#include "client/cargo_strings.h"
+#include "client/stat_ledger.h"
+
+struct cargo_session;
+struct cargo_summary;
+struct cargo_toolchain;
+struct cas_client;
+struct client_options;
+struct error;
+struct rpc_channel;
+struct setting_list;
+
+struct cargo_session_options {
+	const struct client_options *client; /* borrowed, all */
+	const struct setting_list *libraries;
+	const char *cache; /* directory, exists */
+	enum stat_ledger_verify verify;
+	/* `cargo metadata` for this build, ends in NULL. */
+	char *const *metadata;
+	char *const *environment; /* the build's */
+};
+
+struct cargo_session *cargo_session_open(
+    const struct cargo_session_options *options, struct error *err);
+/* Saves the ledger. NULL is allowed. */
+void cargo_session_close(struct cargo_session *session);
+
+struct cargo_summary *cargo_session_summary(struct cargo_session *session);
+struct stat_ledger *cargo_session_ledger(struct cargo_session *session);
+char *const *cargo_session_environment(const struct cargo_session *session);
+const char *cargo_session_invocation(const struct cargo_session *session);
+enum digest_function cargo_session_function(
+    const struct cargo_session *session);
+
+/* Where the build is; both live as long as the session. */
+struct cargo_layout {
+	char *workspace;
+	char *target;
+	char *home; /* cargo's */
+};
+/* NULL on error, also when it failed before. */
+const struct cargo_layout *cargo_session_layout(
+    struct cargo_session *session, struct error *err);
+/* Likewise, of this compiler. */
+const struct cargo_toolchain *cargo_session_toolchain(
+    struct cargo_session *session, const char *rustc, struct error *err);
+
+struct cargo_server {
+	struct rpc_channel *channel;
+	struct cas_client *cas;
+	const char *instance;
+};
+/* NULL on error; UNAVAILABLE once it was given up. */
+const struct cargo_server *cargo_session_server(
+    struct cargo_session *session, struct error *err);
+/* The server has the toolchain. *up gets the bytes that were sent. */
+int cargo_session_upload(struct cargo_session *session,
+    const struct cargo_toolchain *toolchain, uint64_t *up, struct error *err);
+/* After an error of the server: gives it up if it is of that kind. */
+void cargo_session_failed(
+    struct cargo_session *session, const struct error *err);
+
+#endif

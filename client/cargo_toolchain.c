@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Capture, or the list of the last capture with digests of today. */
+#include "client/cargo_toolchain.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "cas/merkle_builder.h"
+#include "client/capture_cc.h"
+#include "client/capture_hash.h"
+#include "client/capture_host.h"
+#include "client/capture_notes.h"
+#include "client/capture_programs.h"
+#include "client/capture_run.h"
+#include "client/capture_rust.h"
+#include "client/capture_tree.h"
+#include "client/cargo_manifest.h"
+#include "client/stat_ledger.h"
+
+#define ENTRIES_MAX 100000
+#define BYTES_MAX (UINT64_C(8) << 30)
+
+static char *
+ask(const char *rustc, const char *first, const char *second, struct error *err)
+{
+	char *const argv[] = {(char *)(uintptr_t)rustc,
+	    (char *)(uintptr_t)first, (char *)(uintptr_t)second, NULL};
+
+	return capture_run_text(argv, err);
+}
+
+static int
+capture_programs_of(struct capture_host *host,
+    const struct cargo_toolchain_options *options, bool *moved,
+    struct error *err)
+{
+	const struct capture_cc_options cc = {
+	    .compiler = "cc",
+	    .minimal = true,
+	    .libraries = options->libraries->items,
+	    .library_count = options->libraries->count,
+	};
+	struct capture_programs programs = {.count = 0};
+	int rc = capture_cc(host, &cc, &programs, err);
+
+	if (rc == 0)
+		rc = capture_rust(host, options->rustc, &programs, moved, err);
+	if (rc == 0)
+		rc = capture_host_close(host, err);
+	capture_programs_clear(&programs);
+	return rc;
+}
+
+/* The ledger knows most files already. */
+static int
+fill_digests(struct cargo_toolchain *toolchain, struct stat_ledger *ledger,
+    struct error *err)
+{
+	size_t count;
+	struct capture_entry **list =
+	    capture_tree_list(toolchain->tree, &count);
+	int rc = 0;
+
+	for (size_t i = 0; i < count && rc == 0; i++) {
+		struct stat_ledger_file file;
+
+		if (list[i]->kind != CAPTURE_FILE || list[i]->source == NULL)
+			continue;
+		rc = stat_ledger_digest(ledger, list[i]->source, &file, err);
+		if (rc == 0 && file.digest.size != list[i]->size)
+			rc = error_set(err, ERROR_FAILED_PRECONDITION,
+			    "%s changes while it is captured", list[i]->source);
+		if (rc == 0) {
+			list[i]->digest = file.digest;
+			list[i]->hashed = true;
+		}
+	}
+	free(list);
+	return rc;
+}
+
+static int
+capture(struct cargo_toolchain *toolchain,
+    const struct cargo_toolchain_options *options, struct error *err)
+{
+	struct capture_notes notes = {.count = 0};
+	struct capture_host host;
+	bool moved = false;
+	int rc;
+
+	capture_host_init(&host, toolchain->tree, &notes, "");
+	rc = capture_programs_of(&host, options, &moved, err);
+	capture_host_clear(&host);
+	capture_notes_clear(&notes);
+	toolchain->captured = true;
+	if (rc == 0 && moved) {
+		toolchain->sysroot =
+		    ask(options->rustc, "--print", "sysroot", err);
+		rc = toolchain->sysroot != NULL ? 0 : -1;
+	}
+	if (rc == 0)
+		rc = fill_digests(toolchain, options->ledger, err);
+	return rc == 0 ? capture_hash(toolchain->tree, NULL, err) : -1;
+}
+
+static int
+build(struct cargo_toolchain *toolchain, struct error *err)
+{
+	toolchain->builder =
+	    merkle_builder_new(capture_tree_function(toolchain->tree));
+	if (capture_tree_build(toolchain->tree, toolchain->builder, err) < 0)
+		return -1;
+	toolchain->root = *merkle_builder_root(toolchain->builder);
+	return 0;
+}
+
+static void
+forget(struct cargo_toolchain *toolchain,
+    const struct cargo_toolchain_options *options)
+{
+	const struct capture_limits limits = {ENTRIES_MAX, BYTES_MAX};
+
+	merkle_builder_free(toolchain->builder);
+	capture_tree_free(toolchain->tree);
+	free(toolchain->sysroot);
+	free(toolchain->version);
+	toolchain->builder = NULL;
+	toolchain->sysroot = NULL;
+	toolchain->version = NULL;
+	toolchain->tree = capture_tree_new(options->function, &limits);
+}
+
+/* From the list of the last capture: true when the root is still the same. */
+static bool
+revalidate(struct cargo_toolchain *toolchain,
+    const struct cargo_manifest *manifest,
+    const struct cargo_toolchain_options *options)
+{
+	struct digest root;
+	struct error ignored;
+
+	if (cargo_manifest_load(manifest, toolchain, &root, &ignored) <= 0)
+		return false;
+	return fill_digests(toolchain, options->ledger, &ignored) == 0 &&
+	       capture_hash(toolchain->tree, NULL, &ignored) == 0 &&
+	       build(toolchain, &ignored) == 0 &&
+	       digest_equal(&root, &toolchain->root);
+}
+
+static int
+describe(struct cargo_toolchain *toolchain, struct error *err)
+{
+	char text[DIGEST_TEXT_MAX];
+	char *version = ask(toolchain->rustc, "-vV", NULL, err);
+
+	if (version == NULL)
+		return -1;
+	toolchain->version = xasprintf("%s\ntoolchain-digest: %s\n", version,
+	    digest_format(&toolchain->root, text));
+	free(version);
+	return 0;
+}
+
+static int
+open_toolchain(struct cargo_toolchain *toolchain,
+    const struct cargo_toolchain_options *options, struct error *err)
+{
+	struct cargo_manifest *manifest = cargo_manifest_open(options);
+	struct error ignored;
+	int rc = 0;
+
+	forget(toolchain, options);
+	if (!revalidate(toolchain, manifest, options)) {
+		forget(toolchain, options);
+		rc = capture(toolchain, options, err);
+		if (rc == 0)
+			rc = build(toolchain, err);
+		if (rc == 0)
+			rc = describe(toolchain, err);
+		/* Without it the next build captures again. */
+		if (rc == 0)
+			(void)cargo_manifest_save(
+			    manifest, toolchain, &ignored);
+	}
+	cargo_manifest_close(manifest);
+	return rc;
+}
+
+struct cargo_toolchain *
+cargo_toolchain_open(
+    const struct cargo_toolchain_options *options, struct error *err)
+{
+	struct cargo_toolchain *toolchain = xcalloc(1, sizeof(*toolchain));
+
+	toolchain->rustc = xstrdup(options->rustc);
+	if (open_toolchain(toolchain, options, err) < 0) {
+		error_prefix(err, "toolchain of %s", options->rustc);
+		cargo_toolchain_close(toolchain);
+		return NULL;
+	}
+	toolchain->program =
+	    toolchain->sysroot != NULL
+		? xstrdup("/" CAPTURE_RUST_SYSROOT "/bin/rustc")
+		: capture_run_find(options->rustc);
+	return toolchain;
+}
+
+void
+cargo_toolchain_close(struct cargo_toolchain *toolchain)
+{
+	if (toolchain == NULL)
+		return;
+	merkle_builder_free(toolchain->builder);
+	capture_tree_free(toolchain->tree);
+	free(toolchain->rustc);
+	free(toolchain->sysroot);
+	free(toolchain->program);
+	free(toolchain->version);
+	free(toolchain);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The toolchain of a build as a tree: the Rust compiler that cargo calls and
+ * the C compiler and libraries that it links with, in one root. Which files
+ * belong to it is remembered from one build to the next; what they hold is
+ * looked at each time, by their status (client/stat_ledger.h), as are the
+ * directories they are in. So it is the digest of what is there now. Blocks;
+ * one thread, then any may read.
+ */
+#ifndef TOOLROOT_CLIENT_CARGO_TOOLCHAIN_H
+#define TOOLROOT_CLIENT_CARGO_TOOLCHAIN_H
+
+#include <stdbool.h>
+
+#include "base/settings.h"
+#include "cas/digest.h"
+
+struct capture_tree;
+struct error;
+struct merkle_builder;
+struct stat_ledger;
+
+struct cargo_toolchain {
+	char *rustc;   /* as cargo calls it */
+	char *sysroot; /* what stands at /tc; NULL: all is in place */
+	char *program; /* the compiler's path in the root */
+	char *version; /* its answer to -vV and our line with the digest */
+	struct capture_tree *tree;
+	struct merkle_builder *builder; /* finished */
+	struct digest root;
+	bool captured; /* anew, not from the last build */
+};
+
+struct cargo_toolchain_options {
+	const char *rustc;
+	const char *cache; /* directory, exists */
+	struct stat_ledger *ledger;
+	enum digest_function function;
+	const struct setting_list *libraries; /* to link with, as after -l */
+};
+
+/* NULL on error. */
+struct cargo_toolchain *cargo_toolchain_open(
+    const struct cargo_toolchain_options *options, struct error *err);
+/* NULL is allowed. */
+void cargo_toolchain_close(struct cargo_toolchain *toolchain);
+
+#endif
