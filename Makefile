@@ -32,7 +32,7 @@ Q        := $(if $(V),,@)
 say       = $(if $(V),,@echo "  $(1) $(2)")
 
 PROGRAM  := $(BUILD)/toolroot
-all: $(PROGRAM) $(BUILD)/cargo-toolroot
+all: $(PROGRAM) $(BUILD)/cargo-toolroot $(BUILD)/toolroot-rustc
 
 include protos/protos.mk
 
@@ -59,7 +59,7 @@ $(PROGRAM): $(BUILD)/main.o $(ARCHIVES)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(ARCHIVES) \
 	    -Wl,--end-group $(LDLIBS)
 
-$(BUILD)/cargo-toolroot: $(PROGRAM)
+$(BUILD)/cargo-toolroot $(BUILD)/toolroot-rustc: $(PROGRAM)
 	ln -sf toolroot $@
 
 # --- tests -----------------------------------------------------------------
@@ -178,6 +178,7 @@ packages-lint:
 install: all
 	install -D -m 0755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/toolroot
 	ln -sf toolroot $(DESTDIR)$(PREFIX)/bin/cargo-toolroot
+	ln -sf toolroot $(DESTDIR)$(PREFIX)/bin/toolroot-rustc
 	install -D -m 0644 docs/toolroot.1 \
 	    $(DESTDIR)$(PREFIX)/share/man/man1/toolroot.1
 	install -D -m 0644 config/toolroot.conf \

@@ -3,9 +3,12 @@
  * The program: picks the command and hands it its arguments. Exit status: 0
  * done, 1 failed, 2 called wrongly.
  */
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "client/cargo_front.h"
+#include "client/cargo_shim.h"
 #include "client/explain_command.h"
 #include "client/gc_command.h"
 #include "client/store_command.h"
@@ -23,6 +26,8 @@ static const struct command commands[] = {
     {"serve", serve_command,
 	"store, action cache, scheduler and local workers in one process"},
     {"worker", worker_command, "run actions for a server elsewhere"},
+    {"cargo", cargo_front_main,
+	"run cargo with its compiler calls as actions of a server"},
     {"toolchain", toolchain_command,
 	"capture toolchains into the store, list and compare them"},
     {"gc", gc_command, "drop what was not used for longest"},
@@ -46,10 +51,26 @@ usage(FILE *out)
 	    out);
 }
 
+/* As `cargo toolroot` calls it: "cargo-toolroot toolroot ...". */
+static int
+cargo_command(char **argv)
+{
+	bool by_cargo = argv[1] != NULL && strcmp(argv[1], "toolroot") == 0;
+
+	return cargo_front_main(argv + (by_cargo ? 1 : 0));
+}
+
 int
 main(int argc, char **argv)
 {
+	const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
+	const char *program = slash != NULL ? slash + 1 : argv[0];
 	const char *name = argc > 1 ? argv[1] : "";
+
+	if (argc > 0 && strcmp(program, CARGO_SHIM_NAME) == 0)
+		return cargo_shim_main(argv);
+	if (argc > 0 && strcmp(program, "cargo-toolroot") == 0)
+		return cargo_command(argv);
 
 	for (size_t i = 0; i < COMMANDS; i++) {
 		if (strcmp(name, commands[i].name) == 0)

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A thread that accepts, and one for each call. */
+#include "client/cargo_broker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "client/cargo_message.h"
+#include "client/cargo_unit.h"
+
+#define CALLS_MAX 256
+#define BACKLOG 128
+/* A shim writes its call at once and reads the answer at once. */
+#define SOCKET_SECONDS 60
+
+struct cargo_broker {
+	struct cargo_session *session;
+	char *directory;
+	char *address;
+	int socket;
+	int wake[2]; /* closed at the writing end: stop */
+	pthread_t acceptor;
+	/* Guards calls. */
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	size_t calls; /* threads that are answering */
+};
+
+struct connection {
+	struct cargo_broker *broker;
+	int fd;
+};
+
+/* --- a call --------------------------------------------------------------- */
+
+static void
+serve(struct cargo_broker *broker, int fd)
+{
+	struct cargo_message_answer answer;
+	struct cargo_message_call call;
+	/* A shim that is gone has nobody to be told; one that gets no answer
+	 * runs the compiler itself. */
+	struct error ignored;
+
+	cargo_message_answer_init(&answer);
+	if (cargo_message_receive_call(fd, &call, &ignored) == 0) {
+		cargo_unit_answer(broker->session, &call, &answer);
+		(void)cargo_message_send_answer(fd, &answer, &ignored);
+	}
+	cargo_message_call_clear(&call);
+	cargo_message_answer_clear(&answer);
+}
+
+static void *
+run_connection(void *cookie)
+{
+	struct connection *connection = cookie;
+	struct cargo_broker *broker = connection->broker;
+
+	serve(broker, connection->fd);
+	close(connection->fd);
+	free(connection);
+	pthread_mutex_lock(&broker->lock);
+	broker->calls--;
+	pthread_cond_signal(&broker->changed);
+	pthread_mutex_unlock(&broker->lock);
+	return NULL;
+}
+
+/* False when there are too many. */
+static bool
+take_place(struct cargo_broker *broker)
+{
+	bool taken;
+
+	pthread_mutex_lock(&broker->lock);
+	taken = broker->calls < CALLS_MAX;
+	if (taken)
+		broker->calls++;
+	pthread_mutex_unlock(&broker->lock);
+	return taken;
+}
+
+static void
+give_place(struct cargo_broker *broker)
+{
+	pthread_mutex_lock(&broker->lock);
+	broker->calls--;
+	pthread_mutex_unlock(&broker->lock);
+}
+
+static void
+start_connection(struct cargo_broker *broker, int fd)
+{
+	const struct timeval limit = {.tv_sec = SOCKET_SECONDS};
+	struct connection *connection;
+	pthread_t thread;
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	if (!take_place(broker)) {
+		close(fd);
+		return;
+	}
+	connection = xmalloc(sizeof(*connection));
+	*connection = (struct connection){broker, fd};
+	if (pthread_create(&thread, NULL, run_connection, connection) == 0) {
+		pthread_detach(thread);
+		return;
+	}
+	/* The shim sees the end and runs the compiler itself. */
+	close(fd);
+	free(connection);
+	give_place(broker);
+}
+
+static void *
+accept_all(void *cookie)
+{
+	struct cargo_broker *broker = cookie;
+	struct pollfd polled[2] = {
+	    {.fd = broker->socket, .events = POLLIN},
+	    {.fd = broker->wake[0], .events = POLLIN},
+	};
+
+	for (;;) {
+		int fd;
+
+		if (poll(polled, 2, -1) == -1 && errno != EINTR)
+			return NULL;
+		if (polled[1].revents != 0)
+			return NULL;
+		fd = accept4(broker->socket, NULL, NULL, SOCK_CLOEXEC);
+		if (fd != -1)
+			start_connection(broker, fd);
+	}
+}
+
+/* --- the socket ----------------------------------------------------------- */
+
+static int
+make_directory(struct cargo_broker *broker, struct error *err)
+{
+	const char *base = getenv("XDG_RUNTIME_DIR");
+
+	if (base == NULL || base[0] != '/' || access(base, W_OK) == -1)
+		base = "/tmp";
+	broker->directory = xasprintf("%s/toolroot-cargo-XXXXXX", base);
+	if (mkdtemp(broker->directory) == NULL) {
+		error_set_errno(err, errno, "make %s", broker->directory);
+		free(broker->directory);
+		broker->directory = NULL;
+		return -1;
+	}
+	broker->address = xasprintf("%s/socket", broker->directory);
+	return 0;
+}
+
+static int
+listen_there(struct cargo_broker *broker, struct error *err)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	if (strlen(broker->address) >= sizeof(address.sun_path))
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "%s is too long for a socket (XDG_RUNTIME_DIR)",
+		    broker->address);
+	strcpy(address.sun_path, broker->address);
+	broker->socket =
+	    socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (broker->socket == -1 ||
+	    bind(broker->socket, (const struct sockaddr *)&address,
+		sizeof(address)) == -1 ||
+	    listen(broker->socket, BACKLOG) == -1)
+		return error_set_errno(
+		    err, errno, "listen on %s", broker->address);
+	return 0;
+}
+
+static int
+start_acceptor(struct cargo_broker *broker, struct error *err)
+{
+	sigset_t all, before;
+	int number;
+
+	if (pipe2(broker->wake, O_CLOEXEC) == -1)
+		return error_set_errno(err, errno, "pipe");
+	/* Signals are the main thread's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	number = pthread_create(&broker->acceptor, NULL, accept_all, broker);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (number == 0)
+		return 0;
+	file_close(&broker->wake[0]);
+	file_close(&broker->wake[1]);
+	return error_set_errno(err, number, "start a thread");
+}
+
+static void
+destroy(struct cargo_broker *broker)
+{
+	file_close(&broker->socket);
+	file_close(&broker->wake[0]);
+	if (broker->address != NULL)
+		unlink(broker->address);
+	if (broker->directory != NULL)
+		rmdir(broker->directory);
+	pthread_cond_destroy(&broker->changed);
+	pthread_mutex_destroy(&broker->lock);
+	free(broker->address);
+	free(broker->directory);
+	free(broker);
+}
+
+struct cargo_broker *
+cargo_broker_start(struct cargo_session *session, struct error *err)
+{
+	struct cargo_broker *broker = xcalloc(1, sizeof(*broker));
+
+	broker->session = session;
+	broker->socket = broker->wake[0] = broker->wake[1] = -1;
+	pthread_mutex_init(&broker->lock, NULL);
+	pthread_cond_init(&broker->changed, NULL);
+	if (make_directory(broker, err) < 0 || listen_there(broker, err) < 0 ||
+	    start_acceptor(broker, err) < 0) {
+		destroy(broker);
+		return NULL;
+	}
+	return broker;
+}
+
+const char *
+cargo_broker_address(const struct cargo_broker *broker)
+{
+	return broker->address;
+}
+
+void
+cargo_broker_stop(struct cargo_broker *broker)
+{
+	if (broker == NULL)
+		return;
+	file_close(&broker->wake[1]);
+	pthread_join(broker->acceptor, NULL);
+	pthread_mutex_lock(&broker->lock);
+	while (broker->calls > 0)
+		pthread_cond_wait(&broker->changed, &broker->lock);
+	pthread_mutex_unlock(&broker->lock);
+	destroy(broker);
+}

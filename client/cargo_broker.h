@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Listens on a private socket for the shims of one build and answers each in a
+ * thread of its own. Cargo's jobs bound their number; more than a fixed number
+ * at once are told to run the compiler themselves. Started and stopped by the
+ * front's main thread.
+ */
+#ifndef TOOLROOT_CLIENT_CARGO_BROKER_H
+#define TOOLROOT_CLIENT_CARGO_BROKER_H
+
+struct cargo_broker;
+struct cargo_session;
+struct error;
+
+/* The socket is in a directory that only we may enter. */
+struct cargo_broker *cargo_broker_start(
+    struct cargo_session *session, struct error *err);
+/* Path of the socket. */
+const char *cargo_broker_address(const struct cargo_broker *broker);
+/* Waits for answers that are being made, and removes the socket. NULL is
+ * allowed. */
+void cargo_broker_stop(struct cargo_broker *broker);
+
+#endif

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Settings, session, broker, cargo, summary: in this order, and back. */
+#include "client/cargo_front.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/settings.h"
+#include "client/cargo_broker.h"
+#include "client/cargo_process.h"
+#include "client/cargo_session.h"
+#include "client/cargo_shim.h"
+#include "client/cargo_strings.h"
+#include "client/cargo_summary.h"
+#include "client/client_options.h"
+#include "rpc/runtime.h"
+
+#define EXIT_USAGE 2
+
+struct cargo_options {
+	struct client_options client;
+	struct setting_list libraries;
+	char *verify;
+	char *stats;
+};
+
+#define FIELD(name) offsetof(struct cargo_options, name)
+
+static const struct setting table[] = {
+    {"library", SETTING_LIST, FIELD(libraries), "NAME", NULL,
+	"A library of this machine to link with, as after -l; may be\n"
+	"repeated."},
+    {"verify", SETTING_TEXT, FIELD(verify), "WHEN", "boot",
+	"When files that look unchanged are read all the same: always, boot\n"
+	"(once after each start of the machine) or stat (never). With CI\n"
+	"in the environment: always."},
+    {"stats", SETTING_TEXT, FIELD(stats), "FILE", NULL,
+	"Write what became of each call of the compiler there, as JSON."},
+    CLIENT_OPTIONS_TABLE(struct cargo_options),
+};
+
+static const struct settings cargo_settings = {
+    .command = "cargo",
+    .section = "client",
+    .synopsis = "[options] [+TOOLCHAIN] CARGO-COMMAND [its options]",
+    .about = "Runs cargo; its compiler calls become actions of the server, "
+	     "with the\ntoolchain as an input. What cannot be one runs here.",
+    .table = table,
+    .count = sizeof(table) / sizeof(table[0]),
+    .epilogue = "Examples:\n"
+		"  cargo toolroot build --release\n"
+		"  toolroot cargo --server grpc://cache:8980 test\n",
+};
+
+struct front {
+	struct cargo_options options;
+	char **words; /* cargo's, borrowed from argv */
+	enum stat_ledger_verify verify;
+	char *cache;
+	char *shim;
+	struct cargo_strings cargo;       /* the command line */
+	struct cargo_strings metadata;    /* likewise */
+	struct cargo_strings environment; /* cargo's */
+	struct cargo_session *session;
+	struct cargo_broker *broker;
+};
+
+/* --- our options and cargo's ---------------------------------------------- */
+
+/* How many words of argv, from 1 on, are ours. */
+static size_t
+count_ours(char **argv)
+{
+	size_t count = 0;
+
+	while (
+	    argv[1 + count] != NULL && strncmp(argv[1 + count], "--", 2) == 0) {
+		const char *word = argv[1 + count];
+		bool flag =
+		    strchr(word, '=') != NULL || strcmp(word, "--help") == 0 ||
+		    strcmp(word, "--compress") == 0 || argv[2 + count] == NULL;
+
+		count += flag ? 1 : 2;
+	}
+	return count;
+}
+
+/* 0, 1 when --help was asked for, -1. */
+static int
+read_settings(struct front *front, char **argv, struct error *err)
+{
+	struct setting_arguments arguments = {NULL, 0};
+	size_t count = count_ours(argv);
+	char **ours = xcalloc(count + 2, sizeof(*ours));
+	int rc;
+
+	memcpy(ours, argv, (count + 1) * sizeof(*ours));
+	front->words = argv + 1 + count;
+	rc = settings_read(
+	    &cargo_settings, ours, &front->options, &arguments, err);
+	free(arguments.items);
+	free(ours);
+	if (rc == 0 && front->words[0] == NULL)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "which command of cargo's? As in: cargo toolroot build");
+	return rc;
+}
+
+static int
+choose_verify(struct front *front, struct error *err)
+{
+	static const char *const names[] = {"always", "boot", "stat"};
+	const char *ci = getenv("CI");
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(front->options.verify, names[i]) != 0)
+			continue;
+		front->verify = (enum stat_ledger_verify)i;
+		if (ci != NULL && ci[0] != '\0' && strcmp(ci, "false") != 0)
+			front->verify = STAT_LEDGER_ALWAYS;
+		return 0;
+	}
+	return error_set(err, ERROR_INVALID_ARGUMENT,
+	    "--verify %s: always, boot or stat", front->options.verify);
+}
+
+/* --- places --------------------------------------------------------------- */
+
+static int
+make_cache(struct front *front, struct error *err)
+{
+	const char *base = getenv("XDG_CACHE_HOME");
+	const char *home = getenv("HOME");
+
+	if (base != NULL && base[0] == '/')
+		front->cache = xasprintf("%s/toolroot", base);
+	else if (home != NULL && home[0] == '/')
+		front->cache = xasprintf("%s/.cache/toolroot", home);
+	else
+		return error_set(err, ERROR_FAILED_PRECONDITION,
+		    "neither XDG_CACHE_HOME nor HOME says where to remember "
+		    "the toolchain");
+	return file_make_directories(front->cache, err);
+}
+
+/* It stands beside this program: a path that stays the same, since build
+ * scripts may look at RUSTC_WRAPPER. */
+static int
+find_shim(struct front *front, struct error *err)
+{
+	char *program = realpath("/proc/self/exe", NULL);
+	char *slash = program != NULL ? strrchr(program, '/') : NULL;
+
+	if (slash != NULL) {
+		*slash = '\0';
+		front->shim = xasprintf("%s/" CARGO_SHIM_NAME, program);
+	}
+	free(program);
+	if (front->shim == NULL || access(front->shim, X_OK) == -1)
+		return error_set(err, ERROR_FAILED_PRECONDITION,
+		    "%s is not there: install it beside toolroot",
+		    front->shim != NULL ? front->shim : CARGO_SHIM_NAME);
+	return 0;
+}
+
+/* --- cargo ---------------------------------------------------------------- */
+
+static int
+refuse_wrapper(struct error *err)
+{
+	static const char *const names[] = {
+	    "RUSTC_WRAPPER", "CARGO_BUILD_RUSTC_WRAPPER"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		const char *value = getenv(names[i]);
+
+		if (value != NULL && value[0] != '\0')
+			return error_set(err, ERROR_INVALID_ARGUMENT,
+			    "%s is set to %s: one wrapper at a time; unset it "
+			    "or use plain cargo",
+			    names[i], value);
+	}
+	return 0;
+}
+
+/* Options that say where the workspace and the target directory are. */
+static void
+copy_places(struct front *front)
+{
+	static const char *const names[] = {"--manifest-path", "--config"};
+
+	for (char **word = front->words; *word != NULL; word++) {
+		if (strcmp(*word, "--") == 0)
+			return;
+		for (size_t i = 0; i < 2; i++) {
+			size_t length = strlen(names[i]);
+
+			if (strncmp(*word, names[i], length) != 0)
+				continue;
+			if ((*word)[length] == '=') {
+				cargo_strings_add(&front->metadata, *word);
+			} else if ((*word)[length] == '\0' && word[1] != NULL) {
+				cargo_strings_add(&front->metadata, *word++);
+				cargo_strings_add(&front->metadata, *word);
+				break;
+			}
+		}
+	}
+}
+
+/* --target-dir has no place in `cargo metadata`, but a key of the
+ * configuration has. */
+static void
+copy_target_directory(struct front *front)
+{
+	for (char **word = front->words; *word != NULL; word++) {
+		const char *value = NULL;
+
+		if (strcmp(*word, "--") == 0)
+			return;
+		if (strncmp(*word, "--target-dir=", 13) == 0)
+			value = *word + 13;
+		else if (strcmp(*word, "--target-dir") == 0)
+			value = word[1];
+		if (value == NULL)
+			continue;
+		cargo_strings_add(&front->metadata, "--config");
+		cargo_strings_take(&front->metadata,
+		    xasprintf("build.target-dir='%s'", value));
+	}
+}
+
+static void
+make_commands(struct front *front)
+{
+	const char *given = getenv("CARGO");
+	bool toolchain = front->words[0][0] == '+';
+	const char *cargo = given != NULL && !toolchain ? given : "cargo";
+
+	cargo_strings_add(&front->cargo, cargo);
+	cargo_strings_add(&front->metadata, cargo);
+	if (toolchain)
+		cargo_strings_add(&front->metadata, front->words[0]);
+	for (char **word = front->words; *word != NULL; word++)
+		cargo_strings_add(&front->cargo, *word);
+	cargo_strings_add(&front->metadata, "metadata");
+	cargo_strings_add(&front->metadata, "--no-deps");
+	cargo_strings_add(&front->metadata, "--format-version=1");
+	copy_places(front);
+	copy_target_directory(front);
+}
+
+static void
+make_environment(struct front *front)
+{
+	for (char **at = environ; *at != NULL; at++)
+		cargo_strings_add(&front->environment, *at);
+	cargo_strings_take(
+	    &front->environment, xasprintf("RUSTC_WRAPPER=%s", front->shim));
+	cargo_strings_take(
+	    &front->environment, xasprintf(CARGO_SHIM_BROKER "=%s",
+				     cargo_broker_address(front->broker)));
+	/* Cargo would not ask a compiler that looks the same. */
+	cargo_strings_add(&front->environment, "CARGO_CACHE_RUSTC_INFO=0");
+}
+
+/* --- the build ------------------------------------------------------------ */
+
+static int
+open_session(struct front *front, struct error *err)
+{
+	const struct cargo_session_options options = {
+	    .client = &front->options.client,
+	    .libraries = &front->options.libraries,
+	    .cache = front->cache,
+	    .verify = front->verify,
+	    .metadata = front->metadata.items,
+	    .environment = environ,
+	};
+
+	front->session = cargo_session_open(&options, err);
+	if (front->session == NULL)
+		return -1;
+	front->broker = cargo_broker_start(front->session, err);
+	return front->broker != NULL ? 0 : -1;
+}
+
+static void
+report(struct front *front)
+{
+	struct cargo_summary *summary = cargo_session_summary(front->session);
+	struct error err;
+
+	cargo_summary_print(summary);
+	if (front->options.stats != NULL &&
+	    cargo_summary_write(summary, front->options.stats, &err) < 0)
+		fprintf(stderr, "toolroot: %s\n", err.text);
+}
+
+/* The exit status, or -1. */
+static int
+build(struct front *front, struct error *err)
+{
+	struct sigaction ignore = {.sa_handler = SIG_IGN};
+	pid_t process;
+	int status = -1;
+
+	make_commands(front);
+	if (open_session(front, err) < 0)
+		goto out;
+	make_environment(front);
+	/* The terminal tells cargo too; we end when it has. */
+	sigaction(SIGINT, &ignore, NULL);
+	sigaction(SIGQUIT, &ignore, NULL);
+	process = cargo_process_start(
+	    front->cargo.items, front->environment.items, err);
+	if (process != -1)
+		status = cargo_process_wait(process, err);
+out:
+	cargo_broker_stop(front->broker);
+	if (front->session != NULL && status >= 0)
+		report(front);
+	cargo_session_close(front->session);
+	return status;
+}
+
+static void
+front_clear(struct front *front)
+{
+	free(front->cache);
+	free(front->shim);
+	cargo_strings_clear(&front->cargo);
+	cargo_strings_clear(&front->metadata);
+	cargo_strings_clear(&front->environment);
+	settings_clear(&cargo_settings, &front->options);
+}
+
+int
+cargo_front_main(char **argv)
+{
+	struct front front = {.words = NULL};
+	struct error err;
+	int status = EXIT_USAGE;
+	int rc = read_settings(&front, argv, &err);
+
+	if (rc > 0) {
+		settings_help(&cargo_settings);
+		status = EXIT_SUCCESS;
+		goto out;
+	}
+	if (rc == 0)
+		rc = choose_verify(&front, &err);
+	if (rc == 0)
+		rc = refuse_wrapper(&err);
+	if (rc == 0) {
+		status = EXIT_FAILURE;
+		rc = make_cache(&front, &err);
+	}
+	if (rc == 0)
+		rc = find_shim(&front, &err);
+	if (rc == 0) {
+		rpc_init();
+		rc = build(&front, &err);
+		rpc_shutdown();
+		status = rc >= 0 ? rc : EXIT_FAILURE;
+	}
+	if (rc < 0)
+		fprintf(stderr, "toolroot cargo: %s\n", err.text);
+out:
+	front_clear(&front);
+	return status;
+}

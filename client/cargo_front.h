@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `toolroot cargo …`, also `cargo toolroot …`: runs cargo with its compiler
+ * calls going through this process, which ends with it. What stands before
+ * cargo's own sub-command are our options.
+ */
+#ifndef TOOLROOT_CLIENT_CARGO_FRONT_H
+#define TOOLROOT_CLIENT_CARGO_FRONT_H
+
+/* argv[0] is "cargo". Returns cargo's exit status; 2 when called wrongly. */
+int cargo_front_main(char **argv);
+
+#endif
