@@ -77,11 +77,14 @@ static void
 set_outputs(Reapi__Command *command, const struct cargo_action_parts *parts,
     struct cargo_strings *paths)
 {
+	size_t root = strlen(parts->input_root);
+
 	for (size_t i = 0; i < parts->outputs->count; i++) {
 		char *path = xasprintf(
 		    "%s/%s", parts->out_dir, parts->outputs->items[i]);
 
-		cargo_strings_take(paths, relative(parts->directory, path));
+		cargo_strings_take(
+		    paths, relative(parts->directory + root, path + root));
 		free(path);
 	}
 	command->n_output_paths = paths->count;
@@ -98,12 +101,13 @@ make_command(
 {
 	Reapi__Command command = REAPI__COMMAND__INIT;
 	struct cargo_strings paths = {.count = 0};
+	const char *directory;
 
 	set_arguments(&command, parts->arguments);
 	set_environment(&command, parts->environment);
 	set_outputs(&command, parts, &paths);
-	command.working_directory =
-	    binary(parts->directory + 1, strlen(parts->directory + 1));
+	directory = parts->directory + strlen(parts->input_root) + 1;
+	command.working_directory = binary(directory, strlen(directory));
 	action->command = pack(&command.base);
 	free(command.arguments);
 	if (command.n_environment_variables > 0)
@@ -113,30 +117,56 @@ make_command(
 	cargo_strings_clear(&paths);
 }
 
+struct platform {
+	Reapi__Platform message;
+	Reapi__Platform__Property properties[2];
+	Reapi__Platform__Property *list[2];
+	char root_text[DIGEST_TEXT_MAX];
+};
+
+/* In the order of their names. */
+static void
+make_platform(struct platform *platform, const struct cargo_action_parts *parts)
+{
+	static const char *const names[] = {
+	    "InputRootAbsolutePath", "toolchain-root"};
+	const char *values[] = {
+	    parts->input_root[0] != '\0' ? parts->input_root : "/",
+	    platform->root_text};
+
+	reapi__platform__init(&platform->message);
+	if (parts->toolchain != NULL)
+		digest_format(parts->toolchain, platform->root_text);
+	for (size_t i = 0; i < 2; i++) {
+		reapi__platform__property__init(&platform->properties[i]);
+		platform->properties[i].name =
+		    binary(names[i], strlen(names[i]));
+		platform->properties[i].value =
+		    binary(values[i], strlen(values[i]));
+		platform->list[i] = &platform->properties[i];
+	}
+	platform->message.properties = platform->list;
+	platform->message.n_properties = parts->toolchain != NULL ? 2 : 1;
+}
+
 void
 cargo_action_make(
     struct cargo_action *action, const struct cargo_action_parts *parts)
 {
-	static const char name[] = "InputRootAbsolutePath";
 	Reapi__Action message = REAPI__ACTION__INIT;
-	Reapi__Platform platform = REAPI__PLATFORM__INIT;
-	Reapi__Platform__Property property = REAPI__PLATFORM__PROPERTY__INIT;
-	Reapi__Platform__Property *properties[] = {&property};
 	Reapi__Digest command = REAPI__DIGEST__INIT, root = REAPI__DIGEST__INIT;
 	char texts[2][DIGEST_TEXT_MAX];
+	struct platform platform = {.root_text = ""};
 
 	make_command(action, parts);
+	make_platform(&platform, parts);
 	digest_compute(parts->root.function, action->command.data,
 	    action->command.len, &action->command_digest);
-	property.name = binary(name, sizeof(name) - 1);
-	property.value = binary("/", 1);
-	platform.properties = properties;
-	platform.n_properties = 1;
 	digest_to_message(&action->command_digest, texts[0], &command);
 	digest_to_message(&parts->root, texts[1], &root);
 	message.command_digest = &command;
 	message.input_root_digest = &root;
-	message.platform = &platform;
+	message.platform = &platform.message;
 	action->action = pack(&message.base);
 	digest_compute(parts->root.function, action->action.data,
 	    action->action.len, &action->digest);

@@ -14,7 +14,10 @@ struct cargo_strings;
 struct cargo_action_parts {
 	const struct cargo_strings *arguments;   /* the program first */
 	const struct cargo_strings *environment; /* "NAME=value", sorted */
-	/* Absolute in the action's root: */
+	const char *input_root;                  /* where it is; "" for "/" */
+	/* What is at "/"; NULL when that is the input root. */
+	const struct digest *toolchain;
+	/* Absolute, in the input root: */
 	const char *directory; /* where it runs */
 	const char *out_dir;
 	const struct cargo_strings *outputs; /* names in out_dir, sorted */

@@ -102,6 +102,7 @@ static const char *
 new_path(
     struct cargo_inputs *inputs, const char *path, int *rc, struct error *err)
 {
+	size_t length = strlen(inputs->root);
 	char *fixed;
 
 	*rc = -1;
@@ -117,6 +118,12 @@ new_path(
 		return NULL;
 	}
 	fixed = cargo_paths_map_text(inputs->paths, CARGO_PATHS_TO_FIXED, path);
+	if (strncmp(fixed, inputs->root, length) != 0 || fixed[length] != '/') {
+		error_set(err, ERROR_FAILED_PRECONDITION,
+		    "%s is outside of the input root", path);
+		free(fixed);
+		return NULL;
+	}
 	*rc = 0;
 	if (map_get(&inputs->known, str_from(fixed)) != NULL) {
 		free(fixed);
@@ -124,7 +131,7 @@ new_path(
 	}
 	cargo_strings_take(&inputs->fixed, fixed);
 	map_put(&inputs->known, str_from(fixed), fixed);
-	return fixed + 1;
+	return fixed + length + 1;
 }
 
 int

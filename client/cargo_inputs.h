@@ -27,6 +27,7 @@ struct cargo_inputs {
 	const struct cargo_paths *paths; /* borrowed, all three */
 	struct stat_ledger *ledger;
 	const char *target; /* cargo's target directory, real */
+	const char *root;   /* fixed path of the input root; "" for "/" */
 	/* The rest is ours. */
 	struct merkle_builder *builder;
 	struct cargo_strings fixed; /* paths in the root */
@@ -42,6 +43,7 @@ void cargo_inputs_init(
     struct cargo_inputs *inputs, enum digest_function function);
 void cargo_inputs_clear(struct cargo_inputs *inputs);
 
+/* For an input root that is the whole root file system. */
 int cargo_inputs_add_toolchain(struct cargo_inputs *inputs,
     const struct cargo_toolchain *toolchain, struct error *err);
 int cargo_inputs_add_directory(

@@ -150,8 +150,10 @@ gather(struct attempt *attempt, const char *package, struct error *err)
 	struct cargo_inputs *inputs = &attempt->inputs;
 	const char *generated = variable(unit, "OUT_DIR");
 
-	if (cargo_inputs_add_toolchain(inputs, unit->toolchain, err) < 0 ||
-	    cargo_inputs_add_tree(inputs, package, err) < 0 ||
+	if (unit->exact &&
+	    cargo_inputs_add_toolchain(inputs, unit->toolchain, err) < 0)
+		return -1;
+	if (cargo_inputs_add_tree(inputs, package, err) < 0 ||
 	    cargo_inputs_add_directory(inputs, unit->call->directory, err) <
 		0 ||
 	    cargo_inputs_add_directory(inputs, unit->arguments.out_dir, err) <
@@ -184,6 +186,8 @@ make_action(struct attempt *attempt)
 	    .out_dir = out_dir,
 	    .outputs = &attempt->outputs,
 	    .root = *merkle_builder_root(attempt->inputs.builder),
+	    .input_root = attempt->inputs.root,
+	    .toolchain = unit->exact ? NULL : &unit->toolchain->root,
 	};
 
 	cargo_strings_add(&arguments, unit->toolchain->program);
@@ -350,6 +354,8 @@ attempt_init(struct attempt *attempt, struct unit *unit, const char *package)
 	attempt->inputs.paths = &attempt->paths;
 	attempt->inputs.ledger = cargo_session_ledger(unit->session);
 	attempt->inputs.target = unit->layout->target;
+	/* True places are anywhere: then the input root is all there is. */
+	attempt->inputs.root = unit->exact ? "" : "/b";
 	cargo_inputs_init(
 	    &attempt->inputs, cargo_session_function(unit->session));
 	cargo_arguments_outputs(&unit->arguments, &attempt->outputs);
