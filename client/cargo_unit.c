@@ -428,7 +428,7 @@ static int
 note_crates(struct unit *unit, struct error *err)
 {
 	const struct cargo_inputs inputs = {.target = unit->layout->target};
-	char *name = xasprintf("%s%s.", unit->arguments.crate_name,
+	char *name = xasprintf("lib%s%s.", unit->arguments.crate_name,
 	    unit->arguments.extra_filename);
 	int rc =
 	    cargo_inputs_note(&inputs, name, &unit->arguments.externs, err);

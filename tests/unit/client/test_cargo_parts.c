@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pure parts of the cargo front: paths, arguments, dep-info, variables. */
+#include "client/cargo_paths.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/buffer.h"
+#include "client/cargo_arguments.h"
+#include "client/cargo_dep_info.h"
+#include "client/cargo_environment.h"
+
+/* --- paths ---------------------------------------------------------------- */
+
+static int
+make_paths(void **state)
+{
+	struct cargo_paths *paths = calloc(1, sizeof(*paths));
+
+	assert_non_null(paths);
+	cargo_paths_add(paths, "/home/u/ws", "/b/w");
+	cargo_paths_add(paths, "/home/u/ws/target", "/b/t");
+	cargo_paths_add(paths, "/rust", "/tc");
+	*state = paths;
+	return 0;
+}
+
+static int
+drop_paths(void **state)
+{
+	cargo_paths_clear(*state);
+	free(*state);
+	return 0;
+}
+
+static void
+expect(const struct cargo_paths *paths, enum cargo_paths_direction direction,
+    const char *text, const char *wanted)
+{
+	char *got = cargo_paths_map_text(paths, direction, text);
+
+	assert_string_equal(got, wanted);
+	free(got);
+}
+
+static void
+the_longest_path_counts(void **state)
+{
+	expect(*state, CARGO_PATHS_TO_FIXED, "/home/u/ws/target/x", "/b/t/x");
+	expect(*state, CARGO_PATHS_TO_FIXED, "dependency=/home/u/ws/target",
+	    "dependency=/b/t");
+	expect(*state, CARGO_PATHS_TO_FIXED, "/home/u/ws:/rust/lib",
+	    "/b/w:/tc/lib");
+}
+
+static void
+a_path_counts_only_where_it_stands_alone(void **state)
+{
+	expect(*state, CARGO_PATHS_TO_FIXED, "/home/u/ws2", "/home/u/ws2");
+	expect(*state, CARGO_PATHS_TO_FIXED, "/home/u/ws-old/x",
+	    "/home/u/ws-old/x");
+	expect(*state, CARGO_PATHS_TO_FIXED, "/mnt/home/u/ws/x",
+	    "/mnt/home/u/ws/x");
+	expect(*state, CARGO_PATHS_TO_REAL, "/usr/b/t/x /b/tx",
+	    "/usr/b/t/x /b/tx");
+	expect(*state, CARGO_PATHS_TO_FIXED, "", "");
+}
+
+static void
+mapping_there_and_back_is_the_text(void **state)
+{
+	const char *text = "/home/u/ws/target/d.d: src/../a "
+			   "/home/u/ws/b\n# env-dep:X=/rust/y\n";
+	char *there = cargo_paths_map_text(*state, CARGO_PATHS_TO_FIXED, text);
+
+	expect(*state, CARGO_PATHS_TO_REAL, there, text);
+	free(there);
+}
+
+static void
+a_text_past_the_limit_is_refused(void **state)
+{
+	struct buffer out;
+
+	buffer_init(&out, 4);
+	assert_int_equal(
+	    cargo_paths_map(*state, CARGO_PATHS_TO_REAL, STR("/b/w/x"), &out),
+	    -1);
+	assert_int_equal(out.len, 0);
+	buffer_clear(&out);
+}
+
+/* --- arguments ------------------------------------------------------------ */
+
+#define ARGV(...) ((char *const[]){__VA_ARGS__, NULL})
+#define WORD(text) ((char *)(uintptr_t)(text))
+#define USUAL \
+	WORD("--crate-name"), WORD("a"), WORD("src/lib.rs"), \
+	    WORD("--out-dir"), WORD("/t/deps"), WORD("-C"), \
+	    WORD("extra-filename=-1f"), WORD("--emit=dep-info,metadata,link")
+
+static void
+a_usual_call_can_be_an_action(void **state)
+{
+	struct cargo_arguments arguments;
+
+	(void)state;
+	cargo_arguments_parse(&arguments,
+	    ARGV(USUAL, WORD("--crate-type=proc-macro"), WORD("--extern"),
+		WORD("b=/t/libb.rmeta"), WORD("--extern"), WORD("proc_macro"),
+		WORD("-Cincremental=/i"), WORD("-L"), WORD("native=/n"),
+		WORD("-Ldependency=/t/deps"), WORD("--test")));
+	assert_int_equal(arguments.call, CARGO_CALL_COMPILE);
+	assert_string_equal(arguments.crate_name, "a");
+	assert_string_equal(arguments.crate_type, "proc-macro");
+	assert_string_equal(arguments.extra_filename, "-1f");
+	assert_string_equal(arguments.out_dir, "/t/deps");
+	assert_string_equal(arguments.incremental, "/i");
+	assert_int_equal(arguments.externs.count, 1);
+	assert_string_equal(arguments.externs.items[0], "/t/libb.rmeta");
+	assert_int_equal(arguments.native.count, 1);
+	assert_string_equal(arguments.native.items[0], "/n");
+	cargo_arguments_clear(&arguments);
+}
+
+static void
+expect_local(char *const *argv)
+{
+	struct cargo_arguments arguments;
+
+	cargo_arguments_parse(&arguments, argv);
+	assert_int_equal(arguments.call, CARGO_CALL_LOCAL);
+	assert_true(arguments.reason[0] != '\0');
+	cargo_arguments_clear(&arguments);
+}
+
+static void
+what_is_odd_stays_local(void **state)
+{
+	(void)state;
+	expect_local(ARGV(WORD("-"), WORD("--print"), WORD("cfg")));
+	expect_local(ARGV(USUAL, WORD("-Zunknown")));
+	expect_local(ARGV(USUAL, WORD("@file")));
+	expect_local(ARGV(USUAL, WORD("--sysroot"), WORD("/x")));
+	expect_local(ARGV(USUAL, WORD("--target"), WORD("/x/spec.json")));
+	expect_local(ARGV(USUAL, WORD("-C"), WORD("linker=/my/ld")));
+	expect_local(ARGV(USUAL, WORD("-Csplit-debuginfo=packed")));
+	expect_local(ARGV(USUAL, WORD("--emit=dep-info,asm")));
+	expect_local(ARGV(USUAL, WORD("--emit=metadata,link")));
+	expect_local(ARGV(USUAL, WORD("second.rs")));
+	expect_local(ARGV(USUAL, WORD("-C")));
+}
+
+static void
+the_version_is_asked_by_one_form_only(void **state)
+{
+	struct cargo_arguments arguments;
+
+	(void)state;
+	cargo_arguments_parse(&arguments, ARGV(WORD("-vV")));
+	assert_int_equal(arguments.call, CARGO_CALL_VERSION);
+	expect_local(ARGV(WORD("-vV"), WORD("--print=sysroot")));
+}
+
+static void
+an_action_has_no_state_and_no_terminal(void **state)
+{
+	struct cargo_strings out = {.count = 0};
+
+	cargo_arguments_map(
+	    ARGV(WORD("-C"), WORD("incremental=/i"), WORD("-Cincremental=/i"),
+		WORD("--diagnostic-width=80"), WORD("--diagnostic-width"),
+		WORD("80"), WORD("-C"), WORD("opt-level=3"),
+		WORD("x=/home/u/ws/target/y")),
+	    *state, &out);
+	assert_int_equal(out.count, 3);
+	assert_string_equal(out.items[0], "-C");
+	assert_string_equal(out.items[1], "opt-level=3");
+	assert_string_equal(out.items[2], "x=/b/t/y");
+	cargo_strings_clear(&out);
+}
+
+/* --- dep-info and variables ----------------------------------------------- */
+
+static void
+dep_info_tells_sources_and_variables(void **state)
+{
+	struct cargo_dep_info info;
+
+	(void)state;
+	cargo_dep_info_parse(&info,
+	    STR("/t/a.d: src/a\\ b.rs src/c.rs\n\nsrc/a\\ b.rs:\nsrc/c.rs:\n\n"
+		"# env-dep:UNSET\n# env-dep:SET=1\\n2\\\\\n# env-dep:EMPTY=\n"
+		"# checksum:x\n"));
+	assert_int_equal(info.sources.count, 2);
+	assert_string_equal(info.sources.items[0], "src/a b.rs");
+	assert_int_equal(info.variables.count, 3);
+	assert_string_equal(info.variables.items[0], "UNSET");
+	assert_string_equal(info.variables.items[1], "SET=1\n2\\");
+	assert_string_equal(info.variables.items[2], "EMPTY=");
+	cargo_dep_info_clear(&info);
+}
+
+static void
+variables_of_cargo_belong_to_the_action(void **state)
+{
+	struct cargo_strings learned = {.count = 0}, out = {.count = 0};
+	const struct cargo_environment environment = {
+	    .call =
+		ARGV(WORD("HOME=/root"), WORD("OUT_DIR=/home/u/ws/target/o"),
+		    WORD("CARGO_PKG_NAME=a"), WORD("MADE=by script"),
+		    WORD("CARGO_MAKEFLAGS=-j"), WORD("AMBIENT=1"), WORD("B=2")),
+	    .build = ARGV(WORD("HOME=/root"), WORD("CARGO_PKG_NAME=a"),
+		WORD("AMBIENT=1"), WORD("B=2")),
+	    .learned = &learned,
+	    .paths = *state,
+	};
+
+	cargo_strings_add(&learned, "AMBIENT");
+	cargo_environment_choose(&environment, &out);
+	assert_int_equal(out.count, 5);
+	assert_string_equal(out.items[0], "AMBIENT=1");
+	assert_string_equal(out.items[1], "CARGO_PKG_NAME=a");
+	assert_string_equal(out.items[2], "MADE=by script");
+	assert_string_equal(out.items[3], "OUT_DIR=/b/t/o");
+	assert_string_equal(out.items[4], "PATH=/usr/bin:/bin");
+	cargo_strings_clear(&learned);
+	cargo_strings_clear(&out);
+}
+
+static const char *
+mismatch(void **state, struct cargo_dep_info *info, struct str text)
+{
+	const struct cargo_strings learned = {.count = 0};
+	const struct cargo_environment environment = {
+	    .call = ARGV(WORD("A=/home/u/ws/x"), WORD("B=")),
+	    .build = ARGV(WORD("B=")),
+	    .learned = &learned,
+	    .paths = *state,
+	};
+
+	cargo_dep_info_parse(info, text);
+	return cargo_environment_mismatch(&environment, info);
+}
+
+static void
+a_variable_that_differs_is_found(void **state)
+{
+	struct cargo_dep_info info;
+
+	assert_null(mismatch(state, &info,
+	    STR("# env-dep:A=/b/w/x\n# env-dep:B=\n# env-dep:C\n")));
+	cargo_dep_info_clear(&info);
+	assert_string_equal(
+	    mismatch(state, &info, STR("# env-dep:A=/b/w/y\n")), "A=/b/w/y");
+	cargo_dep_info_clear(&info);
+	assert_string_equal(mismatch(state, &info, STR("# env-dep:B\n")), "B");
+	cargo_dep_info_clear(&info);
+	assert_string_equal(
+	    mismatch(state, &info, STR("# env-dep:C=1\n")), "C=1");
+	cargo_dep_info_clear(&info);
+}
+
+static void
+places_are_told_from_generated_code(void **state)
+{
+	struct cargo_dep_info info;
+
+	(void)state;
+	cargo_dep_info_parse(&info, STR("# env-dep:OUT_DIR=/b/t/o\n"));
+	assert_null(cargo_environment_place(&info));
+	cargo_dep_info_clear(&info);
+	cargo_dep_info_parse(&info, STR("# env-dep:CARGO_MANIFEST_DIR=/x\n"));
+	assert_non_null(cargo_environment_place(&info));
+	cargo_dep_info_clear(&info);
+	cargo_dep_info_parse(&info, STR("# env-dep:CARGO_BIN_EXE_a=/x\n"));
+	assert_non_null(cargo_environment_place(&info));
+	cargo_dep_info_clear(&info);
+}
+
+int
+main(void)
+{
+#define WITH_PATHS(test) \
+	cmocka_unit_test_setup_teardown(test, make_paths, drop_paths)
+	const struct CMUnitTest tests[] = {
+	    WITH_PATHS(the_longest_path_counts),
+	    WITH_PATHS(a_path_counts_only_where_it_stands_alone),
+	    WITH_PATHS(mapping_there_and_back_is_the_text),
+	    WITH_PATHS(a_text_past_the_limit_is_refused),
+	    cmocka_unit_test(a_usual_call_can_be_an_action),
+	    cmocka_unit_test(what_is_odd_stays_local),
+	    cmocka_unit_test(the_version_is_asked_by_one_form_only),
+	    WITH_PATHS(an_action_has_no_state_and_no_terminal),
+	    cmocka_unit_test(dep_info_tells_sources_and_variables),
+	    WITH_PATHS(variables_of_cargo_belong_to_the_action),
+	    WITH_PATHS(a_variable_that_differs_is_found),
+	    cmocka_unit_test(places_are_told_from_generated_code),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

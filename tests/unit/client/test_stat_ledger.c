@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the ledger believes of files that change, and what it keeps. */
+#include "client/stat_ledger.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/file.h"
+
+struct fixture {
+	char directory[64];
+	char file[96];
+	char path[96]; /* of the ledger */
+};
+
+static int
+set_up(void **state)
+{
+	struct fixture *fixture = calloc(1, sizeof(*fixture));
+
+	assert_non_null(fixture);
+	strcpy(fixture->directory, "/tmp/toolroot-ledger-XXXXXX");
+	assert_non_null(mkdtemp(fixture->directory));
+	snprintf(fixture->file, sizeof(fixture->file), "%s/file",
+	    fixture->directory);
+	snprintf(fixture->path, sizeof(fixture->path), "%s/ledger",
+	    fixture->directory);
+	*state = fixture;
+	return 0;
+}
+
+static int
+tear_down(void **state)
+{
+	struct fixture *fixture = *state;
+	struct error err;
+
+	assert_int_equal(file_remove_tree(fixture->directory, &err), 0);
+	free(fixture);
+	return 0;
+}
+
+static void
+put(const char *path, const char *text)
+{
+	FILE *file = fopen(path, "we");
+
+	assert_non_null(file);
+	assert_true(fputs(text, file) >= 0);
+	assert_int_equal(fclose(file), 0);
+}
+
+static void
+expect(struct stat_ledger *ledger, const char *path, const char *text)
+{
+	struct stat_ledger_file file;
+	struct digest digest;
+	struct error err;
+
+	digest_compute(DIGEST_SHA256, text, strlen(text), &digest);
+	assert_int_equal(stat_ledger_digest(ledger, path, &file, &err), 0);
+	assert_true(digest_equal(&file.digest, &digest));
+}
+
+static uint64_t
+files_read(struct stat_ledger *ledger)
+{
+	struct stat_ledger_counts counts;
+
+	stat_ledger_counts(ledger, &counts);
+	return counts.read;
+}
+
+static struct stat_ledger *
+reopen(struct stat_ledger *ledger, const char *path,
+    enum stat_ledger_verify verify)
+{
+	struct error err;
+
+	assert_int_equal(stat_ledger_save(ledger, &err), 0);
+	stat_ledger_close(ledger);
+	return stat_ledger_open(path, DIGEST_SHA256, verify);
+}
+
+static void
+a_file_is_read_once_while_it_stays(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stat_ledger *ledger =
+	    stat_ledger_open(NULL, DIGEST_SHA256, STAT_LEDGER_STAT);
+
+	put(fixture->file, "one");
+	expect(ledger, fixture->file, "one");
+	expect(ledger, fixture->file, "one");
+	assert_int_equal(files_read(ledger), 1);
+	stat_ledger_close(ledger);
+}
+
+static void
+a_change_with_the_old_time_is_seen(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stat_ledger *ledger =
+	    stat_ledger_open(NULL, DIGEST_SHA256, STAT_LEDGER_STAT);
+	struct timespec times[2];
+	struct stat status;
+
+	put(fixture->file, "one");
+	expect(ledger, fixture->file, "one");
+	assert_int_equal(stat(fixture->file, &status), 0);
+	usleep(20000);
+	put(fixture->file, "two");
+	times[0] = status.st_atim;
+	times[1] = status.st_mtim;
+	assert_int_equal(utimensat(AT_FDCWD, fixture->file, times, 0), 0);
+	expect(ledger, fixture->file, "two");
+	stat_ledger_close(ledger);
+}
+
+static void
+a_file_that_was_just_written_is_not_kept(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stat_ledger *ledger =
+	    stat_ledger_open(fixture->path, DIGEST_SHA256, STAT_LEDGER_STAT);
+
+	put(fixture->file, "one");
+	expect(ledger, fixture->file, "one");
+	ledger = reopen(ledger, fixture->path, STAT_LEDGER_STAT);
+	expect(ledger, fixture->file, "one");
+	assert_int_equal(files_read(ledger), 1);
+	stat_ledger_close(ledger);
+}
+
+/* /bin/true is older than this test. */
+static void
+an_old_file_is_kept_unless_all_is_to_be_read(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stat_ledger *ledger =
+	    stat_ledger_open(fixture->path, DIGEST_SHA256, STAT_LEDGER_BOOT);
+	struct stat_ledger_file file;
+	struct error err;
+
+	assert_int_equal(
+	    stat_ledger_digest(ledger, "/bin/true", &file, &err), 0);
+	assert_true(file.executable);
+	ledger = reopen(ledger, fixture->path, STAT_LEDGER_BOOT);
+	assert_int_equal(
+	    stat_ledger_digest(ledger, "/bin/true", &file, &err), 0);
+	assert_int_equal(files_read(ledger), 0);
+	ledger = reopen(ledger, fixture->path, STAT_LEDGER_ALWAYS);
+	assert_int_equal(
+	    stat_ledger_digest(ledger, "/bin/true", &file, &err), 0);
+	assert_int_equal(files_read(ledger), 1);
+	stat_ledger_close(ledger);
+}
+
+static void
+a_damaged_ledger_is_an_empty_one(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stat_ledger *ledger;
+
+	put(fixture->path, "toolroot-ledger 99\n\nrubbish\n");
+	put(fixture->file, "one");
+	ledger =
+	    stat_ledger_open(fixture->path, DIGEST_SHA256, STAT_LEDGER_STAT);
+	expect(ledger, fixture->file, "one");
+	stat_ledger_close(ledger);
+}
+
+static void
+what_is_no_file_is_refused(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stat_ledger *ledger =
+	    stat_ledger_open(NULL, DIGEST_SHA256, STAT_LEDGER_STAT);
+	struct stat_ledger_file file;
+	struct error err;
+
+	assert_int_equal(
+	    stat_ledger_digest(ledger, fixture->directory, &file, &err), -1);
+	assert_int_equal(err.code, ERROR_FAILED_PRECONDITION);
+	assert_int_equal(
+	    stat_ledger_digest(ledger, fixture->file, &file, &err), -1);
+	assert_int_equal(err.code, ERROR_NOT_FOUND);
+	stat_ledger_close(ledger);
+}
+
+int
+main(void)
+{
+#define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+	    TEST(a_file_is_read_once_while_it_stays),
+	    TEST(a_change_with_the_old_time_is_seen),
+	    TEST(a_file_that_was_just_written_is_not_kept),
+	    TEST(an_old_file_is_kept_unless_all_is_to_be_read),
+	    TEST(a_damaged_ledger_is_an_empty_one),
+	    TEST(what_is_no_file_is_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
