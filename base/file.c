@@ -7,12 +7,14 @@
 #include <ftw.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buffer.h"
 #include "base/error.h"
+#include "base/memory.h"
 
 int
 file_write(int fd, const void *data, size_t len, struct error *err)
@@ -119,6 +121,28 @@ file_read_all(const char *path, struct buffer *buffer, struct error *err)
 	rc = 0;
 out:
 	file_close(&fd);
+	return rc;
+}
+
+int
+file_replace(const char *path, const void *data, size_t len, struct error *err)
+{
+	char *temporary = xasprintf("%s.XXXXXX", path);
+	int fd = mkostemp(temporary, O_CLOEXEC);
+	int rc = -1;
+
+	if (fd == -1) {
+		error_set_errno(err, errno, "make %s", temporary);
+		goto out;
+	}
+	rc = file_write(fd, data, len, err);
+	if (rc == 0 && rename(temporary, path) == -1)
+		rc = error_set_errno(err, errno, "rename to %s", path);
+	if (rc < 0)
+		unlink(temporary);
+out:
+	file_close(&fd);
+	free(temporary);
 	return rc;
 }
 

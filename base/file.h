@@ -28,6 +28,11 @@ int file_pread(
 /* The whole file into buffer (appended); FAILED_PRECONDITION past its limit. */
 int file_read_all(const char *path, struct buffer *buffer, struct error *err);
 
+/* The file anew, mode 0600, by writing beside it and renaming: who reads it
+ * sees the old or the new one. Not durable, for caches. */
+int file_replace(
+    const char *path, const void *data, size_t len, struct error *err);
+
 /* Data and the size are on disk afterwards (fdatasync). */
 int file_sync(int fd, struct error *err);
 /* The names in the directory are on disk afterwards. */

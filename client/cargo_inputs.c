@@ -4,7 +4,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -353,27 +352,6 @@ cargo_inputs_add_crates(struct cargo_inputs *inputs,
 	return rc;
 }
 
-static int
-write_sidecar(const char *path, const struct buffer *text, struct error *err)
-{
-	char *temporary = xasprintf("%s.%d", path, (int)getpid());
-	FILE *file = fopen(temporary, "we");
-	int rc = 0;
-
-	if (file == NULL) {
-		rc = error_set_errno(err, errno, "%s", temporary);
-		goto out;
-	}
-	fwrite(text->data != NULL ? text->data : "", 1, text->len, file);
-	if (fclose(file) != 0 || rename(temporary, path) == -1) {
-		rc = error_set_errno(err, errno, "%s", path);
-		unlink(temporary);
-	}
-out:
-	free(temporary);
-	return rc;
-}
-
 int
 cargo_inputs_note(const struct cargo_inputs *inputs, const char *name,
     const struct cargo_strings *crates, struct error *err)
@@ -395,7 +373,7 @@ cargo_inputs_note(const struct cargo_inputs *inputs, const char *name,
 			    "%s is outside of the target directory", crate);
 	}
 	if (rc == 0)
-		rc = write_sidecar(path, &text, err);
+		rc = file_replace(path, text.data, text.len, err);
 	buffer_clear(&text);
 	free(path);
 	free(directory);

@@ -2,9 +2,6 @@
 /* One line an item, "kind<TAB>a<TAB>b"; names with such bytes are not kept. */
 #include "client/cargo_manifest.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -298,29 +295,6 @@ save_rest(const struct cargo_toolchain *toolchain, struct buffer *out,
 	return 0;
 }
 
-static int
-replace(const char *path, const struct buffer *content, struct error *err)
-{
-	char *temporary = xasprintf("%s.%d", path, (int)getpid());
-	int fd =
-	    open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	int rc = -1;
-
-	if (fd == -1) {
-		error_set_errno(err, errno, "%s", temporary);
-		goto out;
-	}
-	rc = file_write(fd, content->data, content->len, err);
-	if (rc == 0 && rename(temporary, path) == -1)
-		rc = error_set_errno(err, errno, "rename to %s", path);
-	if (rc < 0)
-		unlink(temporary);
-out:
-	file_close(&fd);
-	free(temporary);
-	return rc;
-}
-
 int
 cargo_manifest_save(const struct cargo_manifest *manifest,
     const struct cargo_toolchain *toolchain, struct error *err)
@@ -336,7 +310,7 @@ cargo_manifest_save(const struct cargo_manifest *manifest,
 	if (rc == 0)
 		rc = save_rest(toolchain, &out, &watched, err);
 	if (rc == 0)
-		rc = replace(manifest->path, &out, err);
+		rc = file_replace(manifest->path, out.data, out.len, err);
 	cargo_strings_clear(&watched);
 	buffer_clear(&out);
 	return rc;

@@ -2,11 +2,7 @@
 /* Capture, or the list of the last capture with digests of today. */
 #include "client/cargo_toolchain.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "base/memory.h"

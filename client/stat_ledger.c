@@ -223,29 +223,6 @@ write_out(struct stat_ledger *ledger, struct buffer *out, struct error *err)
 	return 0;
 }
 
-static int
-replace(const char *path, const struct buffer *content, struct error *err)
-{
-	char *temporary = xasprintf("%s.%d", path, (int)getpid());
-	int fd =
-	    open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	int rc = -1;
-
-	if (fd == -1) {
-		error_set_errno(err, errno, "%s", temporary);
-		goto out;
-	}
-	rc = file_write(fd, content->data, content->len, err);
-	if (rc == 0 && rename(temporary, path) == -1)
-		rc = error_set_errno(err, errno, "rename to %s", path);
-	if (rc < 0)
-		unlink(temporary);
-out:
-	file_close(&fd);
-	free(temporary);
-	return rc;
-}
-
 int
 stat_ledger_save(struct stat_ledger *ledger, struct error *err)
 {
@@ -260,7 +237,7 @@ stat_ledger_save(struct stat_ledger *ledger, struct error *err)
 	ledger->changed = false;
 	pthread_mutex_unlock(&ledger->lock);
 	if (rc == 0)
-		rc = replace(ledger->path, &out, err);
+		rc = file_replace(ledger->path, out.data, out.len, err);
 	buffer_clear(&out);
 	return rc;
 }
