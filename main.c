@@ -69,7 +69,8 @@ main(int argc, char **argv)
 
 	if (argc > 0 && strcmp(program, CARGO_SHIM_NAME) == 0)
 		return cargo_shim_main(argv);
-	if (argc > 0 && strcmp(program, "cargo-toolroot") == 0)
+	if (argc > 0 && strcmp(program, "cargo-toolroot") == 0 &&
+	    strcmp(name, "--version") != 0)
 		return cargo_command(argv);
 
 	for (size_t i = 0; i < COMMANDS; i++) {

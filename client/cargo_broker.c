@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -24,6 +25,8 @@
 #define BACKLOG 128
 /* A shim writes its call at once and reads the answer at once. */
 #define SOCKET_SECONDS 60
+/* For answers that nobody waits for. */
+#define STOP_SECONDS 2
 
 struct cargo_broker {
 	struct cargo_session *session;
@@ -210,7 +213,7 @@ start_acceptor(struct cargo_broker *broker, struct error *err)
 }
 
 static void
-destroy(struct cargo_broker *broker)
+remove_socket(struct cargo_broker *broker)
 {
 	file_close(&broker->socket);
 	file_close(&broker->wake[0]);
@@ -218,6 +221,12 @@ destroy(struct cargo_broker *broker)
 		unlink(broker->address);
 	if (broker->directory != NULL)
 		rmdir(broker->directory);
+}
+
+static void
+destroy(struct cargo_broker *broker)
+{
+	remove_socket(broker);
 	pthread_cond_destroy(&broker->changed);
 	pthread_mutex_destroy(&broker->lock);
 	free(broker->address);
@@ -248,16 +257,27 @@ cargo_broker_address(const struct cargo_broker *broker)
 	return broker->address;
 }
 
-void
+bool
 cargo_broker_stop(struct cargo_broker *broker)
 {
+	struct timespec end;
+	bool idle;
+	int number = 0;
+
 	if (broker == NULL)
-		return;
+		return true;
 	file_close(&broker->wake[1]);
 	pthread_join(broker->acceptor, NULL);
+	remove_socket(broker);
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += STOP_SECONDS;
 	pthread_mutex_lock(&broker->lock);
-	while (broker->calls > 0)
-		pthread_cond_wait(&broker->changed, &broker->lock);
+	while (broker->calls > 0 && number == 0)
+		number = pthread_cond_timedwait(
+		    &broker->changed, &broker->lock, &end);
+	idle = broker->calls == 0;
 	pthread_mutex_unlock(&broker->lock);
-	destroy(broker);
+	if (idle)
+		destroy(broker);
+	return idle;
 }

@@ -8,6 +8,8 @@
 #ifndef TOOLROOT_CLIENT_CARGO_BROKER_H
 #define TOOLROOT_CLIENT_CARGO_BROKER_H
 
+#include <stdbool.h>
+
 struct cargo_broker;
 struct cargo_session;
 struct error;
@@ -17,8 +19,9 @@ struct cargo_broker *cargo_broker_start(
     struct cargo_session *session, struct error *err);
 /* Path of the socket. */
 const char *cargo_broker_address(const struct cargo_broker *broker);
-/* Waits for answers that are being made, and removes the socket. NULL is
- * allowed. */
-void cargo_broker_stop(struct cargo_broker *broker);
+/* When nobody waits for answers any more. Removes the socket, and gives those
+ * that are still being made a moment to end. False when some did not: they use
+ * broker and session, so that only the process can end. NULL is allowed. */
+bool cargo_broker_stop(struct cargo_broker *broker);
 
 #endif

@@ -303,29 +303,55 @@ report(struct front *front)
 		fprintf(stderr, "toolroot: %s\n", err.text);
 }
 
+/* Signal handlers have no other way to know it. */
+static volatile pid_t cargo_process;
+
+static void
+pass_on(int number)
+{
+	kill(cargo_process, number);
+}
+
+/* The terminal tells cargo of its own accord, others tell us alone; we end
+ * when cargo has. */
+static void
+handle_signals(pid_t process)
+{
+	const struct sigaction ignore = {.sa_handler = SIG_IGN};
+	const struct sigaction pass = {.sa_handler = pass_on};
+
+	cargo_process = process;
+	sigaction(SIGINT, &ignore, NULL);
+	sigaction(SIGQUIT, &ignore, NULL);
+	sigaction(SIGTERM, &pass, NULL);
+	sigaction(SIGHUP, &pass, NULL);
+}
+
 /* The exit status, or -1. */
 static int
 build(struct front *front, struct error *err)
 {
-	struct sigaction ignore = {.sa_handler = SIG_IGN};
 	pid_t process;
 	int status = -1;
+	bool idle;
 
 	make_commands(front);
 	if (open_session(front, err) < 0)
 		goto out;
 	make_environment(front);
-	/* The terminal tells cargo too; we end when it has. */
-	sigaction(SIGINT, &ignore, NULL);
-	sigaction(SIGQUIT, &ignore, NULL);
 	process = cargo_process_start(
 	    front->cargo.items, front->environment.items, err);
-	if (process != -1)
+	if (process != -1) {
+		handle_signals(process);
 		status = cargo_process_wait(process, err);
+	}
 out:
-	cargo_broker_stop(front->broker);
+	idle = cargo_broker_stop(front->broker);
 	if (front->session != NULL && status >= 0)
 		report(front);
+	/* Cargo was stopped: so is what was under way for it. */
+	if (!idle)
+		_exit(status >= 0 ? status : EXIT_FAILURE);
 	cargo_session_close(front->session);
 	return status;
 }

@@ -17,7 +17,6 @@ unset CI RUSTC_WRAPPER CARGO_TARGET_DIR CARGO_BUILD_TARGET_DIR RUSTFLAGS CARGO
 unset RUSTC CARGO_INCREMENTAL TOOLROOT_SERVER
 export XDG_CACHE_HOME=$WORK/cache
 stats=$WORK/stats.json
-front=$BUILD/cargo-toolroot
 
 # build CHECKOUT WORD...: `cargo toolroot WORD...` in it; its output goes to
 # $WORK/build.log.
@@ -25,7 +24,7 @@ build() {
 	local at=$WORK/$1
 	shift
 	rm -f "$stats"
-	(cd "$at" && timeout 300 "$front" toolroot \
+	(cd "$at" && PATH=$BUILD:$PATH timeout 300 cargo toolroot \
 		--server "grpc://$GRPC_ADDR" --stats "$stats" "$@") \
 		> "$WORK/build.log" 2>&1 3>&-
 }
