@@ -43,6 +43,11 @@ print_first_steps(const struct server *server,
 		    "  build --remote_default_exec_properties="
 		    "toolchain-root=%s\n",
 		    root);
+	if (options->workers > 0)
+		fprintf(stderr,
+		    "\nCargo: in any workspace\n\n"
+		    "  cargo toolroot --server %s build\n",
+		    address);
 	fprintf(stderr, "\nStatus: %s/status   Metrics: %s/metrics\n\n",
 	    server_http_address(server), server_http_address(server));
 }

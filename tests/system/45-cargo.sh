@@ -10,7 +10,10 @@
 . "$(dirname "$0")/server.sh"
 . "$(dirname "$0")/lib/cargo_workspace.sh"
 
-need cargo rustup
+if ! command -v cargo > /dev/null; then
+	echo "1..0 # SKIP there is no cargo on this machine" >&3
+	exit 0
+fi
 need cc gcc
 
 unset CI RUSTC_WRAPPER CARGO_TARGET_DIR CARGO_BUILD_TARGET_DIR RUSTFLAGS CARGO
