@@ -12,9 +12,9 @@
  * The tree is made under another name and renamed. What has no valid
  * "complete" is removed when the cache opens; so is a tree of before the last
  * boot, since nothing is synced to disk: the blobs are, and making it anew is
- * cheap. Trees outlive the process. Each counts in full, though they share files
- * with the store and one another. Above the limit those longest unused go; a
- * pinned one never does. Any thread; calls block on disk and network.
+ * cheap. Trees outlive the process. Each counts in full, though they share
+ *files with the store and one another. Above the limit those longest unused go;
+ *a pinned one never does. Any thread; calls block on disk and network.
  */
 #ifndef TOOLROOT_WORKER_TREE_CACHE_H
 #define TOOLROOT_WORKER_TREE_CACHE_H
