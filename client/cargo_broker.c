@@ -180,7 +180,7 @@ listen_there(struct cargo_broker *broker, struct error *err)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "%s is too long for a socket (XDG_RUNTIME_DIR)",
 		    broker->address);
-	strcpy(address.sun_path, broker->address);
+	memcpy(address.sun_path, broker->address, strlen(broker->address));
 	broker->socket =
 	    socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (broker->socket == -1 ||

@@ -34,7 +34,7 @@ connect_broker(const char *path)
 
 	if (strlen(path) >= sizeof(address.sun_path))
 		return -1;
-	strcpy(address.sun_path, path);
+	memcpy(address.sun_path, path, strlen(path));
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd != -1 && connect(fd, (const struct sockaddr *)&address,
 			    sizeof(address)) == -1)

@@ -128,11 +128,14 @@ cargo_summary_write(
 		json_array_append_new(
 		    notes, json_string(summary->notes.items[i]));
 	json = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:O}",
-	    "actions", (json_int_t)(counts[0] + counts[1] + counts[2]), "hits",
-	    (json_int_t)counts[0], "remote", (json_int_t)counts[1], "local",
-	    (json_int_t)counts[2], "saved_ms", (json_int_t)summary->saved_ms,
-	    "up", (json_int_t)summary->up, "down", (json_int_t)summary->down,
-	    "notes", notes, "crates", summary->rows);
+	    "actions",
+	    (json_int_t)counts[0] + (json_int_t)counts[1] +
+		(json_int_t)counts[2],
+	    "hits", (json_int_t)counts[0], "remote", (json_int_t)counts[1],
+	    "local", (json_int_t)counts[2], "saved_ms",
+	    (json_int_t)summary->saved_ms, "up", (json_int_t)summary->up,
+	    "down", (json_int_t)summary->down, "notes", notes, "crates",
+	    summary->rows);
 	rc = json != NULL ? json_dump_file(json, path, JSON_INDENT(1)) : -1;
 	json_decref(json);
 	if (rc < 0)

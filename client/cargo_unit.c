@@ -497,6 +497,7 @@ answer_compile(struct unit *unit)
 	}
 	unit->row.wall_ms = clock_monotonic_ms() - start;
 	cargo_summary_add(cargo_session_summary(unit->session), &unit->row);
+	unit->row.cause = NULL; /* err ends here */
 }
 
 void
