@@ -623,8 +623,10 @@ worker_stream_end(struct worker_stream *stream)
 	LIST_REMOVE(stream, link);
 	pthread_mutex_unlock(&service->lock);
 	error_set(&err, ERROR_CANCELLED, "the worker has gone");
+	pthread_mutex_lock(&stream->lock);
 	if (stream->finishing)
 		err = stream->end;
+	pthread_mutex_unlock(&stream->lock);
 	rpc_call_finish(stream->call, err.code != ERROR_OK ? &err : NULL);
 	/* No callback runs any more, so no Hello can come after this. */
 	pthread_mutex_lock(&stream->lock);
