@@ -23,19 +23,27 @@
 
 enum { TLS_CERTIFICATE, TLS_KEY, TLS_CA, TLS_FILES };
 
+/* What tells one version of a file from another. A replacement that keeps the
+ * time of the last write (cp -p, tar) has another inode or time of change. */
+struct tls_version {
+	ino_t inode; /* 0: the file is absent */
+	off_t size;
+	struct timespec written, changed;
+};
+
 /* What the files held at one time. */
 struct tls_pem {
 	struct buffer content[TLS_FILES];
-	struct timespec changed[TLS_FILES];
+	struct tls_version version[TLS_FILES];
 };
 
 struct rpc_tls {
 	char *paths[TLS_FILES]; /* NULL: not used */
 	/* Guards what follows: handshakes begin on several pollers. */
 	pthread_mutex_t lock;
-	struct timespec seen[TLS_FILES]; /* times at the last look */
-	bool fetched;                    /* gRPC has a configuration */
-	struct tls_pem pem;              /* what rpc_tls_new has read */
+	struct tls_version seen[TLS_FILES]; /* at the last look */
+	bool fetched;                       /* gRPC has a configuration */
+	struct tls_pem pem;                 /* what rpc_tls_new has read */
 };
 
 static const char *const tls_names[TLS_FILES] = {
@@ -95,7 +103,7 @@ out:
 
 static int
 tls_stat(
-    const char *path, int file, struct timespec *changed, struct error *err)
+    const char *path, int file, struct tls_version *version, struct error *err)
 {
 	struct stat status;
 
@@ -104,7 +112,12 @@ tls_stat(
 		err->code = ERROR_FAILED_PRECONDITION;
 		return -1;
 	}
-	*changed = status.st_mtim;
+	*version = (struct tls_version){
+	    .inode = status.st_ino,
+	    .size = status.st_size,
+	    .written = status.st_mtim,
+	    .changed = status.st_ctim,
+	};
 	return 0;
 }
 
@@ -117,7 +130,7 @@ tls_pem_read(struct tls_pem *pem, char *const *paths, struct error *err)
 	for (int i = 0; i < TLS_FILES; i++) {
 		if (paths[i] == NULL)
 			continue;
-		if (tls_stat(paths[i], i, &pem->changed[i], err) < 0)
+		if (tls_stat(paths[i], i, &pem->version[i], err) < 0)
 			goto fail;
 		if (file_read_all(paths[i], &pem->content[i], err) < 0) {
 			error_prefix(err, "%s", tls_names[i]);
@@ -157,7 +170,7 @@ rpc_tls_new(const struct rpc_tls_files *files, struct error *err)
 		rpc_tls_free(tls);
 		return NULL;
 	}
-	memcpy(tls->seen, tls->pem.changed, sizeof(tls->seen));
+	memcpy(tls->seen, tls->pem.version, sizeof(tls->seen));
 	return tls;
 }
 
@@ -189,6 +202,20 @@ tls_config(const struct tls_pem *pem)
 	    &pair, 1);
 }
 
+static bool
+tls_same_time(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+static bool
+tls_same_version(const struct tls_version *a, const struct tls_version *b)
+{
+	return a->inode == b->inode && a->size == b->size &&
+	       tls_same_time(&a->written, &b->written) &&
+	       tls_same_time(&a->changed, &b->changed);
+}
+
 /* Under the lock: the files differ from the last look, which is now. */
 static bool
 tls_changed(struct rpc_tls *tls)
@@ -196,16 +223,15 @@ tls_changed(struct rpc_tls *tls)
 	bool changed = false;
 
 	for (int i = 0; i < TLS_FILES; i++) {
-		struct timespec now = {0, 0};
+		struct tls_version now = {.inode = 0};
 		struct error err;
 
-		/* An absent file is a change to time 0, which then fails to
-		 * be read. */
+		/* An absent file is a change too, and then fails to be
+		 * read. */
 		if (tls->paths[i] == NULL)
 			continue;
 		(void)tls_stat(tls->paths[i], i, &now, &err);
-		if (now.tv_sec != tls->seen[i].tv_sec ||
-		    now.tv_nsec != tls->seen[i].tv_nsec)
+		if (!tls_same_version(&now, &tls->seen[i]))
 			changed = true;
 		tls->seen[i] = now;
 	}

@@ -2,9 +2,10 @@
 /*
  * Certificates: a server's, read anew when their files change, and a client's.
  *
- * Before a handshake the files' times are compared; new files are taken over
- * only when they parse and the key fits the certificate, so that a half-done
- * replacement leaves the old ones in force (with one line in the log).
+ * Before a handshake the files' inodes, sizes and times are compared; new files
+ * are taken over only when they parse and the key fits the certificate, so that
+ * a half-done replacement leaves the old ones in force (with one line in the
+ * log).
  */
 #ifndef TOOLROOT_RPC_TLS_H
 #define TOOLROOT_RPC_TLS_H

@@ -8,7 +8,7 @@
 static void
 retries_follow_the_servers_advice(void **state)
 {
-	struct rpc_call_options options = {.timeout_ms = 5000, .retries = 3};
+	struct rpc_call_options options = {.timeout_ms = 60000, .retries = 3};
 	struct error err;
 	char out[16];
 	int64_t start = clock_monotonic_ms();
@@ -26,7 +26,7 @@ retries_follow_the_servers_advice(void **state)
 static void
 error_arrives_when_retries_are_used_up(void **state)
 {
-	struct rpc_call_options options = {.timeout_ms = 5000, .retries = 2};
+	struct rpc_call_options options = {.timeout_ms = 60000, .retries = 2};
 	struct error err;
 	char out[16];
 
@@ -114,7 +114,7 @@ one_thread_sends_while_another_receives(void **state)
 	struct error err;
 	struct rpc_message *message;
 	struct rpc_stream *stream =
-	    rpc_stream_open(fixture.channel, "/t.T/Bidi", &five_seconds, &err);
+	    rpc_stream_open(fixture.channel, "/t.T/Bidi", &patience, &err);
 	pthread_t thread;
 	void *failed;
 	int received = 0, rc;
@@ -187,8 +187,8 @@ call_often(void *argument)
 	(void)argument;
 	for (int i = 0; i < 200; i++)
 		if (call_text(fixture.channel,
-			i % 2 ? "/t.T/Unary" : "/t.T/Pool", "many",
-			&five_seconds, out, sizeof(out), &err) < 0)
+			i % 2 ? "/t.T/Unary" : "/t.T/Pool", "many", &patience,
+			out, sizeof(out), &err) < 0)
 			return argument;
 	return NULL;
 }
