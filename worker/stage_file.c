@@ -34,6 +34,14 @@ stage_file_mode(const Reapi__NodeProperties *properties, bool executable)
 	return executable ? 0555 : 0444;
 }
 
+mode_t
+stage_directory_mode(const Reapi__NodeProperties *properties)
+{
+	if (properties != NULL && properties->unix_mode != NULL)
+		return (properties->unix_mode->value & 0777) | 0700;
+	return 0755;
+}
+
 int
 stage_file_copy(int fd, struct blob *blob, struct error *err)
 {

@@ -25,6 +25,10 @@ struct timespec stage_file_time(const Reapi__NodeProperties *properties);
 mode_t stage_file_mode(
     const Reapi__NodeProperties *properties, bool executable);
 
+/* Of a directory: 0755, or what is asked for; outputs must be possible in any
+ * case. */
+mode_t stage_directory_mode(const Reapi__NodeProperties *properties);
+
 /* Writes the blob's content to fd, from its start. Takes the blob. */
 int stage_file_copy(int fd, struct blob *blob, struct error *err);
 /* Sets the time (NULL = STAGE_TIME). */

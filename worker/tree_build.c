@@ -1,40 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A walk over Directory messages, depth first, bounded in depth, entries and
- * bytes. Names come from directory_decode, so none leads out. */
+/* A visitor of the tree's walk that writes files, bounded in bytes. */
 #include "worker/tree_build.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/arena.h"
 #include "base/buffer.h"
 #include "base/error.h"
 #include "base/file.h"
-#include "cas/closure.h"
-#include "cas/digest_list.h"
-#include "cas/digest_message.h"
-#include "cas/directory.h"
+#include "base/memory.h"
 #include "cas/store.h"
 #include "worker/stage_file.h"
+#include "worker/tree_walk.h"
 
 /* What a file takes on disk beside its bytes, rounded. */
 #define ENTRY_BYTES 4096
 /* A smaller file is read into memory at once. */
 #define SMALL_MAX ((uint64_t)128 << 10)
 
-struct walk {
+/* What the visitor has beside the walk. */
+struct work {
 	struct tree_build *build;
-	enum digest_function function;
+	struct tree_walk walk;
+	int root;
 	struct buffer content; /* of the small file at hand */
 	struct buffer other;   /* of the file to compare with */
-	unsigned depth;
 };
 
 /* A directory in the making, and the one at the same path of the other tree;
@@ -44,45 +41,12 @@ struct place {
 	int like;
 };
 
-/* One file to be made, decoded from its node. */
-struct entry {
-	char name[DIRECTORY_NAME_MAX + 1];
-	struct digest digest;
-	mode_t mode;
-	struct timespec time;
-};
-
-static void
-copy_name(char name[static DIRECTORY_NAME_MAX + 1], ProtobufCBinaryData data)
-{
-	memcpy(name, data.data, data.len);
-	name[data.len] = '\0';
-}
-
 static int
-report_missing(
-    const struct walk *walk, const struct digest *digest, struct error *err)
+account(const struct work *work, uint64_t bytes, struct error *err)
 {
-	char text[DIGEST_TEXT_MAX];
+	struct tree_build *build = work->build;
 
-	/* A full list names enough. */
-	if (walk->build->missing != NULL)
-		(void)!digest_list_add(walk->build->missing, digest);
-	return error_set(err, ERROR_FAILED_PRECONDITION,
-	    "blob %s of the tree is missing from the store",
-	    digest_format(digest, text));
-}
-
-static int
-account(const struct walk *walk, uint64_t bytes, struct error *err)
-{
-	struct tree_build *build = walk->build;
-
-	build->entries++;
 	build->bytes += bytes + ENTRY_BYTES;
-	if (build->entries > CLOSURE_ENTRIES_MAX)
-		return error_set(err, ERROR_INVALID_ARGUMENT,
-		    "the tree has more than %u entries", CLOSURE_ENTRIES_MAX);
 	if (bytes > build->max_bytes || build->bytes > build->max_bytes)
 		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
 		    "tree-cache-size of the worker (%llu bytes) is less than "
@@ -92,23 +56,23 @@ account(const struct walk *walk, uint64_t bytes, struct error *err)
 }
 
 static int
-create(int directory, const struct entry *entry, struct error *err)
+create(int directory, const struct tree_file *file, struct error *err)
 {
-	int fd = openat(directory, entry->name,
-	    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, entry->mode);
+	int fd = openat(directory, file->name,
+	    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, file->mode);
 
 	if (fd == -1)
-		return error_set_errno(err, errno, "make %s", entry->name);
+		return error_set_errno(err, errno, "make %s", file->name);
 	return fd;
 }
 
 static int
-finish(int fd, const struct entry *entry, struct error *err)
+finish(int fd, const struct tree_file *file, struct error *err)
 {
 	/* Our umask takes 022 away at the creation. */
-	int rc = (entry->mode & 022) != 0
-		     ? stage_file_finish(fd, entry->mode, &entry->time, err)
-		     : stage_file_date(fd, &entry->time, err);
+	int rc = (file->mode & 022) != 0
+		     ? stage_file_finish(fd, file->mode, &file->time, err)
+		     : stage_file_date(fd, &file->time, err);
 
 	file_close(&fd);
 	return rc;
@@ -116,64 +80,59 @@ finish(int fd, const struct entry *entry, struct error *err)
 
 /* Whether the other tree's file is what is wanted, to the byte. */
 static bool
-is_same(struct walk *walk, int like, const struct entry *entry)
+is_same(struct work *work, int like, const struct tree_file *file)
 {
-	int fd = openat(like, entry->name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	int fd = openat(like, file->name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	struct error ignored;
 	struct stat status;
-	size_t len = walk->content.len;
+	size_t len = work->content.len;
 	bool same;
 
 	if (fd == -1)
 		return false;
-	buffer_reset(&walk->other);
+	buffer_reset(&work->other);
 	same = fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
-	       (status.st_mode & 07777) == entry->mode &&
+	       (status.st_mode & 07777) == file->mode &&
 	       (uint64_t)status.st_size == len &&
-	       status.st_mtim.tv_sec == entry->time.tv_sec &&
-	       status.st_mtim.tv_nsec == entry->time.tv_nsec &&
-	       buffer_reserve(&walk->other, len) != NULL &&
-	       file_pread(fd, walk->other.data, len, 0, &ignored) == 0 &&
+	       status.st_mtim.tv_sec == file->time.tv_sec &&
+	       status.st_mtim.tv_nsec == file->time.tv_nsec &&
+	       buffer_reserve(&work->other, len) != NULL &&
+	       file_pread(fd, work->other.data, len, 0, &ignored) == 0 &&
 	       (len == 0 ||
-		   memcmp(walk->other.data, walk->content.data, len) == 0);
+		   memcmp(work->other.data, work->content.data, len) == 0);
 	file_close(&fd);
 	return same;
 }
 
 static int
-write_small(struct walk *walk, const struct place *place,
-    const struct entry *entry, struct error *err)
+write_small(struct work *work, const struct place *place,
+    const struct tree_file *file, struct error *err)
 {
-	int found;
 	int fd;
 
-	buffer_reset(&walk->content);
-	found =
-	    store_read(walk->build->store, &entry->digest, &walk->content, err);
-	if (found < 0)
+	buffer_reset(&work->content);
+	if (tree_walk_read(&work->walk, &file->digest, &work->content, err) < 0)
 		return -1;
-	if (found == 0)
-		return report_missing(walk, &entry->digest, err);
-	if (place->like != -1 && is_same(walk, place->like, entry) &&
-	    linkat(place->like, entry->name, place->fd, entry->name, 0) == 0)
+	if (place->like != -1 && is_same(work, place->like, file) &&
+	    linkat(place->like, file->name, place->fd, file->name, 0) == 0)
 		return 0;
-	fd = create(place->fd, entry, err);
+	fd = create(place->fd, file, err);
 	if (fd < 0)
 		return -1;
-	if (file_write(fd, walk->content.data, walk->content.len, err) < 0) {
+	if (file_write(fd, work->content.data, work->content.len, err) < 0) {
 		file_close(&fd);
 		return -1;
 	}
-	return finish(fd, entry, err);
+	return finish(fd, file, err);
 }
 
 /* Takes the blob. */
 static int
-copy_large(int directory, const struct entry *entry, struct blob *blob,
+copy_large(int directory, const struct tree_file *file, struct blob *blob,
     struct error *err)
 {
 	int source = blob_descriptor(blob);
-	int fd = create(directory, entry, err);
+	int fd = create(directory, file, err);
 	int rc = 0;
 
 	if (fd < 0) {
@@ -188,13 +147,13 @@ copy_large(int directory, const struct entry *entry, struct blob *blob,
 		file_close(&fd);
 		return -1;
 	}
-	return finish(fd, entry, err);
+	return finish(fd, file, err);
 }
 
-/* Links the store's own file under the entry's name, where it is as wanted and
+/* Links the store's own file under the file's name, where it is as wanted and
  * the file systems and their rules allow. */
 static bool
-try_link(int directory, const struct entry *entry, const struct blob *blob)
+try_link(int directory, const struct tree_file *file, const struct blob *blob)
 {
 	int source = blob_descriptor(blob);
 	char path[64];
@@ -202,192 +161,147 @@ try_link(int directory, const struct entry *entry, const struct blob *blob)
 	struct error ignored;
 
 	if (source == -1 || fstat(source, &status) == -1 ||
-	    (status.st_mode & 07777) != entry->mode ||
-	    (uint64_t)status.st_size != entry->digest.size ||
-	    entry->time.tv_sec != STAGE_TIME || entry->time.tv_nsec != 0)
+	    (status.st_mode & 07777) != file->mode ||
+	    (uint64_t)status.st_size != file->digest.size ||
+	    file->time.tv_sec != STAGE_TIME || file->time.tv_nsec != 0)
 		return false;
 	if (status.st_mtim.tv_sec != STAGE_TIME &&
 	    stage_file_date(source, NULL, &ignored) < 0)
 		return false;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", source);
-	return linkat(AT_FDCWD, path, directory, entry->name,
+	return linkat(AT_FDCWD, path, directory, file->name,
 		   AT_SYMLINK_FOLLOW) == 0;
 }
 
 static int
-place_large(struct walk *walk, int directory, const struct entry *entry,
+place_large(struct work *work, int directory, const struct tree_file *file,
     struct error *err)
 {
 	struct blob *blob = NULL;
-	int found =
-	    store_open_blob(walk->build->store, &entry->digest, &blob, err);
 
-	if (found < 0)
+	if (tree_walk_open(&work->walk, &file->digest, &blob, err) < 0)
 		return -1;
-	if (found == 0)
-		return report_missing(walk, &entry->digest, err);
-	if (!try_link(directory, entry, blob))
-		return copy_large(directory, entry, blob, err);
+	if (!try_link(directory, file, blob))
+		return copy_large(directory, file, blob, err);
 	blob_free(blob);
 	return 0;
 }
 
-static int
-make_file(struct walk *walk, const struct place *place,
-    const Reapi__FileNode *node, struct error *err)
-{
-	struct entry entry;
+/* --- the visitor ----------------------------------------------------------
+ */
 
-	copy_name(entry.name, node->name);
-	entry.mode =
-	    stage_file_mode(node->node_properties, node->is_executable != 0);
-	entry.time = stage_file_time(node->node_properties);
-	if (digest_from_message(
-		walk->function, node->digest, &entry.digest, err) < 0 ||
-	    account(walk, entry.digest.size, err) < 0)
-		return -1;
-	return entry.digest.size <= SMALL_MAX
-		   ? write_small(walk, place, &entry, err)
-		   : place_large(walk, place->fd, &entry, err);
+static int
+open_directory(int parent, const char *name)
+{
+	return openat(
+	    parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
 static int
-make_link(struct walk *walk, int directory, const Reapi__SymlinkNode *node,
-    struct error *err)
+visit_enter(struct tree_walk *walk, void *parent, const char *name,
+    const Reapi__Directory *message, void **place, struct error *err)
 {
-	char name[DIRECTORY_NAME_MAX + 1];
-	char target[DIRECTORY_TARGET_MAX + 1];
-	struct timespec times[2];
+	const struct work *work = walk->cookie;
+	const struct place *above = parent;
+	struct place root = {.fd = work->root, .like = work->build->like};
+	struct place *made;
+	int fd;
 
-	copy_name(name, node->name);
-	memcpy(target, node->target.data, node->target.len);
-	target[node->target.len] = '\0';
-	times[0] = times[1] = stage_file_time(node->node_properties);
-	if (account(walk, 0, err) < 0)
+	(void)message;
+	if (above == NULL) {
+		above = &root;
+		name = ".";
+	} else if (account(work, 0, err) < 0) {
 		return -1;
-	if (symlinkat(target, directory, name) == -1 ||
-	    utimensat(directory, name, times, AT_SYMLINK_NOFOLLOW) == -1)
-		return error_set_errno(err, errno, "make the link %s", name);
+	} else if (mkdirat(above->fd, name, 0755) == -1) {
+		return error_set_errno(
+		    err, errno, "make %.200s", walk->path.data);
+	}
+	fd = open_directory(above->fd, name);
+	if (fd == -1)
+		return error_set_errno(
+		    err, errno, "open %.200s", walk->path.data);
+	made = xmalloc(sizeof(*made));
+	made->fd = fd;
+	made->like = above->like != -1 ? open_directory(above->like, name) : -1;
+	*place = made;
 	return 0;
 }
 
-static int fill(struct walk *walk, const struct place *place,
-    const struct digest *digest, struct error *err);
-
 static int
-make_directory(struct walk *walk, const struct place *parent,
-    const Reapi__DirectoryNode *node, struct error *err)
+visit_file(struct tree_walk *walk, void *place, const struct tree_file *file,
+    struct error *err)
 {
-	char name[DIRECTORY_NAME_MAX + 1];
-	struct place place = {-1, -1};
-	struct digest digest;
-	int rc;
+	struct work *work = walk->cookie;
+	const struct place *here = place;
 
-	copy_name(name, node->name);
-	if (digest_from_message(walk->function, node->digest, &digest, err) <
-		0 ||
-	    account(walk, 0, err) < 0)
+	if (account(work, file->digest.size, err) < 0)
 		return -1;
-	if (mkdirat(parent->fd, name, 0755) == -1)
-		return error_set_errno(err, errno, "make %s", name);
-	place.fd = openat(
-	    parent->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (place.fd == -1)
-		return error_set_errno(err, errno, "open %s", name);
-	if (parent->like != -1)
-		place.like = openat(parent->like, name,
-		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	rc = fill(walk, &place, &digest, err);
-	file_close(&place.fd);
-	file_close(&place.like);
-	if (rc < 0 && err->code != ERROR_FAILED_PRECONDITION)
-		error_prefix(err, "%.40s", name);
-	return rc;
+	return file->digest.size <= SMALL_MAX
+		   ? write_small(work, here, file, err)
+		   : place_large(work, here->fd, file, err);
 }
 
 static int
-make_entries(struct walk *walk, const struct place *place,
+visit_link(struct tree_walk *walk, void *place, const struct tree_link *link,
+    struct error *err)
+{
+	const struct timespec times[2] = {link->time, link->time};
+	const struct place *here = place;
+
+	if (account(walk->cookie, 0, err) < 0)
+		return -1;
+	if (symlinkat(link->target, here->fd, link->name) == -1 ||
+	    utimensat(here->fd, link->name, times, AT_SYMLINK_NOFOLLOW) == -1)
+		return error_set_errno(err, errno, "make the link %.200s%s",
+		    walk->path.data, link->name);
+	return 0;
+}
+
+/* After its entries, which change the time. */
+static int
+visit_complete(struct tree_walk *walk, void *parent, void *place,
     const Reapi__Directory *message, struct error *err)
 {
 	struct timespec time = stage_file_time(message->node_properties);
+	const struct place *here = place;
 
-	for (size_t i = 0; i < message->n_files; i++)
-		if (make_file(walk, place, message->files[i], err) < 0)
-			return -1;
-	for (size_t i = 0; i < message->n_symlinks; i++)
-		if (make_link(walk, place->fd, message->symlinks[i], err) < 0)
-			return -1;
-	for (size_t i = 0; i < message->n_directories; i++)
-		if (make_directory(walk, place, message->directories[i], err) <
-		    0)
-			return -1;
-	/* After its entries, which change the time. */
-	return stage_file_date(place->fd, &time, err);
+	(void)walk;
+	(void)parent;
+	return stage_file_date(here->fd, &time, err);
 }
 
-static int
-check_cancelled(const struct tree_build *build, struct error *err)
+static void
+visit_leave(void *place)
 {
-	struct pollfd poll_fd = {build->cancel_fd, POLLIN, 0};
+	struct place *here = place;
 
-	if (build->cancel_fd != -1 && poll(&poll_fd, 1, 0) > 0)
-		return error_set(
-		    err, ERROR_CANCELLED, "the tree is no longer wanted");
-	return 0;
-}
-
-static int
-fill(struct walk *walk, const struct place *place, const struct digest *digest,
-    struct error *err)
-{
-	Reapi__Directory *message;
-	struct buffer encoded;
-	struct arena arena;
-	int found;
-	int rc = -1;
-
-	if (check_cancelled(walk->build, err) < 0)
-		return -1;
-	if (++walk->depth > CLOSURE_DEPTH_MAX)
-		return error_set(err, ERROR_INVALID_ARGUMENT,
-		    "the tree is more than %u directories deep",
-		    CLOSURE_DEPTH_MAX);
-	buffer_init(&encoded, CLOSURE_MESSAGE_MAX);
-	arena_init(&arena, 0);
-	found = store_read(walk->build->store, digest, &encoded, err);
-	if (found == 0)
-		report_missing(walk, digest, err);
-	if (found <= 0)
-		goto out;
-	arena.cap = directory_memory(encoded.len);
-	message =
-	    directory_decode(&arena, buffer_str(&encoded), walk->function, err);
-	if (message == NULL)
-		goto out;
-	/* The encoded form is not needed while we descend. */
-	buffer_clear(&encoded);
-	rc = make_entries(walk, place, message, err);
-out:
-	arena_clear(&arena);
-	buffer_clear(&encoded);
-	walk->depth--;
-	return rc;
+	file_close(&here->fd);
+	file_close(&here->like);
+	free(here);
 }
 
 int
 tree_build(struct tree_build *build, int directory, const struct digest *root,
     struct error *err)
 {
-	struct walk walk = {.build = build, .function = root->function};
-	struct place place = {directory, build->like};
+	static const struct tree_visitor visitor = {
+	    visit_enter, visit_file, visit_link, visit_complete, visit_leave};
+	struct work work = {.build = build,
+	    .walk = {.visitor = &visitor,
+		.store = build->store,
+		.what = "tree",
+		.cancel_fd = build->cancel_fd,
+		.missing = build->missing},
+	    .root = directory};
 	int rc;
 
+	work.walk.cookie = &work;
 	build->bytes = 0;
-	build->entries = 0;
-	buffer_init(&walk.content, SMALL_MAX);
-	buffer_init(&walk.other, SMALL_MAX);
-	rc = fill(&walk, &place, root, err);
-	buffer_clear(&walk.content);
-	buffer_clear(&walk.other);
+	buffer_init(&work.content, SMALL_MAX);
+	buffer_init(&work.other, SMALL_MAX);
+	rc = tree_walk_run(&work.walk, root, err);
+	buffer_clear(&work.content);
+	buffer_clear(&work.other);
 	return rc;
 }

@@ -32,10 +32,8 @@ struct tree_build {
 	/* Blobs found absent are added; the build then fails with
 	 * FAILED_PRECONDITION. May be NULL. */
 	struct digest_list *missing;
-	/* What was made so far: bytes on disk by a simple reckoning, and
-	 * files, directories and links. */
+	/* What was made so far: bytes on disk by a simple reckoning. */
 	uint64_t bytes;
-	uint64_t entries;
 };
 
 /* Fills the empty directory. INVALID_ARGUMENT names what is malformed in the
