@@ -99,21 +99,19 @@ export LSAN_OPTIONS = suppressions=$(CURDIR)/tests/lsan.supp
 export TOOLROOT = $(abspath $(PROGRAM))
 export TOOLROOT_BUILD = $(abspath $(BUILD))
 
+# How many tests run beside each other.
+JOBS   ?= $(shell nproc)
 UNIT   ?= $(UNIT_TESTS)
 SYSTEM ?= $(sort $(wildcard tests/system/[0-9]*.sh))
 
 # One after the other, also with -j: what is built needs the packages.
 test: packages-test
-	@$(MAKE) --no-print-directory unit
-	@$(MAKE) --no-print-directory system
+	@$(MAKE) --no-print-directory -j$(JOBS) unit
+	@$(MAKE) --no-print-directory -j$(JOBS) system
 unit: $(UNIT)
-	@failed=; for test in $(UNIT); do \
-	    echo "# $$test"; $$test || failed="$$failed $$test"; \
-	done; \
-	if [ -n "$$failed" ]; then echo "unit: failed:$$failed"; exit 1; fi; \
-	echo "unit: all $(words $(UNIT)) programs passed"
+	@JOBS=$(JOBS) tests/unit/run $(UNIT)
 system: all $(TOOLS)
-	prove --timer --failures --comments --exec bash $(SYSTEM)
+	prove --jobs $(JOBS) --timer --failures --comments --exec bash $(SYSTEM)
 # tests/fuzz/fuzz_<name>.c with its seeds in tests/fuzz/corpus/<name>. What is
 # found new stays in the build folder.
 FUZZERS := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
@@ -137,7 +135,7 @@ bench: all $(TOOLS)
 
 # --- care ------------------------------------------------------------------
 ALL_C = $(SOURCES) $(HEADERS) $(wildcard protos/*.c) main.c $(wildcard tests/*/*.c tests/*/*/*.c)
-SCRIPTS = $(wildcard .ci/run config/packages config/*.bash-completion \
+SCRIPTS = $(wildcard .ci/run tests/unit/run config/packages config/*.bash-completion \
 	  tests/check-layers tests/*/*.sh)
 
 format:
