@@ -217,7 +217,7 @@ action_list_blobs(struct store *store, const struct action_key *key,
 
 int
 store_put_action(struct store *store, const struct action_key *key,
-    struct str result, struct error *err)
+    struct str result, const struct provenance *provenance, struct error *err)
 {
 	struct digest_list blobs;
 	struct buffer value;
@@ -231,7 +231,7 @@ store_put_action(struct store *store, const struct action_key *key,
 	if (store_check_writable(store, err) < 0 ||
 	    action_list_blobs(store, key, result, &blobs, err) < 0)
 		goto out;
-	if (action_value_encode(key, result, &blobs, &value) < 0) {
+	if (action_value_encode(key, result, &blobs, provenance, &value) < 0) {
 		error_set(err, ERROR_INVALID_ARGUMENT,
 		    "the action result names %zu blobs, which is too many",
 		    blobs.count);

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "cas/digest_list.h"
 #include "cas/little_endian.h"
+#include "cas/provenance.h"
 #include "cas/store_internal.h"
 
 #define VALUE_HEADER_SIZE 32
@@ -50,7 +51,8 @@ action_value_append_digest(struct buffer *value, const struct digest *digest)
 
 int
 action_value_encode(const struct action_key *key, struct str result,
-    const struct digest_list *blobs, struct buffer *value)
+    const struct digest_list *blobs, const struct provenance *provenance,
+    struct buffer *value)
 {
 	uint8_t header[VALUE_HEADER_SIZE] = {0};
 	int rc;
@@ -70,6 +72,8 @@ action_value_encode(const struct action_key *key, struct str result,
 		rc = buffer_append(value, result.data, result.len);
 	for (size_t i = 0; rc == 0 && i < blobs->count; i++)
 		rc = action_value_append_digest(value, &blobs->items[i]);
+	if (rc == 0 && provenance != NULL)
+		rc = provenance_encode(provenance, value);
 	return rc;
 }
 
@@ -123,4 +127,18 @@ action_value_decode(
 malformed:
 	return error_set(
 	    err, ERROR_DATA_LOSS, "store index: an action result is malformed");
+}
+
+bool
+action_value_provenance(
+    const struct action_value *value, struct provenance *provenance)
+{
+	struct str rest = {(const char *)value->blobs, value->blobs_length};
+	struct digest ignored;
+
+	for (uint32_t i = 0; i < value->count; i++) {
+		if (action_value_take_digest(&rest, &ignored) < 0)
+			return false;
+	}
+	return provenance_decode(rest, provenance);
 }

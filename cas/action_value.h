@@ -7,6 +7,7 @@
 #ifndef TOOLROOT_CAS_ACTION_VALUE_H
 #define TOOLROOT_CAS_ACTION_VALUE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/str.h"
@@ -16,6 +17,7 @@ struct action_key;
 struct buffer;
 struct digest_list;
 struct error;
+struct provenance;
 
 struct action_value {
 	uint64_t written_at; /* wall clock, ns: tells versions apart */
@@ -24,7 +26,8 @@ struct action_value {
 	struct digest action;
 	struct str instance;
 	struct str result;
-	const uint8_t *blobs; /* as many encoded digests follow */
+	/* As many encoded digests follow, and the provenance behind them. */
+	const uint8_t *blobs;
 	size_t blobs_length;
 };
 
@@ -32,13 +35,17 @@ struct action_value {
 void action_key_digest(const struct action_key *key, struct digest *name);
 struct str action_key_bytes(const struct digest *name);
 
-/* Appended to value; -1 past its limit. */
+/* Appended to value; -1 past its limit. provenance may be NULL. */
 int action_value_encode(const struct action_key *key, struct str result,
-    const struct digest_list *blobs, struct buffer *value);
+    const struct digest_list *blobs, const struct provenance *provenance,
+    struct buffer *value);
 /* DATA_LOSS when it is malformed. */
 int action_value_decode(
     struct str bytes, struct action_value *value, struct error *err);
 /* Takes an encoded digest off *rest. 0, or -1 when it is none. */
 int action_value_take_digest(struct str *rest, struct digest *digest);
+/* What stands behind the blobs. False when nothing does. */
+bool action_value_provenance(
+    const struct action_value *value, struct provenance *provenance);
 
 #endif

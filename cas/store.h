@@ -39,6 +39,7 @@
 struct arena;
 struct buffer;
 struct error;
+struct provenance;
 
 /* How bytes are represented on the wire and at rest (REAPI Compressor). */
 enum encoding {
@@ -210,9 +211,10 @@ int store_get_action(struct store *store, const struct action_key *key,
     struct arena *arena, struct str *result, struct error *err);
 /* Durable when it returns. FAILED_PRECONDITION names the first blob that is
  * absent; INVALID_ARGUMENT when the message or a Tree in it is malformed.
- * Replaces an earlier result. Blocks. */
+ * Replaces an earlier result. provenance (cas/provenance.h) is kept with it;
+ * NULL = not known. Blocks. */
 int store_put_action(struct store *store, const struct action_key *key,
-    struct str result, struct error *err);
+    struct str result, const struct provenance *provenance, struct error *err);
 /* 1 removed, 0 not there, -1. Blocks. */
 int store_drop_action(
     struct store *store, const struct action_key *key, struct error *err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Running a command, calling the server, writing figures. */
+/* Running a command, asking the server or the store, writing figures. */
 #include "client/admin_command.h"
 
 #include <errno.h>
@@ -7,8 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/error.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "cas/admin.h"
+#include "cas/collector.h"
+#include "cas/store.h"
 #include "client/client_options.h"
 #include "rpc/channel.h"
 #include "rpc/message.h"
@@ -23,7 +30,8 @@ static int
 check_arguments(const struct admin_command *command,
     const struct setting_arguments *arguments, struct error *err)
 {
-	if (arguments->count == command->arguments)
+	if (arguments->count == command->arguments ||
+	    (command->more && arguments->count > command->arguments))
 		return 0;
 	if (arguments->count < command->arguments)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
@@ -52,6 +60,9 @@ admin_command_run(const struct admin_command *command, char **argv)
 	}
 	if (rc == 0)
 		rc = check_arguments(command, &arguments, &err);
+	arguments.items = xreallocarray(
+	    arguments.items, arguments.count + 1, sizeof(*arguments.items));
+	arguments.items[arguments.count] = NULL;
 	if (rc == 0) {
 		status = EXIT_SUCCESS;
 		rc = command->run(
@@ -75,49 +86,96 @@ out:
 
 /* --- a server ------------------------------------------------------------- */
 
-int
-admin_server_open(struct admin_server *server,
-    const struct client_options *options, struct error *err)
+static int
+ask_server(const struct client_options *client,
+    const struct admin_method *method, const ProtobufCMessage *request,
+    struct admin_answer *answer, struct error *err)
 {
+	const struct rpc_call_options options = {.timeout_ms = TIMEOUT_MS};
+	struct rpc_message *message = NULL, *reply = NULL;
+	struct rpc_channel *channel;
+
 	rpc_init();
-	server->address = options->server;
-	arena_init(&server->arena, ANSWER_MEMORY);
-	server->channel = client_options_channel(options, err);
-	return server->channel != NULL ? 0 : -1;
+	channel = client_options_channel(client, err);
+	if (channel == NULL)
+		goto out;
+	message = rpc_message_pack(request);
+	if (rpc_channel_call(
+		channel, method->path, message, &options, &reply, err) == 0)
+		answer->message = rpc_message_unpack(
+		    reply, method->response, &answer->arena, err);
+	else if (err->code == ERROR_UNIMPLEMENTED)
+		error_prefix(err, "the server cannot do that");
+	else
+		client_options_unreachable(client->server, err);
+	rpc_message_free(message);
+	rpc_message_free(reply);
+	rpc_channel_close(channel);
+out:
+	rpc_shutdown();
+	return answer->message != NULL ? 0 : -1;
+}
+
+/* --- an idle store -------------------------------------------------------- */
+
+static int
+ask_store(const struct admin_place *place, const struct admin_method *method,
+    const ProtobufCMessage *request, struct admin_answer *answer,
+    struct error *err)
+{
+	const struct store_options options = {.path = place->store};
+	struct collector_options collector = {.min_age_ms = place->min_age};
+	struct admin_target target = {.collector = NULL};
+
+	/* What was done is told by the answer. */
+	log_set_level(LOG_WARN);
+	target.store = admin_open_store(&options, err);
+	if (target.store == NULL)
+		return -1;
+	collector.store = target.store;
+	target.collector = collector_new(&collector, err);
+	if (target.collector != NULL)
+		answer->message =
+		    method->run(&target, request, &answer->arena, err);
+	collector_free(target.collector);
+	store_close(target.store);
+	return answer->message != NULL ? 0 : -1;
+}
+
+struct store *
+admin_open_store(const struct store_options *options, struct error *err)
+{
+	char *format = xasprintf("%s/format", options->path);
+	bool there = access(format, F_OK) == 0;
+
+	free(format);
+	if (there)
+		return store_open(options, err);
+	/* Opening would make one. */
+	error_set(err, ERROR_NOT_FOUND,
+	    "%s is no store: it has no file named format", options->path);
+	return NULL;
+}
+
+int
+admin_call(const struct admin_place *place, const char *path,
+    const ProtobufCMessage *request, struct admin_answer *answer,
+    struct error *err)
+{
+	const struct admin_method *method = admin_method_find(str_from(path));
+
+	answer->message = NULL;
+	arena_init(&answer->arena, ANSWER_MEMORY);
+	return place->store != NULL
+		   ? ask_store(place, method, request, answer, err)
+		   : ask_server(place->client, method, request, answer, err);
 }
 
 void
-admin_server_close(struct admin_server *server)
+admin_answer_clear(struct admin_answer *answer)
 {
-	if (server->channel != NULL)
-		rpc_channel_close(server->channel);
-	arena_clear(&server->arena);
-	rpc_shutdown();
-}
-
-void *
-admin_server_call(struct admin_server *server, const char *method,
-    const ProtobufCMessage *request, const ProtobufCMessageDescriptor *response,
-    struct error *err)
-{
-	const struct rpc_call_options options = {.timeout_ms = TIMEOUT_MS};
-	struct rpc_message *message = rpc_message_pack(request);
-	struct rpc_message *answer = NULL;
-	void *unpacked = NULL;
-	char path[80];
-
-	snprintf(path, sizeof(path), "/toolroot.admin.v1.Admin/%s", method);
-	if (rpc_channel_call(
-		server->channel, path, message, &options, &answer, err) == 0)
-		unpacked =
-		    rpc_message_unpack(answer, response, &server->arena, err);
-	else if (err->code == ERROR_UNIMPLEMENTED)
-		error_prefix(err, "the server cannot be administered");
-	else
-		client_options_unreachable(server->address, err);
-	rpc_message_free(message);
-	rpc_message_free(answer);
-	return unpacked;
+	answer->message = NULL;
+	arena_clear(&answer->arena);
 }
 
 /* --- figures -------------------------------------------------------------- */
@@ -156,5 +214,18 @@ admin_format_age(int64_t ms, char text[static ADMIN_AGE_MAX])
 	else
 		snprintf(text, ADMIN_AGE_MAX, "%" PRId64 " d %" PRId64 " h",
 		    minutes / 1440, minutes / 60 % 24);
+	return text;
+}
+
+const char *
+admin_format_time(int64_t seconds, char text[static ADMIN_TIME_MAX])
+{
+	time_t time = (time_t)seconds;
+	struct tm parts;
+
+	snprintf(text, ADMIN_TIME_MAX, "-");
+	if (seconds > 0 && gmtime_r(&time, &parts) != NULL)
+		(void)strftime(
+		    text, ADMIN_TIME_MAX, "%Y-%m-%dT%H:%M:%SZ", &parts);
 	return text;
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the commands that administer a store share: how they read their
- * settings and run, and calls of the service toolroot.admin.v1.Admin on a
- * running server. Main thread.
+ * settings and run, and the methods of cas/admin.h on a running server or an
+ * idle store. Main thread.
  */
 #ifndef TOOLROOT_CLIENT_ADMIN_COMMAND_H
 #define TOOLROOT_CLIENT_ADMIN_COMMAND_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,10 +15,10 @@
 #include "base/settings.h"
 
 struct ProtobufCMessage;
-struct ProtobufCMessageDescriptor;
 struct client_options;
 struct error;
-struct rpc_channel;
+struct store;
+struct store_options;
 
 /* Exit status beside 0, 1 (failed) and 2 (called wrongly). */
 #define ADMIN_EXIT_SHORT 3
@@ -26,25 +27,43 @@ struct admin_command {
 	const struct settings *settings;
 	void *options;    /* zeroed; cleared afterwards */
 	size_t arguments; /* how many it takes */
-	/* *status is EXIT_SUCCESS; may be set to another. */
+	bool more;        /* or any number above */
+	/* arguments end with NULL. *status is EXIT_SUCCESS; may be set to
+	 * another. */
 	int (*run)(
 	    void *options, char **arguments, int *status, struct error *err);
 };
 /* The exit status. */
 int admin_command_run(const struct admin_command *command, char **argv);
 
-struct admin_server {
-	const char *address;
-	struct rpc_channel *channel;
-	struct arena arena; /* the answers' */
+/* Where a command works: on a running server, or on the store in a directory
+ * that no server has open. */
+struct admin_place {
+	const struct client_options *client;
+	const char *store; /* NULL = the server */
+	int64_t min_age;   /* of collections in store; ms */
 };
-int admin_server_open(struct admin_server *server,
-    const struct client_options *options, struct error *err);
-void admin_server_close(struct admin_server *server);
-/* NULL on failure. method: "Collect". */
-void *admin_server_call(struct admin_server *server, const char *method,
-    const struct ProtobufCMessage *request,
-    const struct ProtobufCMessageDescriptor *response, struct error *err);
+/* The row of a command's table for it. */
+#define ADMIN_STORE_ROW(type, field) \
+	{ \
+		"store", SETTING_TEXT, offsetof(type, field), "DIR", NULL, \
+		    "Work on the store in this directory, which no server " \
+		    "has open,\ninstead of asking a server." \
+	}
+
+/* What a method of cas/admin.h answers. */
+struct admin_answer {
+	const void *message; /* NULL before the call and after a failure */
+	struct arena arena;  /* its memory */
+};
+/* path: ADMIN_PATH("Collect"). The answer is the caller's, also on failure. */
+int admin_call(const struct admin_place *place, const char *path,
+    const struct ProtobufCMessage *request, struct admin_answer *answer,
+    struct error *err);
+void admin_answer_clear(struct admin_answer *answer);
+/* As store_open, but makes no new store: NOT_FOUND. */
+struct store *admin_open_store(
+    const struct store_options *options, struct error *err);
 
 /* "1.4 GiB". */
 #define ADMIN_SIZE_MAX 32
@@ -52,5 +71,9 @@ const char *admin_format_size(uint64_t bytes, char text[static ADMIN_SIZE_MAX]);
 /* "3 h 20 min"; "-" when below 0. */
 #define ADMIN_AGE_MAX 32
 const char *admin_format_age(int64_t ms, char text[static ADMIN_AGE_MAX]);
+/* "2026-11-26T10:00:00Z"; "-" for 0. */
+#define ADMIN_TIME_MAX 32
+const char *admin_format_time(
+    int64_t seconds, char text[static ADMIN_TIME_MAX]);
 
 #endif

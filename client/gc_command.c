@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Both ways fill one message, which is printed once. */
+/* One request, one report. */
 #include "client/gc_command.h"
 
 #include <inttypes.h>
@@ -9,9 +9,7 @@
 #include <toolroot/admin/v1/admin.pb-c.h>
 
 #include "base/error.h"
-#include "base/log.h"
-#include "cas/collector.h"
-#include "cas/store.h"
+#include "cas/admin.h"
 #include "client/admin_command.h"
 #include "client/client_options.h"
 
@@ -43,9 +41,7 @@ static const struct setting gc_table[] = {
     {"only-instance", SETTING_TEXT, FIELD(only_instance), "NAME", NULL,
 	"Only action results of this instance, by --max-age; no blobs, which\n"
 	"age by themselves."},
-    {"store", SETTING_TEXT, FIELD(store), "DIR", NULL,
-	"Work on the store in this directory, which no server has open,\n"
-	"instead of asking a server."},
+    ADMIN_STORE_ROW(struct gc_options, store),
     {"min-age", SETTING_DURATION, FIELD(min_age), "TIME", "3h",
 	"With --store: nothing younger goes. A server has its own."},
     {"json", SETTING_FLAG, FIELD(json), "", "no", "Print JSON."},
@@ -118,104 +114,6 @@ fill_request(const struct gc_options *options,
 	return 0;
 }
 
-static int
-collect_remote(const struct gc_options *options,
-    const Adminapi__CollectRequest *request,
-    Adminapi__CollectResponse *response, struct error *err)
-{
-	struct admin_server server = {.channel = NULL};
-	const Adminapi__CollectResponse *answer = NULL;
-
-	if (admin_server_open(&server, &options->client, err) == 0)
-		answer = admin_server_call(&server, "Collect", &request->base,
-		    &adminapi__collect_response__descriptor, err);
-	/* It holds numbers only. */
-	if (answer != NULL)
-		*response = *answer;
-	admin_server_close(&server);
-	return answer != NULL ? 0 : -1;
-}
-
-/* --- offline -------------------------------------------------------------- */
-
-static void
-fill_wish(const Adminapi__CollectRequest *request,
-    const struct store_usage *usage, struct collection_wish *wish)
-{
-	*wish = (struct collection_wish){.run = request->run,
-	    .max_age_ms = request->max_age_ms,
-	    .sized = request->target_case !=
-		     ADMINAPI__COLLECT_REQUEST__TARGET__NOT_SET,
-	    .target_size = request->max_bytes};
-	if (request->target_case ==
-	    ADMINAPI__COLLECT_REQUEST__TARGET_FREE_BYTES)
-		wish->target_size = usage->bytes > request->free_bytes
-					? usage->bytes - request->free_bytes
-					: 0;
-	if (request->one_instance)
-		wish->instance =
-		    (struct str){(const char *)request->instance_name.data,
-			request->instance_name.len};
-}
-
-static void
-fill_response(
-    const struct collection_report *report, Adminapi__CollectResponse *response)
-{
-	response->bytes_before = report->bytes_before;
-	response->bytes_after = report->bytes_after;
-	response->limit_bytes = report->max_bytes;
-	response->blobs = report->blobs;
-	response->blob_bytes = report->blob_bytes;
-	response->large_blobs = report->files;
-	response->action_results = report->results;
-	response->action_result_bytes = report->result_bytes;
-	response->segments_removed = report->segments_removed;
-	response->segments_compacted = report->segments_compacted;
-	response->moved_bytes = report->moved_bytes;
-	response->pinned_blobs = report->kept_blobs;
-	response->pinned_bytes = report->kept_bytes;
-	response->young_blobs = report->young_blobs;
-	response->young_bytes = report->young_bytes;
-	response->roots = report->roots;
-	response->youngest_age_ms = report->youngest_age_ms;
-	response->oldest_young_age_ms = report->oldest_age_ms;
-	response->min_age_ms = report->min_age_ms;
-	response->short_of = report->short_of;
-}
-
-static int
-collect_local(const struct gc_options *options,
-    const Adminapi__CollectRequest *request,
-    Adminapi__CollectResponse *response, struct error *err)
-{
-	const struct store_options store_options = {.path = options->store};
-	struct collector_options collector_options = {
-	    .min_age_ms = options->min_age};
-	struct collector *collector = NULL;
-	struct collection_report report;
-	struct collection_wish wish;
-	struct store_usage usage;
-	struct store *store;
-	int rc = -1;
-
-	log_set_level(LOG_WARN);
-	store = store_open(&store_options, err);
-	if (store == NULL)
-		return -1;
-	store_usage(store, &usage);
-	fill_wish(request, &usage, &wish);
-	collector_options.store = store;
-	collector = collector_new(&collector_options, err);
-	if (collector != NULL)
-		rc = collector_collect(collector, &wish, &report, err);
-	if (rc == 0)
-		fill_response(&report, response);
-	collector_free(collector);
-	store_close(store);
-	return rc;
-}
-
 /* --- telling -------------------------------------------------------------- */
 
 static void
@@ -284,22 +182,27 @@ static int
 gc_run(void *cookie, char **arguments, int *status, struct error *err)
 {
 	const struct gc_options *options = cookie;
+	const struct admin_place place = {
+	    &options->client, options->store, options->min_age};
 	Adminapi__CollectRequest request = ADMINAPI__COLLECT_REQUEST__INIT;
-	Adminapi__CollectResponse response = ADMINAPI__COLLECT_RESPONSE__INIT;
+	const Adminapi__CollectResponse *response;
+	struct admin_answer answer;
+	int rc;
 
 	(void)arguments;
-	if (fill_request(options, &request, err) < 0 ||
-	    (options->store != NULL
-		    ? collect_local(options, &request, &response, err)
-		    : collect_remote(options, &request, &response, err)) < 0)
+	if (fill_request(options, &request, err) < 0)
 		return -1;
-	if (options->json)
-		print_json(options->run, &response);
-	else
-		print_text(options->run, &response);
-	if (response.short_of)
+	rc = admin_call(
+	    &place, ADMIN_PATH("Collect"), &request.base, &answer, err);
+	response = answer.message;
+	if (rc == 0 && options->json)
+		print_json(options->run, response);
+	else if (rc == 0)
+		print_text(options->run, response);
+	if (rc == 0 && response->short_of)
 		*status = ADMIN_EXIT_SHORT;
-	return 0;
+	admin_answer_clear(&answer);
+	return rc;
 }
 
 int

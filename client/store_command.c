@@ -22,6 +22,7 @@ static const struct subcommand subcommands[] = {
     {"pins", store_commands_pins, "what is kept whatever its age"},
     {"pin", store_commands_pin, "keep a tree or a blob"},
     {"unpin", store_commands_unpin, "keep it no longer"},
+    {"rm", store_commands_remove, "drop action results by their origin"},
 };
 
 #define SUBCOMMANDS (sizeof(subcommands) / sizeof(subcommands[0]))

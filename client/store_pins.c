@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `toolroot store pins`, `pin` and `unpin`, on a running server. */
+/* `toolroot store pins`, `pin` and `unpin`. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include <toolroot/admin/v1/admin.pb-c.h>
 
 #include "base/error.h"
+#include "cas/admin.h"
 #include "cas/digest_message.h"
 #include "client/admin_command.h"
 #include "client/client_options.h"
@@ -15,10 +15,12 @@
 
 struct pin_options {
 	struct client_options client;
+	char *store;
 	bool blob;
 };
 
 static const struct setting client_table[] = {
+    ADMIN_STORE_ROW(struct pin_options, store),
     CLIENT_OPTIONS_TABLE(struct pin_options),
 };
 
@@ -26,6 +28,7 @@ static const struct setting pin_table[] = {
     {"blob", SETTING_FLAG, offsetof(struct pin_options, blob), "", "no",
 	"Keep this blob alone. Without it: the Directory with this digest and\n"
 	"all below it."},
+    ADMIN_STORE_ROW(struct pin_options, store),
     CLIENT_OPTIONS_TABLE(struct pin_options),
 };
 
@@ -35,14 +38,15 @@ binary(char *text)
 	return (ProtobufCBinaryData){strlen(text), (uint8_t *)text};
 }
 
-static void *
-call(const struct pin_options *options, struct admin_server *server,
-    const char *method, const ProtobufCMessage *request,
-    const ProtobufCMessageDescriptor *response, struct error *err)
+static int
+call(const struct pin_options *options, const char *path,
+    const ProtobufCMessage *request, struct admin_answer *answer,
+    struct error *err)
 {
-	if (admin_server_open(server, &options->client, err) < 0)
-		return NULL;
-	return admin_server_call(server, method, request, response, err);
+	const struct admin_place place = {
+	    .client = &options->client, .store = options->store};
+
+	return admin_call(&place, path, request, answer, err);
 }
 
 static int
@@ -75,16 +79,13 @@ static const struct settings pins_settings = {
 static void
 print_pin(const Adminapi__Pin *pin)
 {
-	char date[32] = "-";
-	struct tm parts;
-	time_t seconds =
-	    pin->created != NULL ? (time_t)pin->created->seconds : 0;
+	char date[ADMIN_TIME_MAX];
 
-	if (seconds > 0 && gmtime_r(&seconds, &parts) != NULL)
-		(void)strftime(date, sizeof(date), "%Y-%m-%dT%H:%MZ", &parts);
 	printf("%-24.*s %s  %s  %.*s/%" PRId64 "\n", (int)pin->name.len,
 	    (const char *)pin->name.data,
-	    pin->kind == ADMINAPI__PIN__KIND__TREE ? "tree" : "blob", date,
+	    pin->kind == ADMINAPI__PIN__KIND__TREE ? "tree" : "blob",
+	    admin_format_time(
+		pin->created != NULL ? pin->created->seconds : 0, date),
 	    pin->digest != NULL ? (int)pin->digest->hash.len : 0,
 	    pin->digest != NULL ? (const char *)pin->digest->hash.data : "",
 	    pin->digest != NULL ? pin->digest->size_bytes : 0);
@@ -95,17 +96,18 @@ pins_run(void *options, char **arguments, int *status, struct error *err)
 {
 	const Adminapi__ListPinsRequest request =
 	    ADMINAPI__LIST_PINS_REQUEST__INIT;
-	struct admin_server server = {.channel = NULL};
 	const Adminapi__ListPinsResponse *response;
+	struct admin_answer answer;
+	int rc =
+	    call(options, ADMIN_PATH("ListPins"), &request.base, &answer, err);
 
 	(void)arguments;
 	(void)status;
-	response = call(options, &server, "ListPins", &request.base,
-	    &adminapi__list_pins_response__descriptor, err);
-	for (size_t i = 0; response != NULL && i < response->n_pins; i++)
+	response = answer.message;
+	for (size_t i = 0; rc == 0 && i < response->n_pins; i++)
 		print_pin(response->pins[i]);
-	admin_server_close(&server);
-	return response != NULL ? 0 : -1;
+	admin_answer_clear(&answer);
+	return rc;
 }
 
 int
@@ -132,12 +134,12 @@ pin_run(void *cookie, char **arguments, int *status, struct error *err)
 	const struct pin_options *options = cookie;
 	Adminapi__SetPinRequest request = ADMINAPI__SET_PIN_REQUEST__INIT;
 	Adminapi__Pin pin = ADMINAPI__PIN__INIT;
-	struct admin_server server = {.channel = NULL};
+	struct admin_answer answer;
 	enum digest_function function;
 	char text[DIGEST_TEXT_MAX];
 	struct digest digest;
 	Reapi__Digest message;
-	const void *response;
+	int rc;
 
 	(void)status;
 	if (client_options_function(&options->client, &function, err) < 0 ||
@@ -151,10 +153,9 @@ pin_run(void *cookie, char **arguments, int *status, struct error *err)
 	pin.digest = &message;
 	pin.digest_function = (Reapi__DigestFunction__Value)function;
 	request.pin = &pin;
-	response = call(options, &server, "SetPin", &request.base,
-	    &adminapi__set_pin_response__descriptor, err);
-	admin_server_close(&server);
-	return response != NULL ? 0 : -1;
+	rc = call(options, ADMIN_PATH("SetPin"), &request.base, &answer, err);
+	admin_answer_clear(&answer);
+	return rc;
 }
 
 int
@@ -178,15 +179,15 @@ static int
 unpin_run(void *options, char **arguments, int *status, struct error *err)
 {
 	Adminapi__RemovePinRequest request = ADMINAPI__REMOVE_PIN_REQUEST__INIT;
-	struct admin_server server = {.channel = NULL};
-	const void *response;
+	struct admin_answer answer;
+	int rc;
 
 	(void)status;
 	request.name = binary(arguments[0]);
-	response = call(options, &server, "RemovePin", &request.base,
-	    &adminapi__remove_pin_response__descriptor, err);
-	admin_server_close(&server);
-	return response != NULL ? 0 : -1;
+	rc =
+	    call(options, ADMIN_PATH("RemovePin"), &request.base, &answer, err);
+	admin_answer_clear(&answer);
+	return rc;
 }
 
 int

@@ -12,10 +12,12 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "cas/digest_message.h"
+#include "cas/provenance.h"
 #include "cas/store.h"
 #include "frontend/explainer.h"
 #include "frontend/method_table.h"
 #include "frontend/request_metadata.h"
+#include "frontend/result_provenance.h"
 #include "frontend/storage.h"
 #include "protos/arena_allocator.h"
 #include "protos/wire.h"
@@ -291,12 +293,24 @@ static void
 update_run(struct task *task)
 {
 	struct action_request *request = (struct action_request *)task;
+	struct provenance provenance;
 	struct rpc_message *reply;
 	struct error err;
+	char *writer;
+	int rc;
 
-	if (update_parse(request, &err) < 0 ||
-	    store_put_action(request->storage->store, &request->key,
-		request->result, &err) < 0) {
+	if (update_parse(request, &err) < 0) {
+		rpc_call_finish(request->call, &err);
+		return;
+	}
+	result_provenance_read(request_metadata_raw(request->call),
+	    request->storage->store, &request->key.action, &provenance);
+	writer = result_provenance_writer(request->call);
+	provenance.writer = str_from(writer);
+	rc = store_put_action(request->storage->store, &request->key,
+	    request->result, &provenance, &err);
+	free(writer);
+	if (rc < 0) {
 		rpc_call_finish(request->call, &err);
 		return;
 	}

@@ -11,9 +11,11 @@
 #include "base/memory.h"
 #include "cas/closure.h"
 #include "cas/digest_list.h"
+#include "cas/provenance.h"
 #include "cas/store.h"
 #include "frontend/execution_internal.h"
 #include "frontend/explainer.h"
+#include "frontend/result_provenance.h"
 #include "frontend/stage_metrics.h"
 #include "protos/arena_allocator.h"
 #include "rpc/call.h"
@@ -25,6 +27,7 @@ struct storing {
 	struct operation *operation; /* a reference */
 	struct worker_message *message;
 	const Workerapi__LeaseResult *result;
+	char *writer; /* who sent it; owned */
 };
 
 static void
@@ -67,14 +70,19 @@ put_in_cache(const struct storing *storing, struct error *err)
 {
 	const struct action_key key = {
 	    storing->operation->instance, storing->operation->action_digest};
+	struct provenance provenance;
 	struct str bytes;
 
 	if (protos_pack(&storing->message->arena,
 		&storing->result->result->base, &bytes) == NULL)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "the result is too large to be packed");
-	if (store_put_action(
-		storing->service->storage->store, &key, bytes, err) < 0)
+	result_provenance_read(storing->operation->request_metadata,
+	    storing->service->storage->store, &key.action, &provenance);
+	provenance.writer = str_from(storing->writer);
+	provenance.worker = str_from(storing->operation->worker);
+	if (store_put_action(storing->service->storage->store, &key, bytes,
+		&provenance, err) < 0)
 		return -1;
 	explainer_note(storing->service->storage->explainer, EXPLAINER_STORED,
 	    &key, storing->operation->request_metadata);
@@ -206,6 +214,7 @@ store_result(struct task *task)
 	execution_service_kick(storing->service);
 	operation_unref(storing->operation);
 	worker_message_free(storing->message);
+	free(storing->writer);
 	free(storing);
 }
 
@@ -275,5 +284,6 @@ lease_result_take(struct execution_service *service, struct rpc_call *call,
 	storing->operation = operation;
 	storing->message = message;
 	storing->result = result;
+	storing->writer = result_provenance_writer(call);
 	rpc_call_submit(call, &storing->task);
 }

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/thread_pool.h"
+#include "cas/admin.h"
 #include "cas/collector.h"
 #include "cas/names.h"
 #include "cas/scrub.h"
@@ -60,7 +61,7 @@ struct server {
 	struct execution_service *execution;
 	struct collector *collector;
 	struct scrub *scrub; /* NULL: switched off */
-	struct admin_service admin;
+	struct admin_target admin;
 	struct health_service *health;
 	struct reflection_service *reflection;
 	struct rpc_server *rpc;

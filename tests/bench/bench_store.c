@@ -295,7 +295,8 @@ bench_actions(struct bench *bench)
 
 		bench_digest(UINT64_MAX - i, &key.action);
 		times[i] = clock_monotonic_ns();
-		if (store_put_action(bench->store, &key, STR(""), &err) < 0)
+		if (store_put_action(bench->store, &key, STR(""), NULL, &err) <
+		    0)
 			bench_fail(&err);
 		times[i] = clock_monotonic_ns() - times[i];
 	}

@@ -129,7 +129,7 @@ put_action_naming(struct store *store, uint64_t seed,
 	bytes = xmalloc(length + 1);
 	reapi__action_result__pack(&result, bytes);
 	rc = store_put_action(
-	    store, &key, (struct str){(char *)bytes, length}, err);
+	    store, &key, (struct str){(char *)bytes, length}, NULL, err);
 	free(bytes);
 	free(texts);
 	free(digests);

@@ -68,7 +68,8 @@ a_result_with_all_its_blobs_is_returned(void **state)
 	arena_init(&arena, 1 << 20);
 	put = make_result(&arena, &file, &output);
 	assert_int_equal(get(fixture->store, &key, &got), 0);
-	assert_int_equal(store_put_action(fixture->store, &key, put, &err), 0);
+	assert_int_equal(
+	    store_put_action(fixture->store, &key, put, NULL, &err), 0);
 	fixture_reopen(fixture);
 	assert_int_equal(
 	    store_get_action(fixture->store, &key, &arena, &got, &err), 1);
@@ -77,7 +78,8 @@ a_result_with_all_its_blobs_is_returned(void **state)
 	store_usage(fixture->store, &usage);
 	assert_int_equal(usage.action_results, 1);
 	/* Replaced, not doubled. */
-	assert_int_equal(store_put_action(fixture->store, &key, put, &err), 0);
+	assert_int_equal(
+	    store_put_action(fixture->store, &key, put, NULL, &err), 0);
 	store_usage(fixture->store, &usage);
 	assert_int_equal(usage.action_results, 1);
 	assert_int_equal(store_drop_action(fixture->store, &key, &err), 1);
@@ -100,13 +102,14 @@ a_result_that_lacks_a_blob_is_not_taken(void **state)
 
 	arena_init(&arena, 1 << 20);
 	assert_int_equal(store_put_action(fixture->store, &key,
-			     make_result(&arena, &file, &absent), &err),
+			     make_result(&arena, &file, &absent), NULL, &err),
 	    -1);
 	assert_int_equal(err.code, ERROR_FAILED_PRECONDITION);
 	assert_non_null(strstr(err.text, digest_format(&absent, text)));
 	assert_int_equal(get(fixture->store, &key, &got), 0);
 	assert_int_equal(
-	    store_put_action(fixture->store, &key, STR("\xff\xff"), &err), -1);
+	    store_put_action(fixture->store, &key, STR("\xff\xff"), NULL, &err),
+	    -1);
 	assert_int_equal(err.code, ERROR_INVALID_ARGUMENT);
 	arena_clear(&arena);
 }
@@ -126,7 +129,8 @@ a_result_whose_blob_went_is_dropped(void **state)
 
 	arena_init(&arena, 1 << 20);
 	put = make_result(&arena, &file, &output);
-	assert_int_equal(store_put_action(fixture->store, &key, put, &err), 0);
+	assert_int_equal(
+	    store_put_action(fixture->store, &key, put, NULL, &err), 0);
 	assert_int_equal(store_drop_blob(fixture->store, &file, &err), 0);
 	assert_int_equal(get(fixture->store, &key, &got), 0);
 	fixture_reopen(fixture);
@@ -135,7 +139,8 @@ a_result_whose_blob_went_is_dropped(void **state)
 
 	/* The same when only the file is gone, behind our back. */
 	put_numbered(fixture->store, 1, 100);
-	assert_int_equal(store_put_action(fixture->store, &key, put, &err), 0);
+	assert_int_equal(
+	    store_put_action(fixture->store, &key, put, NULL, &err), 0);
 	snprintf(path, sizeof(path), "%s/blobs/sha256/%02x/%s", fixture->path,
 	    output.hash[0], digest_format_hash(&output, hash));
 	assert_int_equal(unlink(path), 0);
@@ -146,7 +151,8 @@ a_result_whose_blob_went_is_dropped(void **state)
 	assert_int_equal(usage.action_results, 0);
 	assert_int_equal(usage.dropped, 0);
 	put_numbered(fixture->store, 2, LARGE);
-	assert_int_equal(store_put_action(fixture->store, &key, put, &err), 0);
+	assert_int_equal(
+	    store_put_action(fixture->store, &key, put, NULL, &err), 0);
 	assert_int_equal(get(fixture->store, &key, &got), 1);
 	arena_clear(&arena);
 }
@@ -164,7 +170,7 @@ a_result_too_large_for_the_request_says_so(void **state)
 	arena_init(&arena, 1 << 20);
 	arena_init(&tiny, 8);
 	assert_int_equal(store_put_action(fixture->store, &key,
-			     make_result(&arena, &file, &file), &err),
+			     make_result(&arena, &file, &file), NULL, &err),
 	    0);
 	assert_int_equal(
 	    store_get_action(fixture->store, &key, &tiny, &got, &err), -1);

@@ -431,7 +431,7 @@ a_result_may_name_blobs_that_the_index_lacks(void **state)
 	memcpy(message + 4, digest_format_hash(&digest, hash), 64);
 	memcpy(message + 68, "\x10\x64", 2);
 	assert_int_equal(store_put_action(fixture->store, &key,
-			     (struct str){message, 70}, &err),
+			     (struct str){message, 70}, NULL, &err),
 	    0);
 	copy = open_copy(fixture, path);
 	arena_init(&arena, 1 << 16);

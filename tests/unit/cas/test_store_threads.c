@@ -103,8 +103,8 @@ worker_act(struct worker *worker, uint64_t round)
 		break;
 	case 4:
 		arena_init(&arena, 1 << 16);
-		worker_check(worker,
-		    store_put_action(worker->store, &key, STR(""), &err) == 0);
+		worker_check(worker, store_put_action(worker->store, &key,
+					 STR(""), NULL, &err) == 0);
 		worker_check(worker, store_get_action(worker->store, &key,
 					 &arena, &result, &err) >= 0);
 		arena_clear(&arena);

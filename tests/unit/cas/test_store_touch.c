@@ -125,7 +125,7 @@ a_hit_makes_the_blobs_of_the_result_young(void **state)
 	memcpy(message + 68, "\x10\x64", 2);
 	arena_init(&arena, 1 << 16);
 	assert_int_equal(store_put_action(fixture->store, &key,
-			     (struct str){message, 70}, &err),
+			     (struct str){message, 70}, NULL, &err),
 	    0);
 	make_old(fixture, &digest);
 	fixture_open(fixture);
