@@ -57,9 +57,8 @@ find_in_path(struct error *err)
 	return rustup_which(NULL, err);
 }
 
-/* The path of the compiler itself; the caller frees it. */
-static char *
-find_rustc(const char *which, struct error *err)
+char *
+capture_rust_find(const char *which, struct error *err)
 {
 	struct stat status;
 	char *path, *rustc;
@@ -214,7 +213,7 @@ int
 capture_rust(struct capture_host *host, const char *which,
     struct capture_programs *programs, bool *moved, struct error *err)
 {
-	char *rustc = find_rustc(which, err);
+	char *rustc = capture_rust_find(which, err);
 	char *sysroot = NULL;
 	int rc = -1;
 

@@ -26,5 +26,8 @@ struct error;
  * capture_host_close completes it. *moved: it came to CAPTURE_RUST_SYSROOT. */
 int capture_rust(struct capture_host *host, const char *which,
     struct capture_programs *programs, bool *moved, struct error *err);
+/* The path of the compiler that which (as above) stands for, without links of
+ * rustup's before it; the caller frees it. NULL on error. */
+char *capture_rust_find(const char *which, struct error *err);
 
 #endif

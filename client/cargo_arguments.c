@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
+#include "base/error.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "client/cargo_paths.h"
 
@@ -17,9 +20,17 @@ static const char *const plain_options[] = {"--edition", "--error-format",
 
 /* Codegen options that name files, or leave other files behind than those we
  * would fetch. */
-static const char *const local_codegen[] = {"linker", "split-debuginfo",
-    "profile-use", "profile-generate", "linker-plugin-lto", "save-temps",
-    "linker-flavor", "link-self-contained", "ar"};
+static const char *const local_codegen[] = {"split-debuginfo", "profile-use",
+    "profile-generate", "linker-plugin-lto", "save-temps", "ar"};
+/* The same, but only for what is linked: a library does not call the linker. */
+static const char *const local_linking[] = {
+    "linker", "linker-flavor", "link-self-contained"};
+static const char *const linked_types[] = {
+    "bin", "dylib", "cdylib", "proc-macro"};
+
+#define COUNT(list) (sizeof(list) / sizeof((list)[0]))
+#define ARGUMENT_FILE_MAX (1u << 20)
+#define ARGUMENT_MAX (96u << 10)
 
 /* --- options and values --------------------------------------------------- */
 
@@ -61,21 +72,41 @@ keep_local(struct cargo_arguments *arguments, const char *what, const char *why)
 
 /* --- the kinds that are looked at ----------------------------------------- */
 
-static void
-take_codegen(struct cargo_arguments *arguments, const char *value)
+/* "name" or "name=value". */
+static bool
+names(const char *const *list, size_t count, const char *value)
 {
 	size_t length = strcspn(value, "=");
 
+	for (size_t i = 0; i < count; i++) {
+		if (strlen(list[i]) == length &&
+		    strncmp(list[i], value, length) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+take_codegen(struct cargo_arguments *arguments, const char *value)
+{
 	if (strncmp(value, "extra-filename=", 15) == 0)
 		arguments->extra_filename = value + 15;
 	else if (strncmp(value, "incremental=", 12) == 0)
 		arguments->incremental = value + 12;
-	for (size_t i = 0; i < sizeof(local_codegen) / sizeof(local_codegen[0]);
-	     i++) {
-		if (strlen(local_codegen[i]) == length &&
-		    strncmp(value, local_codegen[i], length) == 0)
-			keep_local(arguments, value, "codegen option");
-	}
+	else if (strncmp(value, "metadata=", 9) == 0)
+		arguments->of_cargo = true;
+	else if (names(local_codegen, COUNT(local_codegen), value))
+		keep_local(arguments, value, "codegen option");
+	else if (names(local_linking, COUNT(local_linking), value))
+		arguments->linking = value;
+}
+
+static void
+take_type(struct cargo_arguments *arguments, const char *value)
+{
+	arguments->crate_type = value;
+	if (names(linked_types, COUNT(linked_types), value))
+		arguments->links = true;
 }
 
 static void
@@ -83,19 +114,16 @@ take_emit(struct cargo_arguments *arguments, const char *value)
 {
 	char *copy = xstrdup(value);
 	char *position = NULL;
-	bool dep_info = false;
 
 	for (char *kind = strtok_r(copy, ",", &position); kind != NULL;
 	     kind = strtok_r(NULL, ",", &position)) {
 		if (strcmp(kind, "dep-info") == 0)
-			dep_info = true;
-		else if (strcmp(kind, "metadata") != 0 &&
-			 strcmp(kind, "link") != 0)
+			arguments->dep_info = true;
+		else if (strcmp(kind, "link") == 0)
+			arguments->emits_link = true;
+		else if (strcmp(kind, "metadata") != 0)
 			keep_local(arguments, kind, "output kind");
 	}
-	/* Without it nobody could check what was read. */
-	if (!dep_info)
-		keep_local(arguments, value, "no dep-info asked for");
 	free(copy);
 }
 
@@ -136,7 +164,7 @@ take_known(struct cargo_arguments *arguments, char *const *at)
 	if ((value = value_of(at, "--crate-name", &count)) != NULL)
 		arguments->crate_name = value;
 	else if ((value = value_of(at, "--crate-type", &count)) != NULL)
-		arguments->crate_type = value;
+		take_type(arguments, value);
 	else if ((value = value_of(at, "--out-dir", &count)) != NULL)
 		arguments->out_dir = value;
 	else if ((value = value_of(at, "--emit", &count)) != NULL)
@@ -158,8 +186,7 @@ take_plain(char *const *at)
 {
 	size_t count = 0;
 
-	for (size_t i = 0; i < sizeof(plain_options) / sizeof(plain_options[0]);
-	     i++) {
+	for (size_t i = 0; i < COUNT(plain_options); i++) {
 		if (value_of(at, plain_options[i], &count) != NULL)
 			return count;
 	}
@@ -180,6 +207,8 @@ take(struct cargo_arguments *arguments, char *const *at, size_t *sources)
 		++*sources;
 		return 1;
 	}
+	if (strcmp(word, "--test") == 0)
+		arguments->links = true;
 	if (strcmp(word, "--test") == 0 || strcmp(word, "-O") == 0 ||
 	    strcmp(word, "-g") == 0 || strcmp(word, "--verbose") == 0 ||
 	    strcmp(word, "-v") == 0)
@@ -190,13 +219,35 @@ take(struct cargo_arguments *arguments, char *const *at, size_t *sources)
 
 /* --- the whole ------------------------------------------------------------ */
 
+static void
+judge(struct cargo_arguments *arguments, size_t sources)
+{
+	/* Without a type it is a program. */
+	arguments->links =
+	    (arguments->links || arguments->crate_type == NULL) &&
+	    arguments->emits_link;
+	if (arguments->crate_type == NULL)
+		arguments->crate_type = "bin";
+	if (arguments->extra_filename == NULL)
+		arguments->extra_filename = "";
+	if (arguments->crate_name == NULL || arguments->out_dir == NULL ||
+	    sources != 1)
+		arguments->of_cargo = false;
+	if (!arguments->of_cargo)
+		keep_local(arguments, "a probe", "no crate of a package");
+	/* Without it nobody could check what was read. */
+	else if (!arguments->dep_info)
+		keep_local(arguments, "--emit", "no dep-info asked for");
+	else if (arguments->links && arguments->linking != NULL)
+		keep_local(arguments, arguments->linking, "codegen option");
+}
+
 void
 cargo_arguments_parse(struct cargo_arguments *arguments, char *const *argv)
 {
 	size_t sources = 0;
 
-	*arguments = (struct cargo_arguments){
-	    .call = CARGO_CALL_COMPILE, .crate_type = "bin"};
+	*arguments = (struct cargo_arguments){.call = CARGO_CALL_COMPILE};
 	if (argv[0] != NULL && argv[1] == NULL && strcmp(argv[0], "-vV") == 0) {
 		arguments->call = CARGO_CALL_VERSION;
 		return;
@@ -208,11 +259,7 @@ cargo_arguments_parse(struct cargo_arguments *arguments, char *const *argv)
 		while (count-- > 0 && *at != NULL)
 			at++;
 	}
-	if (arguments->crate_name == NULL || arguments->out_dir == NULL ||
-	    sources != 1)
-		keep_local(arguments, "a probe", "no crate of a package");
-	if (arguments->extra_filename == NULL)
-		arguments->extra_filename = "";
+	judge(arguments, sources);
 }
 
 void
@@ -222,50 +269,134 @@ cargo_arguments_clear(struct cargo_arguments *arguments)
 	cargo_strings_clear(&arguments->native);
 }
 
-/* Incremental state stays here; the width of a terminal changes no output. */
+/* --- argument files ------------------------------------------------------- */
+
 static bool
-is_left_out(char *const *at, size_t *count)
+splice(const char *path, struct cargo_strings *out)
+{
+	struct error ignored; /* it stays as it is */
+	struct buffer text;
+	struct str rest;
+	bool fits;
+
+	buffer_init(&text, ARGUMENT_FILE_MAX);
+	fits = file_read_all(path, &text, &ignored) == 0 &&
+	       memchr(text.data, '\0', text.len) == NULL;
+	for (rest = buffer_str(&text); rest.len > 0 && fits;)
+		fits = str_cut(&rest, '\n').len <= ARGUMENT_MAX;
+	for (rest = buffer_str(&text); rest.len > 0 && fits;) {
+		struct str line = str_cut(&rest, '\n');
+
+		cargo_strings_take(out, xstrndup(line.data, line.len));
+	}
+	buffer_clear(&text);
+	return fits;
+}
+
+void
+cargo_arguments_read(
+    char *const *argv, const char *directory, struct cargo_strings *out)
+{
+	for (; *argv != NULL; argv++) {
+		const char *name = *argv + 1;
+		char *path;
+
+		if (**argv != '@') {
+			cargo_strings_add(out, *argv);
+			continue;
+		}
+		path = name[0] == '/' ? xstrdup(name)
+				      : xasprintf("%s/%s", directory, name);
+		if (!splice(path, out))
+			cargo_strings_add(out, *argv);
+		free(path);
+	}
+	cargo_strings_end(out);
+}
+
+/* --- other calls ---------------------------------------------------------- */
+
+static bool
+is_incremental(char *const *at, size_t *count)
 {
 	const char *value = value_of(at, "-C", count);
 
 	if (value == NULL)
 		value = value_of(at, "--codegen", count);
-	if (value != NULL)
-		return strncmp(value, "incremental=", 12) == 0;
-	return value_of(at, "--diagnostic-width", count) != NULL;
+	return value != NULL && strncmp(value, "incremental=", 12) == 0;
+}
+
+/* The words of argv but for those that are left out. */
+static char *const *
+skip(char *const *argv, size_t count)
+{
+	while (count-- > 0 && *argv != NULL)
+		argv++;
+	return argv;
+}
+
+/* "-L/path" and the like: what follows the letter is the path. */
+static char *
+map_word(const struct cargo_paths *paths, const char *word)
+{
+	char *rest, *mapped;
+
+	if (word[0] != '-' || word[1] == '\0' || word[2] != '/')
+		return cargo_paths_map_text(paths, CARGO_PATHS_TO_FIXED, word);
+	rest = cargo_paths_map_text(paths, CARGO_PATHS_TO_FIXED, word + 2);
+	mapped = xasprintf("%.2s%s", word, rest);
+	free(rest);
+	return mapped;
 }
 
 void
 cargo_arguments_map(char *const *argv, const struct cargo_paths *paths,
-    struct cargo_strings *out)
+    bool incremental, struct cargo_strings *out)
 {
 	while (*argv != NULL) {
-		size_t count = 1;
+		size_t count;
 
-		if (is_left_out(argv, &count)) {
-			argv += argv[1] == NULL ? 1 : count;
+		/* The width of a terminal changes no output. */
+		if ((!incremental && is_incremental(argv, &count)) ||
+		    value_of(argv, "--diagnostic-width", &count) != NULL) {
+			argv = skip(argv, count);
 			continue;
 		}
-		cargo_strings_take(out,
-		    cargo_paths_map_text(paths, CARGO_PATHS_TO_FIXED, *argv));
+		cargo_strings_take(out, map_word(paths, *argv));
 		argv++;
 	}
+}
+
+void
+cargo_arguments_discover(
+    char *const *argv, const char *path, struct cargo_strings *out)
+{
+	while (*argv != NULL) {
+		size_t count;
+
+		if (is_incremental(argv, &count) ||
+		    value_of(argv, "--emit", &count) != NULL) {
+			argv = skip(argv, count);
+			continue;
+		}
+		cargo_strings_add(out, *argv);
+		argv++;
+	}
+	cargo_strings_take(out, xasprintf("--emit=dep-info=%s", path));
 }
 
 void
 cargo_arguments_outputs(
     const struct cargo_arguments *arguments, struct cargo_strings *names)
 {
-	static const char *const forms[] = {"%s%s", "%s%s.d", "lib%s%s.a",
-	    "lib%s%s.rlib", "lib%s%s.rmeta", "lib%s%s.so"};
+	static const struct {
+		const char *before, *after;
+	} forms[] = {{"", ""}, {"", ".d"}, {"", ".wasm"}, {"lib", ".a"},
+	    {"lib", ".rlib"}, {"lib", ".rmeta"}, {"lib", ".so"}};
 
-	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
-		const char *form = forms[i];
-		const char *first = strstr(form, "%s%s");
-
+	for (size_t i = 0; i < COUNT(forms); i++)
 		cargo_strings_take(
-		    names, xasprintf("%.*s%s%s%s", (int)(first - form), form,
+		    names, xasprintf("%s%s%s%s", forms[i].before,
 			       arguments->crate_name, arguments->extra_filename,
-			       first + 4));
-	}
+			       forms[i].after));
 }

@@ -2,7 +2,8 @@
 /*
  * What a call of rustc asks for, read from its arguments as cargo writes them:
  * whether it can be an action elsewhere and, if so, what it reads and makes.
- * Whatever is not known here stays on this machine. Pure.
+ * Whatever is not known here stays on this machine. Pure, but for argument
+ * files.
  */
 #ifndef TOOLROOT_CLIENT_CARGO_ARGUMENTS_H
 #define TOOLROOT_CLIENT_CARGO_ARGUMENTS_H
@@ -24,23 +25,37 @@ struct cargo_arguments {
 	enum cargo_call call;
 	char reason[128]; /* with CARGO_CALL_LOCAL */
 	const char *crate_name;
-	const char *crate_type; /* the last one; "bin" by default */
-	const char *extra_filename;
+	const char *crate_type;     /* the last one; "bin" by default */
+	const char *extra_filename; /* "" when there is none */
 	const char *out_dir;
-	const char *incremental;      /* the directory, or NULL */
+	const char *incremental; /* the directory, or NULL */
+	bool of_cargo;           /* of a package, not a build script's probe */
+	bool dep_info;           /* is among what it writes */
+	bool emits_link;
+	bool links;                   /* it calls a linker */
+	const char *linking;          /* an option about that; or NULL */
 	struct cargo_strings externs; /* paths of --extern */
 	struct cargo_strings native;  /* directories of -L but dependency= */
 };
 
-/* argv without the compiler itself, ends in NULL. */
+/* Appends argv with each "@FILE" replaced by the lines of the file, which may
+ * be relative to directory; one that cannot be read, or is too long for a
+ * command line elsewhere, stays as it is. Reads these files. */
+void cargo_arguments_read(
+    char *const *argv, const char *directory, struct cargo_strings *out);
+/* argv without the compiler itself, ends in NULL; it is borrowed. */
 void cargo_arguments_parse(
     struct cargo_arguments *arguments, char *const *argv);
 void cargo_arguments_clear(struct cargo_arguments *arguments);
 
 /* argv as the action has it: paths mapped, without what does not change the
- * outputs or means nothing elsewhere. */
+ * outputs or means nothing elsewhere; incremental state only if it is wanted.
+ */
 void cargo_arguments_map(char *const *argv, const struct cargo_paths *paths,
-    struct cargo_strings *out);
+    bool incremental, struct cargo_strings *out);
+/* argv of a call that writes dep-info to the path, and nothing else. */
+void cargo_arguments_discover(
+    char *const *argv, const char *path, struct cargo_strings *out);
 /* The names of the files that the call may leave in its output directory. */
 void cargo_arguments_outputs(
     const struct cargo_arguments *arguments, struct cargo_strings *names);

@@ -2,7 +2,13 @@
 /* A line at a time. Form: rustc's write_out_deps; seen with 1.63 to 1.97. */
 #include "client/cargo_dep_info.h"
 
+#include <stdlib.h>
+
+#include "base/buffer.h"
 #include "base/memory.h"
+#include "client/cargo_paths.h"
+
+#define VARIABLE "# env-dep:"
 
 /* rustc escapes a backslash and line ends in values; make a blank in paths.
  * text is at its place, which only gets shorter. */
@@ -28,7 +34,7 @@ unescape(char *text, const char *from, const char *to)
 void
 cargo_dep_info_parse(struct cargo_dep_info *info, struct str text)
 {
-	const struct str mark = STR("# env-dep:");
+	const struct str mark = STR(VARIABLE);
 
 	*info = (struct cargo_dep_info){0};
 	while (text.len > 0) {
@@ -55,4 +61,50 @@ cargo_dep_info_clear(struct cargo_dep_info *info)
 {
 	cargo_strings_clear(&info->sources);
 	cargo_strings_clear(&info->variables);
+}
+
+/* --- true paths ----------------------------------------------------------- */
+
+/* The caller frees it. */
+static char *
+escape_blanks(const char *text)
+{
+	char *out = xmalloc(2 * strlen(text) + 1);
+	char *at = out;
+
+	for (; *text != '\0'; text++) {
+		if (*text == ' ')
+			*at++ = '\\';
+		*at++ = *text;
+	}
+	*at = '\0';
+	return out;
+}
+
+int
+cargo_dep_info_map(
+    const struct cargo_paths *paths, struct str text, struct buffer *out)
+{
+	struct cargo_paths escaped = {.count = 0};
+	int rc = 0;
+
+	for (size_t i = 0; i < paths->count; i++) {
+		char *real = escape_blanks(paths->items[i].real);
+
+		cargo_paths_add(&escaped, real, paths->items[i].fixed);
+		free(real);
+	}
+	while (text.len > 0 && rc == 0) {
+		const char *end = memchr(text.data, '\n', text.len);
+		struct str line = {text.data,
+		    end != NULL ? (size_t)(end - text.data) + 1 : text.len};
+
+		rc = cargo_paths_map(
+		    str_starts_with(line, STR(VARIABLE)) ? paths : &escaped,
+		    CARGO_PATHS_TO_REAL, line, out);
+		text.data += line.len;
+		text.len -= line.len;
+	}
+	cargo_paths_clear(&escaped);
+	return rc;
 }

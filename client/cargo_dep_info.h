@@ -11,6 +11,9 @@
 #include "base/str.h"
 #include "client/cargo_strings.h"
 
+struct buffer;
+struct cargo_paths;
+
 struct cargo_dep_info {
 	struct cargo_strings sources;   /* as rustc named them */
 	struct cargo_strings variables; /* "NAME=value", or "NAME": unset */
@@ -19,5 +22,11 @@ struct cargo_dep_info {
 /* Never fails: what is no line of these is passed over. */
 void cargo_dep_info_parse(struct cargo_dep_info *info, struct str text);
 void cargo_dep_info_clear(struct cargo_dep_info *info);
+
+/* Appends the text of such a file with true paths for fixed ones, as rustc
+ * would have written it here: blanks in paths are escaped, in values of
+ * variables they are not. -1 past the buffer's limit. */
+int cargo_dep_info_map(const struct cargo_paths *paths, struct str text,
+    struct buffer *out) __attribute__((warn_unused_result));
 
 #endif

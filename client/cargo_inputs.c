@@ -16,6 +16,7 @@
 #include "cas/digest_message.h"
 #include "cas/directory.h"
 #include "cas/merkle_builder.h"
+#include "client/capture_rust.h"
 #include "client/cargo_paths.h"
 #include "client/cargo_toolchain.h"
 #include "client/cas_client.h"
@@ -342,14 +343,31 @@ cargo_inputs_add_crates(struct cargo_inputs *inputs,
 		size_t before = inputs->fixed.count;
 
 		rc = cargo_inputs_add_file(inputs, queue.items[i], err);
-		/* Known already; or a proc-macro, which stands for itself. */
-		if (rc < 0 || inputs->fixed.count == before ||
-		    ends_in(queue.items[i], ".so"))
+		/* Known already. */
+		if (rc < 0 || inputs->fixed.count == before)
 			continue;
+		if (ends_in(queue.items[i], ".so"))
+			inputs->macro = true;
 		rc = read_sidecar(inputs, queue.items[i], &queue, err);
 	}
 	cargo_strings_clear(&queue);
 	return rc;
+}
+
+bool
+cargo_inputs_have(
+    const struct cargo_inputs *inputs, const char *directory, const char *path)
+{
+	static const char toolchain[] = "/" CAPTURE_RUST_SYSROOT "/";
+	char *joined = path[0] == '/' ? xstrdup(path)
+				      : xasprintf("%s/%s", directory, path);
+	char *plain = cargo_paths_plain(joined);
+	bool have = map_get(&inputs->known, str_from(plain)) != NULL ||
+		    strncmp(plain, toolchain, sizeof(toolchain) - 1) == 0;
+
+	free(joined);
+	free(plain);
+	return have;
 }
 
 int

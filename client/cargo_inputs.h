@@ -10,6 +10,7 @@
 #ifndef TOOLROOT_CLIENT_CARGO_INPUTS_H
 #define TOOLROOT_CLIENT_CARGO_INPUTS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/map.h"
@@ -36,6 +37,7 @@ struct cargo_inputs {
 	struct digest *digests;
 	size_t digest_capacity;
 	uint64_t bytes;
+	bool macro; /* a crate among them runs within the compiler */
 };
 
 /* After the borrowed fields are set. */
@@ -57,6 +59,11 @@ int cargo_inputs_add_tree(
 /* Crates by their files, and what these use in turn: see cargo_inputs_note. */
 int cargo_inputs_add_crates(struct cargo_inputs *inputs,
     const struct cargo_strings *crates, struct error *err);
+
+/* Whether the path, fixed and perhaps relative to directory, is an input or
+ * the toolchain's. */
+bool cargo_inputs_have(
+    const struct cargo_inputs *inputs, const char *directory, const char *path);
 
 /* Remembers, beside the target directory's files, which crates the one that
  * makes out_dir/name is made of. */

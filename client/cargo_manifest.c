@@ -26,7 +26,8 @@ struct cargo_manifest {
 };
 
 struct cargo_manifest *
-cargo_manifest_open(const struct cargo_toolchain_options *options)
+cargo_manifest_open(
+    const struct cargo_toolchain_options *options, const char *rustc)
 {
 	struct cargo_manifest *manifest = xcalloc(1, sizeof(*manifest));
 	const char *path = getenv("PATH");
@@ -36,8 +37,10 @@ cargo_manifest_open(const struct cargo_toolchain_options *options)
 	int rc;
 
 	buffer_init(&header, SIZE_MAX);
-	rc = buffer_printf(&header, VERSION " " TOOLROOT_VERSION "\t%s\t%s\t%s",
-	    digest_function_name(options->function), options->rustc,
+	rc = buffer_printf(&header,
+	    VERSION " " TOOLROOT_VERSION "\t%s\t%s\t%s\t%s",
+	    digest_function_name(options->function), rustc,
+	    options->driver != NULL ? options->driver : "",
 	    path != NULL ? path : "");
 	for (size_t i = 0; i < options->libraries->count && rc == 0; i++)
 		rc = buffer_printf(

@@ -14,9 +14,9 @@ struct cargo_toolchain_options;
 struct digest;
 struct error;
 
-/* Borrows options. Never NULL. */
+/* Borrows options; rustc is the compiler itself. Never NULL. */
 struct cargo_manifest *cargo_manifest_open(
-    const struct cargo_toolchain_options *options);
+    const struct cargo_toolchain_options *options, const char *rustc);
 void cargo_manifest_close(struct cargo_manifest *manifest);
 
 /* Fills the toolchain's tree (without digests), sysroot and version; *root is

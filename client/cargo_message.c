@@ -3,6 +3,7 @@
 #include "client/cargo_message.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -10,7 +11,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-#define MAGIC "TRC1"
+#define MAGIC "TRC2"
 #define CALL_MAX (64u << 20)
 #define ANSWER_MAX (128u << 20)
 
@@ -26,6 +27,10 @@ struct answer_header {
 	int32_t status;
 	uint32_t output;
 	uint32_t errors;
+	uint32_t place; /* bytes of its strings; 0: none */
+	uint32_t arguments;
+	uint32_t environment;
+	uint32_t paths;
 };
 
 /* --- bytes ---------------------------------------------------------------- */
@@ -200,10 +205,19 @@ cargo_message_call_clear(struct cargo_message_call *call)
 void
 cargo_message_answer_init(struct cargo_message_answer *answer)
 {
-	answer->kind = CARGO_MESSAGE_LOCAL;
-	answer->status = 0;
+	*answer = (struct cargo_message_answer){.kind = CARGO_MESSAGE_LOCAL};
 	buffer_init(&answer->output, ANSWER_MAX);
 	buffer_init(&answer->errors, ANSWER_MAX);
+}
+
+static void
+clear_place(struct cargo_message_place *place)
+{
+	free(place->directory);
+	free(place->dep_info);
+	cargo_strings_clear(&place->arguments);
+	cargo_strings_clear(&place->environment);
+	cargo_strings_clear(&place->paths);
 }
 
 void
@@ -211,20 +225,81 @@ cargo_message_answer_clear(struct cargo_message_answer *answer)
 {
 	buffer_clear(&answer->output);
 	buffer_clear(&answer->errors);
+	clear_place(&answer->place);
+}
+
+static int
+encode_place(const struct cargo_message_place *place, struct buffer *out)
+{
+	if (buffer_append(out, place->directory, strlen(place->directory) + 1) <
+		0 ||
+	    buffer_append(out, place->dep_info, strlen(place->dep_info) + 1) <
+		0 ||
+	    add_strings(out, &place->arguments) < 0 ||
+	    add_strings(out, &place->environment) < 0)
+		return -1;
+	return add_strings(out, &place->paths);
+}
+
+static int
+decode_place(const struct answer_header *header, const struct buffer *content,
+    struct cargo_message_place *place, struct error *err)
+{
+	struct str rest = buffer_str(content);
+	struct str text;
+
+	if (rest.len > 0 && rest.data[rest.len - 1] == '\0') {
+		text = str_cut(&rest, '\0');
+		place->directory = xstrndup(text.data, text.len);
+		text = str_cut(&rest, '\0');
+		place->dep_info = xstrndup(text.data, text.len);
+		if (header->arguments > 0 && header->paths % 2 == 0 &&
+		    take_strings(&rest, header->arguments, &place->arguments) ==
+			0 &&
+		    take_strings(
+			&rest, header->environment, &place->environment) == 0 &&
+		    take_strings(&rest, header->paths, &place->paths) == 0)
+			return 0;
+	}
+	return error_set(
+	    err, ERROR_INVALID_ARGUMENT, "cargo socket: a malformed answer");
 }
 
 int
 cargo_message_send_answer(
     int fd, const struct cargo_message_answer *answer, struct error *err)
 {
-	const struct answer_header header = {(uint32_t)answer->kind,
-	    answer->status, (uint32_t)answer->output.len,
-	    (uint32_t)answer->errors.len};
+	const struct cargo_message_place *place = &answer->place;
+	struct answer_header header = {(uint32_t)answer->kind, answer->status,
+	    (uint32_t)answer->output.len, (uint32_t)answer->errors.len, 0,
+	    (uint32_t)place->arguments.count,
+	    (uint32_t)place->environment.count, (uint32_t)place->paths.count};
+	struct buffer text;
+	int rc = 0;
 
-	if (send_all(fd, &header, sizeof(header), err) < 0 ||
-	    send_all(fd, answer->output.data, answer->output.len, err) < 0)
-		return -1;
-	return send_all(fd, answer->errors.data, answer->errors.len, err);
+	buffer_init(&text, CALL_MAX);
+	if (answer->kind == CARGO_MESSAGE_PLACE &&
+	    encode_place(place, &text) < 0)
+		rc = error_set(err, ERROR_RESOURCE_EXHAUSTED,
+		    "cargo socket: the answer is too long");
+	header.place = (uint32_t)text.len;
+	if (rc == 0)
+		rc = send_all(fd, &header, sizeof(header), err);
+	if (rc == 0)
+		rc = send_all(fd, answer->output.data, answer->output.len, err);
+	if (rc == 0)
+		rc = send_all(fd, answer->errors.data, answer->errors.len, err);
+	if (rc == 0)
+		rc = send_all(fd, text.data, text.len, err);
+	buffer_clear(&text);
+	return rc;
+}
+
+static bool
+is_known(uint32_t kind)
+{
+	return kind == CARGO_MESSAGE_DONE || kind == CARGO_MESSAGE_LOCAL ||
+	       kind == CARGO_MESSAGE_PLACE;
 }
 
 int
@@ -232,16 +307,24 @@ cargo_message_receive_answer(
     int fd, struct cargo_message_answer *answer, struct error *err)
 {
 	struct answer_header header;
+	struct buffer text;
+	int rc;
 
 	if (receive_all(fd, &header, sizeof(header), err) < 0)
 		return -1;
-	if (header.kind != CARGO_MESSAGE_DONE &&
-	    header.kind != CARGO_MESSAGE_LOCAL)
+	if (!is_known(header.kind))
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "cargo socket: the front is of another version");
 	answer->kind = (enum cargo_message_kind)header.kind;
 	answer->status = header.status;
-	if (receive_buffer(fd, &answer->output, header.output, err) < 0)
-		return -1;
-	return receive_buffer(fd, &answer->errors, header.errors, err);
+	buffer_init(&text, CALL_MAX);
+	rc = receive_buffer(fd, &answer->output, header.output, err);
+	if (rc == 0)
+		rc = receive_buffer(fd, &answer->errors, header.errors, err);
+	if (rc == 0)
+		rc = receive_buffer(fd, &text, header.place, err);
+	if (rc == 0 && answer->kind == CARGO_MESSAGE_PLACE)
+		rc = decode_place(&header, &text, &answer->place, err);
+	buffer_clear(&text);
+	return rc;
 }

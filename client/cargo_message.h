@@ -6,7 +6,8 @@
  *
  *	call:    "TRC1" length:4 argc:4 environment:4, then so many strings,
  *	         each ended by NUL: directory, arguments, environment
- *	answer:  kind:1 status:4 output:4 errors:4, then output and errors
+ *	answer:  kind:4 status:4 output:4 errors:4 place:4 and three counts,
+ *	         then output, errors and the strings of the place
  */
 #ifndef TOOLROOT_CLIENT_CARGO_MESSAGE_H
 #define TOOLROOT_CLIENT_CARGO_MESSAGE_H
@@ -25,6 +26,17 @@ struct cargo_message_call {
 enum cargo_message_kind {
 	CARGO_MESSAGE_DONE = 'D',  /* output, errors and status tell all */
 	CARGO_MESSAGE_LOCAL = 'L', /* run the compiler where you are */
+	CARGO_MESSAGE_PLACE = 'P', /* run it where actions run: see place */
+};
+
+/* How an action is run on this machine, at its fixed paths, so that what it
+ * makes is what a worker would make. */
+struct cargo_message_place {
+	char *directory; /* owned, both */
+	char *dep_info;  /* its true path; it gets true paths */
+	struct cargo_strings arguments;
+	struct cargo_strings environment;
+	struct cargo_strings paths; /* real, fixed, real, fixed, ... */
 };
 
 struct cargo_message_answer {
@@ -32,6 +44,7 @@ struct cargo_message_answer {
 	int status;
 	struct buffer output;
 	struct buffer errors;
+	struct cargo_message_place place;
 };
 
 int cargo_message_send_call(

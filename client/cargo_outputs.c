@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "base/str.h"
 #include "cas/digest_message.h"
+#include "client/cargo_dep_info.h"
 #include "client/cargo_paths.h"
 #include "client/cas_client.h"
 
@@ -70,7 +71,7 @@ fetch_dep_info(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
 
 	buffer_init(&mapped, TEXT_MAX);
 	rc = read_blob(outputs, file->digest, &outputs->dep_info, err);
-	if (rc == 0 && cargo_paths_map(outputs->paths, CARGO_PATHS_TO_REAL,
+	if (rc == 0 && cargo_dep_info_map(outputs->paths,
 			   buffer_str(&outputs->dep_info), &mapped) < 0)
 		rc = error_set(err, ERROR_RESOURCE_EXHAUSTED,
 		    "the dep-info file is too large");

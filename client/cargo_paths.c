@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <ctype.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/buffer.h"
 #include "base/memory.h"
@@ -49,11 +50,43 @@ stands_at(struct str text, size_t at, const char *prefix, size_t length)
 	       (at + length == text.len || !is_name(text.data[at + length]));
 }
 
+/* The byte ends a colour, "ESC[0m", as it is or as JSON has it; or an escaped
+ * line end or tab of JSON: nothing that a path goes on from. */
+static bool
+ends_escape(struct str text, size_t at)
+{
+	const char *letters = "mnrt";
+	size_t start = at;
+
+	if (strchr(letters, text.data[at]) == NULL)
+		return false;
+	if (at > 0 && text.data[at] != 'm')
+		return text.data[at - 1] == '\\';
+	while (start > 0 && (isdigit((unsigned char)text.data[start - 1]) ||
+				text.data[start - 1] == ';'))
+		start--;
+	if (start < 2 || text.data[start - 1] != '[')
+		return false;
+	return text.data[start - 2] == '\033' ||
+	       (start >= 7 && memcmp(text.data + start - 7, "\\u001b", 6) == 0);
+}
+
+/* A path may begin after the byte before at. */
+static bool
+is_boundary(struct str text, size_t at)
+{
+	if (at == 0)
+		return true;
+	if (text.data[at - 1] == '/')
+		return false;
+	return !is_name(text.data[at - 1]) || ends_escape(text, at - 1);
+}
+
 static const struct cargo_path *
 find(const struct cargo_paths *paths, enum cargo_paths_direction direction,
     struct str text, size_t at)
 {
-	if (at > 0 && (is_name(text.data[at - 1]) || text.data[at - 1] == '/'))
+	if (!is_boundary(text, at))
 		return NULL;
 	for (size_t i = 0; i < paths->count; i++) {
 		const struct cargo_path *path = &paths->items[i];
@@ -121,4 +154,31 @@ bool
 cargo_paths_cover(const struct cargo_paths *paths, const char *path)
 {
 	return find(paths, CARGO_PATHS_TO_FIXED, str_from(path), 0) != NULL;
+}
+
+char *
+cargo_paths_plain(const char *path)
+{
+	char *out = xmalloc(strlen(path) + 2);
+	struct str rest = str_from(path);
+	size_t length = 0;
+
+	while (rest.len > 0) {
+		struct str name = str_cut(&rest, '/');
+
+		if (name.len == 0 || str_equal(name, STR(".")))
+			continue;
+		if (str_equal(name, STR(".."))) {
+			while (length > 0 && out[--length] != '/')
+				;
+			continue;
+		}
+		out[length++] = '/';
+		memcpy(out + length, name.data, name.len);
+		length += name.len;
+	}
+	if (length == 0)
+		out[length++] = '/';
+	out[length] = '\0';
+	return out;
 }

@@ -46,6 +46,8 @@ int cargo_paths_map(const struct cargo_paths *paths,
 /* The same for a string; the caller frees it. */
 char *cargo_paths_map_text(const struct cargo_paths *paths,
     enum cargo_paths_direction direction, const char *text);
+/* An absolute path without ".", ".." and empty names; the caller frees it. */
+char *cargo_paths_plain(const char *path);
 /* Whether the absolute path is one of the table's or below it. */
 bool cargo_paths_cover(const struct cargo_paths *paths, const char *path);
 

@@ -4,9 +4,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdbool.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -122,4 +125,52 @@ cargo_process_read(char *const *argv, struct error *err)
 		return output.data;
 	buffer_clear(&output);
 	return NULL;
+}
+
+/* --- the compiler --------------------------------------------------------- */
+
+/* Readable once it has ended; where that cannot be had it is waited for. */
+static bool
+ends_within(pid_t process, int64_t timeout_ms)
+{
+	struct pollfd polled = {
+	    .fd = (int)syscall(SYS_pidfd_open, process, 0), .events = POLLIN};
+	int rc;
+
+	if (polled.fd == -1)
+		return true;
+	do
+		rc = poll(&polled, 1, (int)timeout_ms);
+	while (rc == -1 && errno == EINTR);
+	close(polled.fd);
+	return rc != 0;
+}
+
+int
+cargo_process_run(
+    const struct cargo_process *process, char *const *argv, struct error *err)
+{
+	posix_spawn_file_actions_t actions;
+	pid_t started;
+	int number;
+	bool ended;
+
+	posix_spawn_file_actions_init(&actions);
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		posix_spawn_file_actions_addopen(
+		    &actions, fd, "/dev/null", O_RDWR, 0);
+	posix_spawn_file_actions_addchdir_np(&actions, process->directory);
+	number = spawn(&started, &actions, argv, process->environment);
+	posix_spawn_file_actions_destroy(&actions);
+	if (number != 0)
+		return error_set_errno(err, number, "start %s", argv[0]);
+	ended = ends_within(started, process->timeout_ms);
+	if (!ended)
+		kill(started, SIGKILL);
+	number = cargo_process_wait(started, err);
+	if (!ended)
+		return error_set(err, ERROR_DEADLINE_EXCEEDED,
+		    "%s was not done after %lld s", argv[0],
+		    (long long)process->timeout_ms / 1000);
+	return number;
 }

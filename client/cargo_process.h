@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Starting cargo: for the build, and to ask it. posix_spawn, since gRPC's
- * threads may be running. Blocks.
+ * Starting cargo, for the build and to ask it, and the compiler. posix_spawn,
+ * since gRPC's threads may be running. Blocks.
  */
 #ifndef TOOLROOT_CLIENT_CARGO_PROCESS_H
 #define TOOLROOT_CLIENT_CARGO_PROCESS_H
 
+#include <stdint.h>
 #include <sys/types.h>
 
 struct error;
@@ -19,5 +20,15 @@ int cargo_process_wait(pid_t process, struct error *err);
 /* Standard output of a program with our environment; the caller frees it. NULL
  * on error, also when it fails. */
 char *cargo_process_read(char *const *argv, struct error *err);
+
+struct cargo_process {
+	const char *directory;
+	char *const *environment; /* ends in NULL */
+	int64_t timeout_ms;
+};
+/* Runs a program that nobody listens to, to its end: the exit status, or -1:
+ * DEADLINE_EXCEEDED when it took too long, and was killed. */
+int cargo_process_run(
+    const struct cargo_process *process, char *const *argv, struct error *err);
 
 #endif

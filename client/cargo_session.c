@@ -25,6 +25,7 @@
 /* Of a call. A build should go on soon when the server hangs. */
 #define TIMEOUT_MS 20000
 #define RETRIES 1
+#define FAILURES_MAX 3
 
 enum stage { STAGE_NONE, STAGE_BUSY, STAGE_DONE, STAGE_FAILED };
 
@@ -39,6 +40,7 @@ struct toolchain {
 	struct once made;
 	struct once uploaded;
 	char *rustc;
+	char *driver; /* or NULL */
 	struct cargo_toolchain *toolchain;
 };
 
@@ -48,7 +50,8 @@ struct cargo_session {
 	struct stat_ledger *ledger;
 	struct cargo_summary *summary;
 	char invocation[UUID_STR_LEN];
-	/* Guards stages, the count of toolchains and their rustc, and lost. */
+	/* Guards stages, the count of toolchains and what they are for, lost
+	 * and failures. */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct once layout_made;
@@ -56,6 +59,7 @@ struct cargo_session {
 	struct once server_made;
 	struct cargo_server server;
 	bool lost;
+	unsigned failures; /* of executions, one after the other */
 	struct toolchain toolchains[TOOLCHAINS_MAX];
 	size_t toolchain_count;
 };
@@ -139,6 +143,7 @@ cargo_session_close(struct cargo_session *session)
 	for (size_t i = 0; i < session->toolchain_count; i++) {
 		cargo_toolchain_close(session->toolchains[i].toolchain);
 		free(session->toolchains[i].rustc);
+		free(session->toolchains[i].driver);
 	}
 	cargo_summary_free(session->summary);
 	free(session->layout.workspace);
@@ -240,19 +245,31 @@ cargo_session_layout(struct cargo_session *session, struct error *err)
 
 /* --- toolchains ----------------------------------------------------------- */
 
+static bool
+is_for(const struct toolchain *toolchain, const char *rustc, const char *driver)
+{
+	if (strcmp(toolchain->rustc, rustc) != 0)
+		return false;
+	if (toolchain->driver == NULL || driver == NULL)
+		return toolchain->driver == driver;
+	return strcmp(toolchain->driver, driver) == 0;
+}
+
 static struct toolchain *
-find_toolchain(struct cargo_session *session, const char *rustc)
+find_toolchain(
+    struct cargo_session *session, const char *rustc, const char *driver)
 {
 	struct toolchain *found = NULL;
 
 	pthread_mutex_lock(&session->lock);
 	for (size_t i = 0; i < session->toolchain_count; i++) {
-		if (strcmp(session->toolchains[i].rustc, rustc) == 0)
+		if (is_for(&session->toolchains[i], rustc, driver))
 			found = &session->toolchains[i];
 	}
 	if (found == NULL && session->toolchain_count < TOOLCHAINS_MAX) {
 		found = &session->toolchains[session->toolchain_count++];
 		found->rustc = xstrdup(rustc);
+		found->driver = driver != NULL ? xstrdup(driver) : NULL;
 	}
 	pthread_mutex_unlock(&session->lock);
 	return found;
@@ -264,6 +281,7 @@ make_toolchain(struct cargo_session *session, struct toolchain *toolchain,
 {
 	const struct cargo_toolchain_options options = {
 	    .rustc = toolchain->rustc,
+	    .driver = toolchain->driver,
 	    .cache = session->options.cache,
 	    .ledger = session->ledger,
 	    .function = session->function,
@@ -275,10 +293,10 @@ make_toolchain(struct cargo_session *session, struct toolchain *toolchain,
 }
 
 const struct cargo_toolchain *
-cargo_session_toolchain(
-    struct cargo_session *session, const char *rustc, struct error *err)
+cargo_session_toolchain(struct cargo_session *session, const char *rustc,
+    const char *driver, struct error *err)
 {
-	struct toolchain *toolchain = find_toolchain(session, rustc);
+	struct toolchain *toolchain = find_toolchain(session, rustc, driver);
 	int rc;
 
 	if (toolchain == NULL) {
@@ -375,6 +393,43 @@ cargo_session_failed(struct cargo_session *session, const struct error *err)
 		note_loss(session, err);
 }
 
+/* --- executions ----------------------------------------------------------- */
+
+int
+cargo_session_may_execute(struct cargo_session *session, struct error *err)
+{
+	bool may;
+
+	pthread_mutex_lock(&session->lock);
+	may = session->failures < FAILURES_MAX;
+	pthread_mutex_unlock(&session->lock);
+	return may ? 0
+		   : error_set(err, ERROR_FAILED_PRECONDITION,
+			 "the server does not execute");
+}
+
+void
+cargo_session_executed(struct cargo_session *session)
+{
+	pthread_mutex_lock(&session->lock);
+	if (session->failures < FAILURES_MAX)
+		session->failures = 0;
+	pthread_mutex_unlock(&session->lock);
+}
+
+void
+cargo_session_not_executed(
+    struct cargo_session *session, const struct error *err)
+{
+	bool last;
+
+	pthread_mutex_lock(&session->lock);
+	last = ++session->failures == FAILURES_MAX && !session->lost;
+	pthread_mutex_unlock(&session->lock);
+	if (last)
+		note_loss(session, err);
+}
+
 /* --- uploading ------------------------------------------------------------ */
 
 static int
@@ -394,11 +449,24 @@ upload(struct cargo_session *session, struct toolchain *toolchain, uint64_t *up,
 	return rc;
 }
 
+/* It is one of ours: nothing is ever taken from the list. */
+static struct toolchain *
+entry_of(struct cargo_session *session, const struct cargo_toolchain *toolchain)
+{
+	size_t i = 0;
+
+	pthread_mutex_lock(&session->lock);
+	while (session->toolchains[i].toolchain != toolchain)
+		i++;
+	pthread_mutex_unlock(&session->lock);
+	return &session->toolchains[i];
+}
+
 int
 cargo_session_upload(struct cargo_session *session,
     const struct cargo_toolchain *toolchain, uint64_t *up, struct error *err)
 {
-	struct toolchain *entry = find_toolchain(session, toolchain->rustc);
+	struct toolchain *entry = entry_of(session, toolchain);
 	int rc = once_begin(session, &entry->uploaded, err);
 
 	if (rc > 0)

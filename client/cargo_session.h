@@ -53,9 +53,10 @@ struct cargo_layout {
 /* NULL on error, also when it failed before. */
 const struct cargo_layout *cargo_session_layout(
     struct cargo_session *session, struct error *err);
-/* Likewise, of this compiler. */
+/* Likewise, of this compiler; driver as in client/cargo_toolchain.h. */
 const struct cargo_toolchain *cargo_session_toolchain(
-    struct cargo_session *session, const char *rustc, struct error *err);
+    struct cargo_session *session, const char *rustc, const char *driver,
+    struct error *err);
 
 struct cargo_server {
 	struct rpc_channel *channel;
@@ -68,6 +69,12 @@ const struct cargo_server *cargo_session_server(
 /* The server has the toolchain. *up gets the bytes that were sent. */
 int cargo_session_upload(struct cargo_session *session,
     const struct cargo_toolchain *toolchain, uint64_t *up, struct error *err);
+/* Executions that fail one after the other, whatever the reason, are the last:
+ * then results are looked for but nothing is sent any more. */
+int cargo_session_may_execute(struct cargo_session *session, struct error *err);
+void cargo_session_executed(struct cargo_session *session);
+void cargo_session_not_executed(
+    struct cargo_session *session, const struct error *err);
 /* After an error of the server: gives it up if it is of that kind. */
 void cargo_session_failed(
     struct cargo_session *session, const struct error *err);

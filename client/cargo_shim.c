@@ -3,8 +3,10 @@
 #include "client/cargo_shim.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -12,6 +14,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "client/cargo_local.h"
 #include "client/cargo_message.h"
 
 #define EXIT_USAGE 2
@@ -55,8 +58,8 @@ make_call(struct cargo_message_call *call, char **argv)
 	return 0;
 }
 
-/* 1 and the answer, 0 when the compiler is to be run here. */
-static int
+/* Leaves an answer as it was initialised when there is none. */
+static void
 ask_broker(char **argv, struct cargo_message_answer *answer)
 {
 	const char *path = getenv(CARGO_SHIM_BROKER);
@@ -64,24 +67,48 @@ ask_broker(char **argv, struct cargo_message_answer *answer)
 	struct cargo_message_call call;
 	/* Whatever fails: the compiler is here. */
 	struct error ignored;
-	int rc = 0;
 
 	if (fd == -1)
-		return 0;
-	if (make_call(&call, argv) == 0 &&
-	    cargo_message_send_call(fd, &call, &ignored) == 0 &&
-	    cargo_message_receive_answer(fd, answer, &ignored) == 0)
-		rc = answer->kind == CARGO_MESSAGE_DONE;
+		return;
+	if (make_call(&call, argv) < 0 ||
+	    cargo_message_send_call(fd, &call, &ignored) < 0 ||
+	    cargo_message_receive_answer(fd, answer, &ignored) < 0)
+		answer->kind = CARGO_MESSAGE_LOCAL;
 	cargo_message_call_clear(&call);
 	file_close(&fd);
-	return rc;
+}
+
+static int
+hand_on(const struct cargo_message_answer *answer)
+{
+	struct error err;
+
+	if (file_write(STDOUT_FILENO, answer->output.data, answer->output.len,
+		&err) < 0 ||
+	    file_write(STDERR_FILENO, answer->errors.data, answer->errors.len,
+		&err) < 0)
+		return EXIT_FAILURE;
+	return answer->status;
+}
+
+static int
+run_here(const struct cargo_message_answer *answer, char **argv)
+{
+	struct error err;
+	int status = EXIT_FAILURE;
+	int rc = cargo_local_run(&answer->place, &status, &err);
+
+	if (rc == 0)
+		return become_compiler(argv);
+	if (rc < 0)
+		fprintf(stderr, CARGO_SHIM_NAME ": %s\n", err.text);
+	return rc > 0 ? status : EXIT_FAILURE;
 }
 
 int
 cargo_shim_main(char **argv)
 {
 	struct cargo_message_answer answer;
-	struct error err;
 	int status;
 
 	if (argv[1] == NULL) {
@@ -91,17 +118,17 @@ cargo_shim_main(char **argv)
 		    stderr);
 		return EXIT_USAGE;
 	}
+	/* When cargo is gone nobody wants what is under way; the compiler
+	 * keeps this. */
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	cargo_message_answer_init(&answer);
-	if (!ask_broker(argv, &answer)) {
-		cargo_message_answer_clear(&answer);
-		return become_compiler(argv);
-	}
-	status = answer.status;
-	if (file_write(STDOUT_FILENO, answer.output.data, answer.output.len,
-		&err) < 0 ||
-	    file_write(
-		STDERR_FILENO, answer.errors.data, answer.errors.len, &err) < 0)
-		status = EXIT_FAILURE;
+	ask_broker(argv, &answer);
+	if (answer.kind == CARGO_MESSAGE_DONE)
+		status = hand_on(&answer);
+	else if (answer.kind == CARGO_MESSAGE_PLACE)
+		status = run_here(&answer, argv);
+	else
+		status = become_compiler(argv);
 	cargo_message_answer_clear(&answer);
 	return status;
 }

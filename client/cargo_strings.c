@@ -7,14 +7,21 @@
 
 #include "base/memory.h"
 
-char *
-cargo_strings_take(struct cargo_strings *list, char *text)
+void
+cargo_strings_end(struct cargo_strings *list)
 {
 	if (list->count + 1 >= list->capacity) {
 		list->capacity = 2 * list->capacity + 16;
 		list->items = xreallocarray(
 		    list->items, list->capacity, sizeof(*list->items));
 	}
+	list->items[list->count] = NULL;
+}
+
+char *
+cargo_strings_take(struct cargo_strings *list, char *text)
+{
+	cargo_strings_end(list);
 	list->items[list->count++] = text;
 	list->items[list->count] = NULL;
 	return text;

@@ -20,6 +20,8 @@ struct cargo_strings {
 char *cargo_strings_take(struct cargo_strings *list, char *text);
 /* Adds a copy; returns it. */
 char *cargo_strings_add(struct cargo_strings *list, const char *text);
+/* An empty list ends in NULL from then on, too. */
+void cargo_strings_end(struct cargo_strings *list);
 bool cargo_strings_have(const struct cargo_strings *list, const char *text);
 void cargo_strings_clear(struct cargo_strings *list);
 

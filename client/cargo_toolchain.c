@@ -3,6 +3,8 @@
 #include "client/cargo_toolchain.h"
 
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -30,10 +32,33 @@ ask(const char *rustc, const char *first, const char *second, struct error *err)
 	return capture_run_text(argv, err);
 }
 
+/* In the place that it has beside the compiler. */
+static int
+add_driver(struct capture_host *host, const char *driver, bool moved,
+    struct error *err)
+{
+	struct capture_file file = {.executable = true, .source = driver};
+	const char *slash = strrchr(driver, '/');
+	struct stat status;
+	char *path;
+	int rc;
+
+	if (slash == NULL || stat(driver, &status) == -1)
+		return error_set(
+		    err, ERROR_NOT_FOUND, "%s is no path of a program", driver);
+	if (!moved)
+		return capture_host_add(host, driver, NULL, err) < 0 ? -1 : 0;
+	file.size = (uint64_t)status.st_size;
+	path = xasprintf(CAPTURE_RUST_SYSROOT "/bin%s", slash);
+	rc = capture_tree_add_file(host->tree, str_from(path), &file, err);
+	free(path);
+	return rc;
+}
+
 static int
 capture_programs_of(struct capture_host *host,
-    const struct cargo_toolchain_options *options, bool *moved,
-    struct error *err)
+    const struct cargo_toolchain_options *options, const char *rustc,
+    bool *moved, struct error *err)
 {
 	const struct capture_cc_options cc = {
 	    .compiler = "cc",
@@ -45,7 +70,9 @@ capture_programs_of(struct capture_host *host,
 	int rc = capture_cc(host, &cc, &programs, err);
 
 	if (rc == 0)
-		rc = capture_rust(host, options->rustc, &programs, moved, err);
+		rc = capture_rust(host, rustc, &programs, moved, err);
+	if (rc == 0 && options->driver != NULL)
+		rc = add_driver(host, options->driver, *moved, err);
 	if (rc == 0)
 		rc = capture_host_close(host, err);
 	capture_programs_clear(&programs);
@@ -90,13 +117,13 @@ capture(struct cargo_toolchain *toolchain,
 	int rc;
 
 	capture_host_init(&host, toolchain->tree, &notes, "");
-	rc = capture_programs_of(&host, options, &moved, err);
+	rc = capture_programs_of(&host, options, toolchain->rustc, &moved, err);
 	capture_host_clear(&host);
 	capture_notes_clear(&notes);
 	toolchain->captured = true;
 	if (rc == 0 && moved) {
 		toolchain->sysroot =
-		    ask(options->rustc, "--print", "sysroot", err);
+		    ask(toolchain->rustc, "--print", "sysroot", err);
 		rc = toolchain->sysroot != NULL ? 0 : -1;
 	}
 	if (rc == 0)
@@ -166,7 +193,8 @@ static int
 open_toolchain(struct cargo_toolchain *toolchain,
     const struct cargo_toolchain_options *options, struct error *err)
 {
-	struct cargo_manifest *manifest = cargo_manifest_open(options);
+	struct cargo_manifest *manifest =
+	    cargo_manifest_open(options, toolchain->rustc);
 	struct error ignored;
 	int rc = 0;
 
@@ -187,22 +215,34 @@ open_toolchain(struct cargo_toolchain *toolchain,
 	return rc;
 }
 
+/* The caller frees it. */
+static char *
+program_of(const struct cargo_toolchain *toolchain, const char *driver)
+{
+	const char *real = driver != NULL ? driver : toolchain->rustc;
+	const char *slash = strrchr(real, '/');
+
+	if (toolchain->sysroot == NULL)
+		return capture_run_find(real);
+	return xasprintf("/" CAPTURE_RUST_SYSROOT "/bin%s",
+	    driver != NULL ? slash : "/rustc");
+}
+
 struct cargo_toolchain *
 cargo_toolchain_open(
     const struct cargo_toolchain_options *options, struct error *err)
 {
 	struct cargo_toolchain *toolchain = xcalloc(1, sizeof(*toolchain));
 
-	toolchain->rustc = xstrdup(options->rustc);
-	if (open_toolchain(toolchain, options, err) < 0) {
+	/* Which compiler it is may change without any file's doing. */
+	toolchain->rustc = capture_rust_find(options->rustc, err);
+	if (toolchain->rustc == NULL ||
+	    open_toolchain(toolchain, options, err) < 0) {
 		error_prefix(err, "toolchain of %s", options->rustc);
 		cargo_toolchain_close(toolchain);
 		return NULL;
 	}
-	toolchain->program =
-	    toolchain->sysroot != NULL
-		? xstrdup("/" CAPTURE_RUST_SYSROOT "/bin/rustc")
-		: capture_run_find(options->rustc);
+	toolchain->program = program_of(toolchain, options->driver);
 	return toolchain;
 }
 

@@ -21,9 +21,9 @@ struct merkle_builder;
 struct stat_ledger;
 
 struct cargo_toolchain {
-	char *rustc;   /* as cargo calls it */
+	char *rustc;   /* the compiler itself, behind rustup's */
 	char *sysroot; /* what stands at /tc; NULL: all is in place */
-	char *program; /* the compiler's path in the root */
+	char *program; /* what is called: its path in the root */
 	char *version; /* its answer to -vV and our line with the digest */
 	struct capture_tree *tree;
 	struct merkle_builder *builder; /* finished */
@@ -32,7 +32,10 @@ struct cargo_toolchain {
 };
 
 struct cargo_toolchain_options {
-	const char *rustc;
+	const char *rustc; /* as cargo calls it */
+	/* A program that is called in its place and uses its libraries, as
+	 * clippy-driver does: then it is in the root, too. Or NULL. */
+	const char *driver;
 	const char *cache; /* directory, exists */
 	struct stat_ledger *ledger;
 	enum digest_function function;

@@ -159,5 +159,5 @@ like "the summary tells it" "$(cat "$WORK/build.log")" "the build goes on here"
 server_workers="$server_workers $(server_children)"
 SERVER_PID=
 cargo_workspace "$WORK/five"
-builds "no server: all is built here" "10 0 0 10" five build
+CARGO_INCREMENTAL=0 builds "no server: all is built here" "10 0 0 10" five build
 is "nothing of it is left" "$(pgrep -f "$BUILD/toolroot-rustc" | wc -l)" 0

@@ -7,10 +7,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/buffer.h"
+#include "base/memory.h"
 #include "client/cargo_arguments.h"
 #include "client/cargo_dep_info.h"
 #include "client/cargo_environment.h"
@@ -72,6 +74,35 @@ a_path_counts_only_where_it_stands_alone(void **state)
 }
 
 static void
+a_path_may_follow_a_colour_or_an_escape(void **state)
+{
+	expect(*state, CARGO_PATHS_TO_REAL, "\\u001b[0m\\u001b[1;32m/b/w/a.rs",
+	    "\\u001b[0m\\u001b[1;32m/home/u/ws/a.rs");
+	expect(*state, CARGO_PATHS_TO_REAL, "\033[0m/b/w/a",
+	    "\033[0m/home/u/ws/a");
+	expect(*state, CARGO_PATHS_TO_REAL, "\"a\\n/b/w/a\"",
+	    "\"a\\n/home/u/ws/a\"");
+	expect(*state, CARGO_PATHS_TO_REAL, "m/b/w n/b/w [0m/b/w",
+	    "m/b/w n/b/w [0m/b/w");
+}
+
+static void
+a_plain_path_has_no_detours(void **state)
+{
+	static const char *const pairs[][2] = {{"/a/./b//c/", "/a/b/c"},
+	    {"/a/src/../data/x", "/a/data/x"}, {"/../../a", "/a"}, {"/", "/"},
+	    {"/a/..", "/"}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+		char *plain = cargo_paths_plain(pairs[i][0]);
+
+		assert_string_equal(plain, pairs[i][1]);
+		free(plain);
+	}
+}
+
+static void
 mapping_there_and_back_is_the_text(void **state)
 {
 	const char *text = "/home/u/ws/target/d.d: src/../a "
@@ -102,7 +133,8 @@ a_text_past_the_limit_is_refused(void **state)
 #define USUAL \
 	WORD("--crate-name"), WORD("a"), WORD("src/lib.rs"), \
 	    WORD("--out-dir"), WORD("/t/deps"), WORD("-C"), \
-	    WORD("extra-filename=-1f"), WORD("--emit=dep-info,metadata,link")
+	    WORD("extra-filename=-1f"), WORD("-Cmetadata=1f"), \
+	    WORD("--emit=dep-info,metadata,link")
 
 static void
 a_usual_call_can_be_an_action(void **state)
@@ -149,11 +181,76 @@ what_is_odd_stays_local(void **state)
 	expect_local(ARGV(USUAL, WORD("--sysroot"), WORD("/x")));
 	expect_local(ARGV(USUAL, WORD("--target"), WORD("/x/spec.json")));
 	expect_local(ARGV(USUAL, WORD("-C"), WORD("linker=/my/ld")));
+	expect_local(ARGV(USUAL, WORD("-Clinker-flavor=ld"), WORD("--test")));
 	expect_local(ARGV(USUAL, WORD("-Csplit-debuginfo=packed")));
 	expect_local(ARGV(USUAL, WORD("--emit=dep-info,asm")));
-	expect_local(ARGV(USUAL, WORD("--emit=metadata,link")));
+	expect_local(
+	    ARGV(WORD("--crate-name=a"), WORD("a.rs"), WORD("--out-dir=/o"),
+		WORD("-Cmetadata=1"), WORD("--emit=metadata,link")));
 	expect_local(ARGV(USUAL, WORD("second.rs")));
 	expect_local(ARGV(USUAL, WORD("-C")));
+}
+
+static void
+a_library_does_not_care_for_the_linker(void **state)
+{
+	struct cargo_arguments arguments;
+
+	(void)state;
+	cargo_arguments_parse(&arguments,
+	    ARGV(WORD("--crate-name"), WORD("a"), WORD("--crate-type=lib"),
+		WORD("a.rs"), WORD("--out-dir=/o"), WORD("-Clinker=/my/ld"),
+		WORD("--emit=dep-info,metadata,link"), WORD("-Cmetadata=1")));
+	assert_int_equal(arguments.call, CARGO_CALL_COMPILE);
+	assert_false(arguments.links);
+	cargo_arguments_clear(&arguments);
+}
+
+static void
+a_probe_of_a_build_script_is_not_cargos(void **state)
+{
+	struct cargo_arguments arguments;
+
+	(void)state;
+	cargo_arguments_parse(&arguments,
+	    ARGV(WORD("--crate-name=probe"), WORD("--crate-type=lib"),
+		WORD("--emit=dep-info,metadata"), WORD("--out-dir=/o"),
+		WORD("probe.rs")));
+	assert_false(arguments.of_cargo);
+	assert_int_equal(arguments.call, CARGO_CALL_LOCAL);
+	cargo_arguments_clear(&arguments);
+}
+
+static void
+argument_files_are_read(void **state)
+{
+	char path[] = "/tmp/toolroot-arguments-XXXXXX";
+	int fd = mkstemp(path);
+	struct cargo_strings out = {.count = 0};
+	char *word, *name;
+
+	(void)state;
+	assert_int_not_equal(fd, -1);
+	assert_int_equal(write(fd, "--cfg\na b\n", 10), 10);
+	close(fd);
+	word = xasprintf("@%s", path);
+	name = xasprintf("@%s", path + 5);
+	cargo_arguments_read(
+	    ARGV(WORD("x"), word, WORD("@/not/there")), "/", &out);
+	assert_int_equal(out.count, 4);
+	assert_string_equal(out.items[1], "--cfg");
+	assert_string_equal(out.items[2], "a b");
+	assert_string_equal(out.items[3], "@/not/there");
+	cargo_strings_clear(&out);
+	cargo_arguments_read(ARGV(name), "/tmp", &out);
+	assert_int_equal(out.count, 2);
+	cargo_strings_clear(&out);
+	cargo_arguments_read(ARGV(NULL), "/tmp", &out);
+	assert_non_null(out.items);
+	cargo_strings_clear(&out);
+	unlink(path);
+	free(word);
+	free(name);
 }
 
 static void
@@ -177,11 +274,37 @@ an_action_has_no_state_and_no_terminal(void **state)
 		WORD("--diagnostic-width=80"), WORD("--diagnostic-width"),
 		WORD("80"), WORD("-C"), WORD("opt-level=3"),
 		WORD("x=/home/u/ws/target/y")),
-	    *state, &out);
+	    *state, false, &out);
 	assert_int_equal(out.count, 3);
 	assert_string_equal(out.items[0], "-C");
 	assert_string_equal(out.items[1], "opt-level=3");
 	assert_string_equal(out.items[2], "x=/b/t/y");
+	cargo_strings_clear(&out);
+	cargo_arguments_map(
+	    ARGV(WORD("-C"), WORD("incremental=/home/u/ws/target/i"),
+		WORD("-L/home/u/ws/lib")),
+	    *state, true, &out);
+	assert_int_equal(out.count, 3);
+	assert_string_equal(out.items[1], "incremental=/b/t/i");
+	assert_string_equal(out.items[2], "-L/b/w/lib");
+	cargo_strings_clear(&out);
+}
+
+static void
+what_it_reads_is_asked_without_making_anything(void **state)
+{
+	struct cargo_strings out = {.count = 0};
+
+	(void)state;
+	cargo_arguments_discover(
+	    ARGV(WORD("a.rs"), WORD("--emit"), WORD("dep-info,link"),
+		WORD("-C"), WORD("incremental=/i"), WORD("--emit=metadata"),
+		WORD("-g")),
+	    "/t/d", &out);
+	assert_int_equal(out.count, 3);
+	assert_string_equal(out.items[0], "a.rs");
+	assert_string_equal(out.items[1], "-g");
+	assert_string_equal(out.items[2], "--emit=dep-info=/t/d");
 	cargo_strings_clear(&out);
 }
 
@@ -204,6 +327,30 @@ dep_info_tells_sources_and_variables(void **state)
 	assert_string_equal(info.variables.items[1], "SET=1\n2\\");
 	assert_string_equal(info.variables.items[2], "EMPTY=");
 	cargo_dep_info_clear(&info);
+}
+
+static void
+blanks_are_escaped_in_dep_info_paths_alone(void **state)
+{
+	struct cargo_paths paths = {.count = 0};
+	struct buffer out;
+
+	(void)state;
+	cargo_paths_add(&paths, "/my ws", "/b/w");
+	buffer_init(&out, 1000);
+	assert_int_equal(
+	    cargo_dep_info_map(&paths,
+		STR("/b/w/t/a.d: src/a.rs /b/w/b.rs\n# env-dep:D=/b/w/o\n"),
+		&out),
+	    0);
+	assert_string_equal(out.data,
+	    "/my\\ ws/t/a.d: src/a.rs /my\\ ws/b.rs\n# env-dep:D=/my ws/o\n");
+	buffer_clear(&out);
+	buffer_init(&out, 10);
+	assert_int_equal(
+	    cargo_dep_info_map(&paths, STR("/b/w/a/longer/path"), &out), -1);
+	buffer_clear(&out);
+	cargo_paths_clear(&paths);
 }
 
 static void
@@ -291,13 +438,20 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    WITH_PATHS(the_longest_path_counts),
 	    WITH_PATHS(a_path_counts_only_where_it_stands_alone),
+	    WITH_PATHS(a_path_may_follow_a_colour_or_an_escape),
+	    cmocka_unit_test(a_plain_path_has_no_detours),
 	    WITH_PATHS(mapping_there_and_back_is_the_text),
 	    WITH_PATHS(a_text_past_the_limit_is_refused),
 	    cmocka_unit_test(a_usual_call_can_be_an_action),
 	    cmocka_unit_test(what_is_odd_stays_local),
+	    cmocka_unit_test(a_library_does_not_care_for_the_linker),
+	    cmocka_unit_test(a_probe_of_a_build_script_is_not_cargos),
+	    cmocka_unit_test(argument_files_are_read),
 	    cmocka_unit_test(the_version_is_asked_by_one_form_only),
 	    WITH_PATHS(an_action_has_no_state_and_no_terminal),
+	    cmocka_unit_test(what_it_reads_is_asked_without_making_anything),
 	    cmocka_unit_test(dep_info_tells_sources_and_variables),
+	    cmocka_unit_test(blanks_are_escaped_in_dep_info_paths_alone),
 	    WITH_PATHS(variables_of_cargo_belong_to_the_action),
 	    WITH_PATHS(a_variable_that_differs_is_found),
 	    cmocka_unit_test(places_are_told_from_generated_code),

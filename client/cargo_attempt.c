@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The steps in order; each attempt begins with fresh inputs. */
+#include "client/cargo_attempt.h"
+
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "cas/merkle_builder.h"
+#include "client/cargo_action.h"
+#include "client/cargo_crate.h"
+#include "client/cargo_dep_info.h"
+#include "client/cargo_environment.h"
+#include "client/cargo_execute.h"
+#include "client/cargo_inputs.h"
+#include "client/cargo_message.h"
+#include "client/cargo_outputs.h"
+#include "client/cargo_paths.h"
+#include "client/cargo_session.h"
+#include "client/cargo_summary.h"
+#include "client/cargo_toolchain.h"
+#include "client/cas_client.h"
+#include "client/request_metadata.h"
+
+#define RESULT_MEMORY (64u << 20)
+#define EXECUTION_TIMEOUT_MS (15 * 60 * 1000)
+
+struct state {
+	const struct cargo_attempt *attempt;
+	struct cargo_crate *crate;
+	struct cargo_paths paths;
+	struct cargo_environment environment;
+	struct cargo_inputs inputs;
+	struct cargo_strings outputs; /* names */
+	char *directory;              /* fixed */
+	struct cargo_action action;
+	struct arena arena;
+	char digest_text[DIGEST_TEXT_MAX];
+	struct request_metadata metadata;
+	struct cas_transfer transfer;
+	struct cargo_outputs results;
+};
+
+/* --- inputs --------------------------------------------------------------- */
+
+/* Only what is below the target directory: the rest is the toolchain's or
+ * nothing that we know. */
+static int
+add_native(struct state *state, struct error *err)
+{
+	const struct cargo_strings *native = &state->crate->arguments.native;
+	int rc = 0;
+
+	for (size_t i = 0; i < native->count && rc == 0; i++) {
+		struct stat status;
+
+		if (stat(native->items[i], &status) == -1)
+			continue;
+		rc = cargo_inputs_add_tree(
+		    &state->inputs, native->items[i], err);
+	}
+	return rc;
+}
+
+/* A macro may read any file of the package; else it is the sources alone. */
+static int
+add_package(struct state *state, struct error *err)
+{
+	const struct cargo_crate *crate = state->crate;
+	struct cargo_inputs *inputs = &state->inputs;
+	int rc;
+
+	if (crate->fetched || inputs->macro)
+		rc = cargo_inputs_add_tree(inputs, crate->package, err);
+	else
+		rc = cargo_inputs_add_directory(inputs, crate->package, err);
+	for (size_t i = 0; i < crate->sources.count && rc == 0; i++)
+		rc =
+		    cargo_inputs_add_file(inputs, crate->sources.items[i], err);
+	return rc;
+}
+
+static int
+gather(struct state *state, struct error *err)
+{
+	const struct cargo_crate *crate = state->crate;
+	struct cargo_inputs *inputs = &state->inputs;
+	const char *generated = cargo_crate_variable(crate, "OUT_DIR");
+
+	if (crate->exact &&
+	    cargo_inputs_add_toolchain(inputs, crate->toolchain, err) < 0)
+		return -1;
+	if (cargo_inputs_add_crates(inputs, &crate->arguments.externs, err) <
+		0 ||
+	    add_package(state, err) < 0 ||
+	    cargo_inputs_add_directory(inputs, crate->call->directory, err) <
+		0 ||
+	    cargo_inputs_add_directory(inputs, crate->arguments.out_dir, err) <
+		0)
+		return -1;
+	if (generated != NULL &&
+	    cargo_inputs_add_tree(inputs, generated, err) < 0)
+		return -1;
+	if (add_native(state, err) < 0)
+		return -1;
+	return cargo_inputs_finish(inputs, err);
+}
+
+/* --- the action ----------------------------------------------------------- */
+
+static void
+make_action(struct state *state)
+{
+	const struct cargo_crate *crate = state->crate;
+	struct cargo_strings arguments = {.count = 0};
+	struct cargo_strings environment = {.count = 0};
+	char *out_dir = cargo_paths_map_text(
+	    &state->paths, CARGO_PATHS_TO_FIXED, crate->arguments.out_dir);
+	const struct cargo_action_parts parts = {
+	    .arguments = &arguments,
+	    .environment = &environment,
+	    .directory = state->directory,
+	    .out_dir = out_dir,
+	    .outputs = &state->outputs,
+	    .root = *merkle_builder_root(state->inputs.builder),
+	    .input_root = state->inputs.root,
+	    .toolchain = crate->exact ? NULL : &crate->toolchain->root,
+	};
+
+	cargo_crate_command(crate, &state->paths, false, &arguments);
+	cargo_environment_choose(&state->environment, &environment);
+	cargo_action_make(&state->action, &parts);
+	digest_format_hash(&state->action.digest, state->digest_text);
+	cargo_strings_clear(&arguments);
+	cargo_strings_clear(&environment);
+	free(out_dir);
+}
+
+/* --- the result ----------------------------------------------------------- */
+
+static int
+send_inputs(struct state *state, struct error *err)
+{
+	const struct cargo_attempt *attempt = state->attempt;
+	struct cas_upload_stats stats = {.sent_bytes = 0};
+	struct cas_upload *uploads;
+	size_t count;
+	int rc;
+
+	if (cargo_session_upload(state->crate->session, state->crate->toolchain,
+		&attempt->row->up, err) < 0)
+		return -1;
+	uploads = cargo_inputs_uploads(&state->inputs, &count);
+	uploads[count++] = (struct cas_upload){
+	    .digest = state->action.command_digest,
+	    .from = CAS_UPLOAD_CONTENT,
+	    .content = state->action.command,
+	};
+	uploads[count++] = (struct cas_upload){
+	    .digest = state->action.digest,
+	    .from = CAS_UPLOAD_CONTENT,
+	    .content = state->action.action,
+	};
+	rc = cas_client_upload(attempt->server->cas, &state->transfer, uploads,
+	    count, &stats, err);
+	attempt->row->up += stats.sent_bytes;
+	free(uploads);
+	return rc;
+}
+
+static int64_t
+executed_ms(const Reapi__ActionResult *result)
+{
+	const Reapi__ExecutedActionMetadata *metadata =
+	    result->execution_metadata;
+	const Google__Protobuf__Timestamp *start, *end;
+
+	if (metadata == NULL || metadata->execution_start_timestamp == NULL ||
+	    metadata->execution_completed_timestamp == NULL)
+		return 0;
+	start = metadata->execution_start_timestamp;
+	end = metadata->execution_completed_timestamp;
+	return (end->seconds - start->seconds) * 1000 +
+	       (end->nanos - start->nanos) / 1000000;
+}
+
+static int
+run(struct state *state, const struct cargo_execute *execute,
+    Reapi__ActionResult **result, struct error *err)
+{
+	struct cargo_crate *crate = state->crate;
+
+	if (crate->warm)
+		return error_set(err, ERROR_FAILED_PRECONDITION,
+		    "incremental: there is state for it here");
+	if (cargo_session_may_execute(crate->session, err) < 0)
+		return -1;
+	state->attempt->row->outcome = CARGO_OUTCOME_REMOTE;
+	if (send_inputs(state, err) < 0 ||
+	    cargo_execute_run(execute, result, err) < 0) {
+		cargo_session_not_executed(crate->session, err);
+		return -1;
+	}
+	cargo_session_executed(crate->session);
+	/* The messages are those of the compiler here: what it did not find
+	 * there may be here. */
+	if ((*result)->exit_code != 0)
+		return error_set(err, ERROR_FAILED_PRECONDITION,
+		    "the compiler failed on the worker with status %d",
+		    (*result)->exit_code);
+	return 0;
+}
+
+static int
+find_or_run(
+    struct state *state, Reapi__ActionResult **result, struct error *err)
+{
+	const struct cargo_attempt *attempt = state->attempt;
+	const struct cargo_execute execute = {
+	    .channel = attempt->server->channel,
+	    .instance = attempt->server->instance,
+	    .metadata = &state->metadata,
+	    .arena = &state->arena,
+	    .action = state->action.digest,
+	    .timeout_ms = EXECUTION_TIMEOUT_MS,
+	};
+	int rc = cargo_execute_find(&execute, result, err);
+
+	attempt->row->outcome = CARGO_OUTCOME_HIT;
+	if (rc == 0)
+		rc = run(state, &execute, result, err);
+	if (rc < 0)
+		return -1;
+	attempt->row->executed_ms = executed_ms(*result);
+	return 0;
+}
+
+/* --- belief --------------------------------------------------------------- */
+
+/* 1, 0 when a variable was learned, -1. */
+static int
+check_variables(
+    struct state *state, const struct cargo_dep_info *info, struct error *err)
+{
+	struct cargo_crate *crate = state->crate;
+	const char *seen =
+	    cargo_environment_mismatch(&state->environment, info);
+	char *name;
+	int rc = 0;
+
+	if (seen == NULL)
+		return 1;
+	name = xstrndup(seen, strcspn(seen, "="));
+	if (cargo_strings_have(&crate->learned, name))
+		rc = error_set(err, ERROR_FAILED_PRECONDITION,
+		    "it reads the variable %s", name);
+	else
+		cargo_strings_add(&crate->learned, name);
+	free(name);
+	return rc;
+}
+
+static int
+check_sources(
+    struct state *state, const struct cargo_dep_info *info, struct error *err)
+{
+	for (size_t i = 0; i < info->sources.count; i++) {
+		const char *source = info->sources.items[i];
+
+		if (!cargo_inputs_have(
+			&state->inputs, state->directory, source))
+			return error_set(err, ERROR_FAILED_PRECONDITION,
+			    "its result was made of %s, which is no input of "
+			    "it, and is not believed",
+			    source);
+	}
+	return 1;
+}
+
+/* 1 believed, 0 when another attempt may be, -1. */
+static int
+check(struct state *state, struct error *err)
+{
+	struct cargo_crate *crate = state->crate;
+	struct cargo_dep_info info;
+	int rc;
+
+	cargo_dep_info_parse(&info, buffer_str(&state->results.dep_info));
+	rc = check_variables(state, &info, err);
+	if (rc > 0)
+		rc = check_sources(state, &info, err);
+	if (rc > 0 && !crate->exact && !crate->fetched &&
+	    cargo_environment_place(&info) != NULL) {
+		crate->exact = true;
+		rc = 0;
+	}
+	cargo_dep_info_clear(&info);
+	return rc;
+}
+
+/* --- the whole ------------------------------------------------------------ */
+
+static void
+state_init(struct state *state, const struct cargo_attempt *attempt)
+{
+	struct cargo_crate *crate = attempt->crate;
+
+	*state = (struct state){.attempt = attempt, .crate = crate};
+	cargo_crate_paths(crate, &state->paths);
+	state->directory = cargo_paths_map_text(
+	    &state->paths, CARGO_PATHS_TO_FIXED, crate->call->directory);
+	state->environment = (struct cargo_environment){
+	    .call = crate->call->environment.items,
+	    .build = cargo_session_environment(crate->session),
+	    .learned = &crate->learned,
+	    .paths = &state->paths,
+	};
+	state->inputs.paths = &state->paths;
+	state->inputs.ledger = cargo_session_ledger(crate->session);
+	state->inputs.target = crate->layout->target;
+	/* True places are anywhere: then the input root is all there is. */
+	state->inputs.root = crate->exact ? "" : "/b";
+	cargo_inputs_init(
+	    &state->inputs, cargo_session_function(crate->session));
+	cargo_arguments_outputs(&crate->arguments, &state->outputs);
+	arena_init(&state->arena, RESULT_MEMORY);
+	state->metadata = (struct request_metadata){
+	    .tool_name = "toolroot-cargo",
+	    .tool_version = TOOLROOT_VERSION,
+	    .action_id = state->digest_text,
+	    .tool_invocation_id = cargo_session_invocation(crate->session),
+	    .action_mnemonic = crate->driver != NULL ? "Clippy" : "Rustc",
+	    .target_id = crate->arguments.crate_name,
+	};
+	state->transfer.metadata = &state->metadata;
+	state->results = (struct cargo_outputs){
+	    .client = attempt->server->cas,
+	    .transfer = &state->transfer,
+	    .paths = &state->paths,
+	    .directory = crate->arguments.out_dir,
+	    .expected = &state->outputs,
+	};
+	cargo_outputs_init(&state->results);
+}
+
+static void
+state_clear(struct state *state)
+{
+	cargo_outputs_clear(&state->results);
+	cargo_action_clear(&state->action);
+	arena_clear(&state->arena);
+	cargo_strings_clear(&state->outputs);
+	cargo_inputs_clear(&state->inputs);
+	cargo_paths_clear(&state->paths);
+	free(state->directory);
+}
+
+static void
+fill_answer(struct state *state)
+{
+	struct cargo_message_answer *answer = state->attempt->answer;
+
+	answer->kind = CARGO_MESSAGE_DONE;
+	answer->errors = state->results.errors;
+	buffer_init(&state->results.errors, 0);
+}
+
+int
+cargo_attempt_run(const struct cargo_attempt *attempt, struct error *err)
+{
+	struct state state;
+	Reapi__ActionResult *result;
+	int rc;
+
+	state_init(&state, attempt);
+	rc = gather(&state, err);
+	if (rc < 0)
+		goto out;
+	make_action(&state);
+	rc = find_or_run(&state, &result, err);
+	if (rc == 0)
+		rc = cargo_outputs_fetch(&state.results, result, err);
+	if (rc < 0) {
+		cargo_session_failed(attempt->crate->session, err);
+		goto out;
+	}
+	attempt->row->down += state.results.bytes;
+	rc = check(&state, err);
+	if (rc > 0 && cargo_outputs_put(&state.results, err) < 0)
+		rc = -1;
+	if (rc > 0)
+		fill_answer(&state);
+out:
+	state_clear(&state);
+	return rc;
+}

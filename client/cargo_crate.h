@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is known of the crate that a call compiles: its package, its toolchain,
+ * where things are for it, what it reads. A crate of the workspace is asked
+ * for its sources and variables by a run of the compiler for dep-info alone;
+ * fetched packages never change, so all of their directory counts. One thread;
+ * blocks.
+ */
+#ifndef TOOLROOT_CLIENT_CARGO_CRATE_H
+#define TOOLROOT_CLIENT_CARGO_CRATE_H
+
+#include <stdbool.h>
+
+#include "client/cargo_arguments.h"
+#include "client/cargo_strings.h"
+
+struct cargo_layout;
+struct cargo_message_answer;
+struct cargo_message_call;
+struct cargo_paths;
+struct cargo_session;
+struct cargo_toolchain;
+struct error;
+
+struct cargo_crate {
+	struct cargo_session *session; /* borrowed, both */
+	const struct cargo_message_call *call;
+	const char *driver;         /* clippy's, before rustc; or NULL */
+	const char *wrapper;        /* another program there; or NULL */
+	const char *rustc;          /* as cargo calls it */
+	struct cargo_strings words; /* what follows, argument files read */
+	struct cargo_arguments arguments;
+	const struct cargo_layout *layout;
+	const struct cargo_toolchain *toolchain;
+	const char *package;          /* its directory, or NULL */
+	bool fetched;                 /* from a registry or a repository */
+	bool exact;                   /* the workspace is where it is */
+	bool warm;                    /* there is incremental state for it */
+	bool built;                   /* it was compiled here before */
+	struct cargo_strings learned; /* names of variables that it reads */
+	struct cargo_strings sources; /* absolute; of the workspace's alone */
+};
+
+/* Reads the call: nothing else is looked at. */
+void cargo_crate_init(struct cargo_crate *crate, struct cargo_session *session,
+    const struct cargo_message_call *call);
+void cargo_crate_clear(struct cargo_crate *crate);
+
+/* Where it is, and what it is made of for those that use it. After an error it
+ * can only be run as it was called. */
+int cargo_crate_locate(struct cargo_crate *crate, struct error *err);
+/* Which sources and variables it reads, if it is the workspace's. Sets exact.
+ * -1 as above. */
+int cargo_crate_discover(struct cargo_crate *crate, struct error *err);
+
+/* Adds the fixed paths of its actions. */
+void cargo_crate_paths(
+    const struct cargo_crate *crate, struct cargo_paths *paths);
+/* How it is run on this machine at these paths. */
+void cargo_crate_place(
+    const struct cargo_crate *crate, struct cargo_message_answer *answer);
+/* The program and its arguments in an action. */
+void cargo_crate_command(const struct cargo_crate *crate,
+    const struct cargo_paths *paths, bool incremental,
+    struct cargo_strings *out);
+
+/* Of the call's environment; NULL when it is not there. */
+const char *cargo_crate_variable(
+    const struct cargo_crate *crate, const char *name);
+
+#endif
