@@ -25,8 +25,10 @@ static const struct {
     {"chrootRootDigest", false, PLATFORM_ROOT}, /* BuildBox's name */
     /* Where the input root is mounted. */
     {"InputRootAbsolutePath", false, PLATFORM_SETUP},
-    /* Whether the sandbox has a network; the worker's settings decide. */
-    {"network", false, PLATFORM_SETUP},
+    /* What the action may take at most. */
+    {"max-mem", false, PLATFORM_SETUP},
+    {"max-cores", false, PLATFORM_SETUP},
+    {"max-pids", false, PLATFORM_SETUP},
     /* Only there to change the action's digest (Bazel, Siso). */
     {"cache-silo-key", false, PLATFORM_SETUP},
     /* Bazel's hint that a persistent worker could serve; a plain process
@@ -52,9 +54,13 @@ platform_use_of(struct str name)
 }
 
 bool
-platform_is_matched(struct str name)
+platform_is_matched(const struct platform_property *property)
 {
-	return platform_use_of(name) == PLATFORM_MATCH;
+	/* Every worker can do without a network. */
+	if (str_equal(property->name, STR("network")) &&
+	    str_equal(property->value, STR("false")))
+		return false;
+	return platform_use_of(property->name) == PLATFORM_MATCH;
 }
 
 bool
@@ -121,7 +127,7 @@ platform_make_key(struct platform *platform, char *next)
 		uint32_t lengths[2] = {
 		    (uint32_t)p->name.len, (uint32_t)p->value.len};
 
-		if (!platform_is_matched(p->name))
+		if (!platform_is_matched(p))
 			continue;
 		memcpy(next, lengths, sizeof(lengths));
 		next += sizeof(lengths);
@@ -197,8 +203,7 @@ platform_missing(const struct platform *required,
 	for (size_t i = 0; i < required->count; i++) {
 		const struct platform_property *p = &required->properties[i];
 
-		if (!platform_is_matched(p->name) ||
-		    platform_offers(offered, p))
+		if (!platform_is_matched(p) || platform_offers(offered, p))
 			continue;
 		if (missing++ == 0)
 			*first = p;

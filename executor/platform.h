@@ -44,7 +44,7 @@ int platform_init(struct platform *platform,
 void platform_clear(struct platform *platform);
 
 /* Whether the property decides which workers match. */
-bool platform_is_matched(struct str name);
+bool platform_is_matched(const struct platform_property *property);
 /* Whether it names a tree that a worker may have unpacked already. */
 bool platform_is_root(struct str name);
 bool platform_matches(

@@ -208,6 +208,16 @@ scheduler_explain_unmatched(const struct scheduler *s,
 		    "--workers N`");
 		return;
 	}
+	if (str_equal(lacking->name, STR("network")) &&
+	    str_equal(lacking->value, STR("true"))) {
+		error_set(err, ERROR_FAILED_PRECONDITION,
+		    "the action asks for a network (platform property "
+		    "network=true), which no worker allows: start one with "
+		    "`toolroot worker --allow-network` or `toolroot serve "
+		    "--allow-network`, or take network=true out of the "
+		    "action's exec_properties");
+		return;
+	}
 	offered = platform_value(&nearest->offered, lacking->name);
 	if (offered.data == NULL)
 		offered = STR("no such property");

@@ -47,8 +47,13 @@ put_arguments(const struct local_workers_options *options,
 	child_arguments_add(
 	    arguments, xasprintf("--log-format=%s", options->log_format));
 	child_arguments_add(arguments, xstrdup("--exit-with-parent"));
+	if (options->config != NULL)
+		child_arguments_add(
+		    arguments, xasprintf("--config=%s", options->config));
 	if (options->host_root)
 		child_arguments_add(arguments, xstrdup("--host-root"));
+	if (options->allow_network)
+		child_arguments_add(arguments, xstrdup("--allow-network"));
 	for (size_t i = 0; i < properties->count; i++)
 		child_arguments_add(arguments,
 		    xasprintf("--property=%s", properties->items[i]));

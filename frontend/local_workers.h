@@ -20,7 +20,9 @@ struct local_workers_options {
 	const char *server; /* "grpc://HOST:PORT" or "unix:PATH" */
 	const char *store;  /* the directory */
 	uint64_t slots;
+	const char *config; /* settings file; NULL = as without --config */
 	bool host_root;
+	bool allow_network;
 	const char *sandbox;
 	const char *log_level;
 	const char *log_format;

@@ -54,6 +54,9 @@ static const struct setting table[] = {
 	"Not hermetic: local workers show actions the host's /usr, /bin, "
 	"/lib*\n"
 	"and /etc, read-only."},
+    {"allow-network", SETTING_FLAG, FIELD(allow_network), "", "no",
+	"Local workers show actions that have the platform property\n"
+	"network=true the network of this machine; all others have none."},
     {"sandbox", SETTING_TEXT, FIELD(sandbox), "KIND", "auto",
 	"Of local workers. auto: namespaces, or refuse to run; none: no\n"
 	"isolation at all."},

@@ -72,9 +72,11 @@ set_limit(__rlimit_resource_t resource, rlim_t wanted)
 }
 
 static int
-set_limits(void)
+set_limits(const struct action_process *process)
 {
 	if (set_limit(RLIMIT_CORE, 0) == -1 ||
+	    set_limit(RLIMIT_DATA, process->data_limit) == -1 ||
+	    set_limit(RLIMIT_NPROC, process->process_limit) == -1 ||
 	    set_limit(RLIMIT_NOFILE, DESCRIPTORS_MAX) == -1 ||
 	    set_limit(RLIMIT_STACK, STACK_SIZE) == -1)
 		return -1;
@@ -152,7 +154,7 @@ child_main(const struct action_process *process, int pipe_fd)
 	if (set_streams(process) == -1)
 		goto failed;
 	failure.step = STEP_LIMITS;
-	if (set_limits() == -1)
+	if (set_limits(process) == -1)
 		goto failed;
 	failure.step = STEP_USER;
 	if (drop_privileges(process->tier) == -1)

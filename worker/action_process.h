@@ -12,6 +12,7 @@
 #define TOOLROOT_WORKER_ACTION_PROCESS_H
 
 #include <linux/filter.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include "worker/namespaces.h"
@@ -25,6 +26,9 @@ struct action_process {
 	enum sandbox_tier tier;
 	int stdout_fd;
 	int stderr_fd;
+	/* Where no control group limits them; RLIM_INFINITY = not at all. */
+	rlim_t data_limit;    /* bytes, of each process */
+	rlim_t process_limit; /* of the user, that is of all actions */
 };
 
 /* Returns when the program runs. -1: FAILED_PRECONDITION when there is no such

@@ -41,6 +41,10 @@ struct command_settings {
 	char *sandbox;
 	uint64_t scratch_size;
 	uint64_t scratch_files;
+	uint64_t memory_per_action;
+	uint64_t pids_per_action;
+	char *cpus_per_action;
+	bool allow_network;
 	uint64_t stream_limit;
 	char *default_path;
 	bool compress;
@@ -92,6 +96,16 @@ static const struct setting table[] = {
 	"live in memory."},
     {"scratch-files", SETTING_COUNT, FIELD(scratch_files), "N", "1000000",
 	"Files that one action may have, inputs included."},
+    {"memory-per-action", SETTING_SIZE, FIELD(memory_per_action), "SIZE", "0",
+	"Bytes of memory that one action may use, its scratch included; at\n"
+	"the limit it is killed. 0: seven eighths of this machine's."},
+    {"pids-per-action", SETTING_COUNT, FIELD(pids_per_action), "N", "8192",
+	"Processes and threads that one action may have. 0: no limit."},
+    {"cpus-per-action", SETTING_TEXT, FIELD(cpus_per_action), "N", "0",
+	"CPUs that one action may keep busy, such as 2 or 0.5. 0: all."},
+    {"allow-network", SETTING_FLAG, FIELD(allow_network), "", "no",
+	"Actions with the platform property network=true see the network of\n"
+	"this machine; all others have none."},
     {"stream-limit", SETTING_SIZE, FIELD(stream_limit), "SIZE", "64M",
 	"Bytes of standard output and of standard error that are kept."},
     {"default-path", SETTING_TEXT, FIELD(default_path), "PATH", "/bin:/usr/bin",
@@ -136,13 +150,14 @@ default_cache(void)
 
 /* Cuts the texts of the list at their "=". */
 static struct worker_property *
-parse_properties(
-    const struct setting_list *list, size_t *count, struct error *err)
+parse_properties(const struct setting_list *list, bool network, size_t *count,
+    struct error *err)
 {
 	static const struct worker_property defaults[] = {
-	    {"OSFamily", "linux"}, {"ISA", ISA}};
+	    {"OSFamily", "linux"}, {"ISA", ISA}, {"network", "true"}};
+	size_t default_count = network ? 3 : 2;
 	struct worker_property *properties =
-	    xcalloc(list->count + 2, sizeof(*properties));
+	    xcalloc(list->count + default_count, sizeof(*properties));
 	size_t given = 0;
 
 	for (size_t i = 0; i < list->count; i++) {
@@ -160,7 +175,7 @@ parse_properties(
 		properties[given++].value = equals + 1;
 	}
 	*count = given;
-	for (size_t i = 0; i < 2; i++) {
+	for (size_t i = 0; i < default_count; i++) {
 		bool found = false;
 
 		for (size_t j = 0; j < given; j++)
@@ -212,6 +227,32 @@ check(struct command_settings *settings, struct error *err)
 	return 0;
 }
 
+/* What an action must leave to everything else, so that one without measure
+ * ends by its own limit, and not the machine's. */
+static uint64_t
+default_memory(void)
+{
+	uint64_t pages = (uint64_t)sysconf(_SC_PHYS_PAGES);
+
+	return pages * (uint64_t)sysconf(_SC_PAGESIZE) / 8 * 7;
+}
+
+static int
+get_limits(const struct command_settings *settings,
+    struct action_limits *limits, struct error *err)
+{
+	limits->memory = settings->memory_per_action != 0
+			     ? settings->memory_per_action
+			     : default_memory();
+	limits->pids = settings->pids_per_action;
+	if (action_limits_parse_cpus(str_from(settings->cpus_per_action),
+		&limits->cpu_milli, err) < 0) {
+		error_prefix(err, "--cpus-per-action");
+		return -1;
+	}
+	return action_limits_check(limits, err);
+}
+
 /* Exit status. */
 static int
 run(struct command_settings *settings)
@@ -225,6 +266,7 @@ run(struct command_settings *settings)
 	    .host_root = settings->host_root,
 	    .scratch_size = settings->scratch_size,
 	    .scratch_files = settings->scratch_files,
+	    .allow_network = settings->allow_network,
 	    .stream_limit = settings->stream_limit,
 	    .default_path = settings->default_path,
 	    .local_store = settings->local_store,
@@ -235,10 +277,11 @@ run(struct command_settings *settings)
 	struct error err;
 	int status = EXIT_USAGE;
 
-	if (check(settings, &err) < 0)
+	if (check(settings, &err) < 0 ||
+	    get_limits(settings, &options.limits, &err) < 0)
 		goto out;
-	properties = parse_properties(
-	    &settings->properties, &options.property_count, &err);
+	properties = parse_properties(&settings->properties,
+	    settings->allow_network, &options.property_count, &err);
 	if (properties == NULL)
 		goto out;
 	options.properties = properties;

@@ -88,6 +88,8 @@ lease_result_send(struct session *session, struct held_lease *lease,
 
 	message.lease_id = lease->message->lease_id;
 	message.result = result->result;
+	if (result->message != NULL)
+		message.message = (char *)(uintptr_t)result->message;
 	message.status = rpc_status_from_error(
 	    &lease->arena, result->error != NULL ? result->error : &none);
 	if (message.status == NULL) {

@@ -23,6 +23,7 @@ struct lease_result {
 	Reapi__ActionResult *result;
 	const struct digest_list *missing;
 	const struct error *error;
+	const char *message; /* for people; may be NULL */
 };
 void lease_result_send(struct session *session, struct held_lease *lease,
     const struct lease_result *result);

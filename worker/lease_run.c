@@ -213,6 +213,8 @@ log_result(const struct lease_run *run, const Reapi__ActionResult *result,
 {
 	char hash[DIGEST_TEXT_MAX] = "";
 	char roots[RUN_ROOTS_TEXT_MAX];
+	bool limited =
+	    run->action.message != NULL && run->action.message[0] != '\0';
 	struct digest action;
 	struct error ignored;
 
@@ -221,15 +223,16 @@ log_result(const struct lease_run *run, const Reapi__ActionResult *result,
 		digest_format(&action, hash);
 	log_info("action_done",
 	    "lease=%.*s action=%s status=%s exit=%d ms=%" PRId64
-	    " tier=%s roots=\"%s\"%s%s%s",
+	    " tier=%s roots=\"%s\"%s%s%s%s%s%s",
 	    STR_ARG(held_lease_id(run->lease)), hash,
 	    error_code_name(err != NULL ? err->code : ERROR_OK),
 	    result != NULL ? result->exit_code : -1,
 	    (clock_wall_ns() - run->lease->received_wall_ns) / 1000000,
 	    sandbox_tier_name(spawner_tier(run->worker->spawner)),
 	    run_roots_format(&run->action.roots, roots),
-	    err != NULL ? " error=\"" : "", err != NULL ? err->text : "",
-	    err != NULL ? "\"" : "");
+	    limited ? " limits=\"" : "", limited ? run->action.message : "",
+	    limited ? "\"" : "", err != NULL ? " error=\"" : "",
+	    err != NULL ? err->text : "", err != NULL ? "\"" : "");
 }
 
 static void
@@ -279,6 +282,7 @@ lease_run(struct worker *worker, struct held_lease *lease)
 		error_set(&err, ERROR_CANCELLED, "the lease was cancelled");
 	log_result(&run, result, answer.error);
 	answer.result = result;
+	answer.message = run.action.message;
 	lease_result_send(worker->session, lease, &answer);
 	digest_list_clear(&run.missing);
 }

@@ -8,6 +8,7 @@
 #include <linux/capability.h>
 #include <net/if.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -26,6 +28,7 @@
 /* Any directory that every host has: the template is mounted on it, in a
  * namespace that nobody else sees. */
 #define TEMPLATE_PLACE "/tmp"
+#define NETWORK_STACK 65536
 
 const char *
 sandbox_tier_name(enum sandbox_tier tier)
@@ -278,18 +281,42 @@ raise_loopback(struct error *err)
 	return rc;
 }
 
+struct network_making {
+	int fd;
+	struct error *err;
+};
+
+static int
+network_main(void *cookie)
+{
+	struct network_making *making = cookie;
+
+	if (raise_loopback(making->err) < 0)
+		return 1;
+	making->fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (making->fd == -1)
+		error_set_errno(making->err, errno, "open /proc/self/ns/net");
+	return making->fd == -1;
+}
+
+/* A child with our memory and descriptors makes it: had we moved into one,
+ * without root there were no way back to the host's. */
 int
 namespaces_make_network(int *namespace_fd, struct error *err)
 {
+	static _Alignas(16) char stack[NETWORK_STACK];
+	struct network_making making = {-1, err};
+	pid_t pid = clone(network_main, stack + sizeof(stack),
+	    CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_NEWNET | SIGCHLD,
+	    &making);
+
 	*namespace_fd = -1;
-	if (unshare(CLONE_NEWNET) == -1)
+	if (pid == -1)
 		return error_set_errno(err, errno, "make a network namespace");
-	if (raise_loopback(err) < 0)
-		return -1;
-	*namespace_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-	if (*namespace_fd == -1)
-		return error_set_errno(err, errno, "open /proc/self/ns/net");
-	return 0;
+	while (waitpid(pid, NULL, 0) == -1 && errno == EINTR)
+		;
+	*namespace_fd = making.fd;
+	return making.fd == -1 ? -1 : 0;
 }
 
 int

@@ -41,7 +41,7 @@ int namespaces_make_template(
     bool host_root, int *namespace_fd, struct error *err);
 
 /* A new network namespace with nothing but a working loopback. The calling
- * process stays in it: without root there is no way back. */
+ * process stays in its own. */
 int namespaces_make_network(int *namespace_fd, struct error *err);
 
 /* All capability sets empty, for the calling thread. */

@@ -12,8 +12,9 @@
 #include "cas/digest_list.h"
 #include "cas/digest_message.h"
 #include "cas/store.h"
-#include "worker/run_command.h"
 #include "worker/outputs.h"
+#include "worker/run_command.h"
+#include "worker/run_limits.h"
 #include "worker/run_roots.h"
 #include "worker/sandbox.h"
 #include "worker/spawner.h"
@@ -28,6 +29,7 @@ struct execution {
 	struct run_command command;
 	const Reapi__Platform *platform; /* what holds for it; or NULL */
 	struct run_roots roots;
+	struct run_limits limits;
 	struct sandbox *sandbox;
 	struct sandbox_outcome outcome;
 	struct stage stage;
@@ -131,6 +133,9 @@ get_roots(struct execution *execution, struct error *err)
 
 	execution->platform =
 	    toolchain_roots_platform(run->action, execution->command.message);
+	if (run_limits_read(&execution->limits, spawner_options(run->spawner),
+		execution->platform, err) < 0)
+		return -1;
 	if (run_roots_get(&execution->roots, run, execution->platform, err) < 0)
 		return -1;
 	run->roots = execution->roots.wanted;
@@ -173,7 +178,9 @@ execute(struct execution *execution, struct error *err)
 	    .working_directory = command->working_directory,
 	    .timeout_ms = run->timeout_ms,
 	    .cancel_fd = run->cancel_fd,
-	    .stream_limit = run->stream_limit};
+	    .stream_limit = run->stream_limit,
+	    .limits = execution->limits.limits,
+	    .network = execution->limits.network};
 
 	progress(execution, RUN_RUNNING);
 	if (sandbox_run(execution->sandbox, &what, &execution->outcome, err) ==
@@ -316,8 +323,15 @@ complete_result(struct execution *execution, Reapi__ActionResult **result,
 	    .sandbox_tier = sandbox_tier_name(spawner_tier(run->spawner)),
 	    .staging = sandbox_staging_name(execution->sandbox),
 	    .host_root = sandbox_shows_host(execution->sandbox),
-	    .roots = &run->roots};
+	    .roots = &run->roots,
+	    .limits = &execution->limits,
+	    .limited_by = cgroup_kind_name(spawner_limits_kind(run->spawner))};
 
+	run->message = run_limits_explain(run->arena, &execution->limits,
+	    spawner_options(run->spawner), &execution->outcome);
+	if (run->message == NULL)
+		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+		    "the result does not fit into memory");
 	run->times.worker_completed = clock_wall_ns();
 	execution->result->execution_metadata = run_metadata_make(
 	    run->arena, &place, &run->times, &execution->outcome, err);
@@ -335,6 +349,7 @@ run_action(
 	int rc;
 
 	*result = NULL;
+	run->message = "";
 	rc = run_steps(&execution, err);
 	if (rc == 0)
 		rc = complete_result(&execution, result, err);

@@ -62,6 +62,8 @@ struct run_action {
 	void *cookie;
 	/* Filled: what the action asked for; borrows from its messages. */
 	struct toolchain_roots roots;
+	/* Filled: for people, what limits it ran into; "" or the arena's. */
+	const char *message;
 };
 
 /* 0: the command ran to its end. -1: it did not; *result is set nevertheless

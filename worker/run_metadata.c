@@ -12,6 +12,7 @@
 #include "cas/toolchain_root.h"
 #include "protos/arena_allocator.h"
 #include "protos/wire.h"
+#include "worker/run_limits.h"
 #include "worker/sandbox.h"
 
 #define BILLION 1000000000
@@ -90,8 +91,10 @@ usage(struct arena *arena, const struct sandbox_outcome *outcome, bool *failed)
 
 	len += put_duration(bytes + len, USAGE_USER_TIME, outcome->user_us);
 	len += put_duration(bytes + len, USAGE_SYSTEM_TIME, outcome->system_us);
-	len += wire_put_varint_field(
-	    bytes + len, USAGE_MAX_RSS, (uint64_t)outcome->max_rss_bytes);
+	/* Of all processes together, where that is known. */
+	len += wire_put_varint_field(bytes + len, USAGE_MAX_RSS,
+	    outcome->usage.memory_peak > 0 ? outcome->usage.memory_peak
+					   : (uint64_t)outcome->max_rss_bytes);
 	copy = arena_copy(arena, (struct str){(const char *)bytes, len});
 	if (any == NULL || copy == NULL) {
 		*failed = true;
@@ -132,16 +135,41 @@ fill_roots(struct arena *arena, const struct toolchain_roots *roots,
 	return true;
 }
 
+static void
+fill_resources(const struct run_place *place,
+    const struct sandbox_outcome *outcome, Workerapi__Resources *message)
+{
+	const struct action_limits *limits = &place->limits->limits;
+	const struct cgroup_usage *usage = &outcome->usage;
+
+	message->limited_by = (char *)(uintptr_t)place->limited_by;
+	message->memory_limit_bytes = limits->memory;
+	message->memory_peak_bytes = usage->memory_peak;
+	message->oom_kills = usage->oom_kills;
+	message->pids_limit = limits->pids;
+	message->pids_refused = usage->pids_refused;
+	message->cpu_limit_milli = limits->cpu_milli;
+	message->read_bytes = usage->read_bytes;
+	message->written_bytes = usage->written_bytes;
+	message->network = place->limits->network;
+}
+
 static Google__Protobuf__Any *
-environment(struct arena *arena, const struct run_place *place, bool *failed)
+environment(struct arena *arena, const struct run_place *place,
+    const struct sandbox_outcome *outcome, bool *failed)
 {
 	Workerapi__RunEnvironment message = WORKERAPI__RUN_ENVIRONMENT__INIT;
+	Workerapi__Resources resources = WORKERAPI__RESOURCES__INIT;
 	Google__Protobuf__Any *any = arena_alloc(arena, sizeof(*any));
 	struct str packed;
 
 	message.sandbox_tier = (char *)(uintptr_t)place->sandbox_tier;
 	message.staging = (char *)(uintptr_t)place->staging;
 	message.host_root = place->host_root;
+	if (outcome != NULL) {
+		fill_resources(place, outcome, &resources);
+		message.resources = &resources;
+	}
 	if (any == NULL || !fill_roots(arena, place->roots, &message) ||
 	    protos_pack(arena, &message.base, &packed) == NULL) {
 		*failed = true;
@@ -203,7 +231,7 @@ run_metadata_make(struct arena *arena, const struct run_place *place,
 			add_outcome(metadata, arena, outcome, &failed);
 		if (place->sandbox_tier != NULL)
 			auxiliary[metadata->n_auxiliary_metadata++] =
-			    environment(arena, place, &failed);
+			    environment(arena, place, outcome, &failed);
 	}
 	if (failed) {
 		error_set(err, ERROR_RESOURCE_EXHAUSTED,

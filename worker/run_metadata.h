@@ -12,6 +12,7 @@
 
 struct arena;
 struct error;
+struct run_limits;
 struct sandbox_outcome;
 struct toolchain_roots;
 
@@ -22,6 +23,8 @@ struct run_place {
 	const char *staging; /* sandbox_staging_name */
 	bool host_root;
 	const struct toolchain_roots *roots;
+	const struct run_limits *limits;
+	const char *limited_by; /* cgroup_kind_name */
 };
 
 /* Nanoseconds of the wall clock; 0 = did not happen. */

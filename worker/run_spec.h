@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "worker/action_limits.h"
+
 struct error;
 
 enum run_mount_kind {
@@ -35,6 +37,8 @@ struct run_spec {
 	struct run_mount *mounts;      /* in this order */
 	size_t mount_count;
 	bool root_mounted; /* false: no namespaces, root is a directory */
+	bool network;      /* the host's, not one of its own */
+	struct action_limits limits;
 };
 
 /* A descriptor of the encoded form in *fd. */

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/resource.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -411,9 +412,24 @@ take_report(
 	outcome->user_us = report->user_us;
 	outcome->system_us = report->system_us;
 	outcome->max_rss_bytes = report->max_rss_bytes;
+	outcome->usage = report->usage;
+	if (report->usage.oom_kills > 0)
+		outcome->exit_code = 128 + SIGKILL;
 	/* It ended by itself before the order arrived. */
 	if (report->killed == 0)
 		outcome->timed_out = outcome->cancelled = false;
+}
+
+/* Of the file system made for the action; without namespaces it is the host's.
+ */
+static bool
+scratch_is_full(const struct sandbox *sandbox)
+{
+	struct statvfs status;
+
+	return fenced(sandbox) &&
+	       fstatvfs(sandbox->spawned.root, &status) == 0 &&
+	       (status.f_bfree == 0 || status.f_ffree == 0);
 }
 
 static int
@@ -455,7 +471,9 @@ sandbox_run(struct sandbox *sandbox, const struct sandbox_command *command,
 	    .argument_count = command->argument_count,
 	    .environment = command->environment,
 	    .environment_count = command->environment_count,
-	    .search_path = command->search_path};
+	    .search_path = command->search_path,
+	    .network = command->network,
+	    .limits = command->limits};
 	struct sandbox_report report;
 	char *directory = NULL;
 	int rc = -1;
@@ -470,6 +488,7 @@ sandbox_run(struct sandbox *sandbox, const struct sandbox_command *command,
 	spec.working_directory = directory;
 	if (run_spec(&run, &spec, &report, err) == 0) {
 		take_report(&report, outcome);
+		outcome->scratch_full = scratch_is_full(sandbox);
 		rc = 0;
 	}
 	capture_finish(&outcome->output);
@@ -492,7 +511,8 @@ sandbox_try(struct sandbox *sandbox, struct error *err)
 	    .working_directory = "",
 	    .timeout_ms = 60000,
 	    .cancel_fd = -1,
-	    .stream_limit = 1};
+	    .stream_limit = 1,
+	    .limits = spawner_options(sandbox->spawner)->limits};
 	const struct sandbox_view view = {.input_root = "b"};
 	struct sandbox_outcome outcome;
 	int rc = -1;

@@ -12,10 +12,10 @@
  * The action sees: its input root, /dev (minimal), /proc (its own processes),
  * /tmp (its own, /dev/shm leads there), the trees it asks for, read-only, with
  * --host-root the host's /usr, /etc and so on read-only, a network with nothing
- *but loopback, the host name "toolroot", user and group SANDBOX_UID and
- *SANDBOX_GID, no capability. Without namespaces (SANDBOX_NONE) it sees the
- *host, and the root is a directory of it. One thread at a time, that of the
- *slot.
+ * but loopback (or the host's, if it asks and may), the host name "toolroot",
+ * user and group SANDBOX_UID and SANDBOX_GID, no capability. Without namespaces
+ * (SANDBOX_NONE) it sees the host, and the root is a directory of it. One
+ * thread at a time, that of the slot.
  */
 #ifndef TOOLROOT_WORKER_SANDBOX_H
 #define TOOLROOT_WORKER_SANDBOX_H
@@ -24,7 +24,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "worker/action_limits.h"
 #include "worker/capture.h"
+#include "worker/cgroup.h"
 #include "worker/namespaces.h"
 
 struct error;
@@ -80,18 +82,25 @@ struct sandbox_command {
 	int64_t timeout_ms;  /* from when the sandbox is told to start */
 	int cancel_fd;       /* readable: the action is to end; -1 = never */
 	size_t stream_limit; /* bytes of each output stream that are kept */
+	struct action_limits limits;
+	bool network; /* the host's instead of one of its own */
 };
 
 struct sandbox_outcome {
 	bool timed_out;
 	bool cancelled;
-	int exit_code;       /* 128 + n when signal n ended the program */
+	/* 128 + n when signal n ended the program; 137 (SIGKILL) also when
+	 * the memory limit ended any of its processes: what goes on without
+	 * them must not pass for success. */
+	int exit_code;
 	int64_t duration_ns; /* of the program */
 	int64_t started_wall_ns;
 	int64_t completed_wall_ns;
 	int64_t user_us; /* all processes together */
 	int64_t system_us;
 	int64_t max_rss_bytes; /* of the largest process */
+	struct cgroup_usage usage;
+	bool scratch_full;     /* no byte or no file more could be written */
 	struct capture output; /* standard output */
 	struct capture errors; /* standard error */
 };

@@ -24,6 +24,9 @@
 #include "worker/run_spec.h"
 #include "worker/sandbox_root.h"
 
+/* Processes and threads of the worker, where it runs as the same user. */
+#define PROCESSES_FOR_OTHERS 1024
+
 struct sandbox_init {
 	const struct sandbox_init_options *options;
 	int socket;
@@ -31,6 +34,10 @@ struct sandbox_init {
 	int proc;    /* detached mount, made ahead of time; -1 without */
 	int start[SANDBOX_FD_COUNT];
 	struct run_spec spec;
+	struct cgroup group;
+	struct cgroup_usage start_usage;
+	int network;   /* -1 once it was entered */
+	int oom_score; /* our /proc/self/oom_score_adj; -1 without */
 	pid_t action;
 	bool action_ended;
 	struct sandbox_report report;
@@ -47,17 +54,40 @@ reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Moves the socket to descriptor 3 and closes all above; the namespace was
- * entered before. */
+/* Closes all descriptors above the standard streams but the socket, the
+ * network's and those of the group. */
 static int
-keep_only_socket(struct sandbox_init *init, struct error *err)
+close_others(const struct sandbox_init *init, struct error *err)
 {
-	if (init->options->socket != 3 &&
-	    dup3(init->options->socket, 3, O_CLOEXEC) == -1)
-		return error_set_errno(err, errno, "keep the socket");
-	init->socket = 3;
-	if (close_range(4, ~0U, 0) == -1)
-		return error_set_errno(err, errno, "close descriptors");
+	int kept[2 + CGROUP_CONTROLLERS] = {init->socket, init->network};
+	unsigned from = 3;
+
+	memcpy(
+	    kept + 2, init->group.directories, sizeof(init->group.directories));
+	for (;;) {
+		unsigned next = ~0U;
+
+		for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++)
+			if (kept[i] >= (int)from && (unsigned)kept[i] < next)
+				next = (unsigned)kept[i];
+		if (next > from && close_range(from, next - 1, 0) == -1)
+			return error_set_errno(err, errno, "close descriptors");
+		if (next == ~0U)
+			return 0;
+		from = next + 1;
+	}
+}
+
+/* The worker's limits, which most actions have, while nobody waits. */
+static int
+enter_group(struct sandbox_init *init, struct error *err)
+{
+	if (init->group.kind == CGROUP_NONE)
+		return 0;
+	if (cgroup_join(&init->group, err) < 0 ||
+	    cgroup_set_limits(&init->group, &init->options->limits, err) < 0)
+		return -1;
+	cgroup_start(&init->group, &init->start_usage);
 	return 0;
 }
 
@@ -75,6 +105,23 @@ watch_children(struct sandbox_init *init, struct error *err)
 	return 0;
 }
 
+/* From 1000, the first to be killed when memory runs out, down. */
+static bool
+set_oom_score(const struct sandbox_init *init, const char *score)
+{
+	return init->oom_score != -1 &&
+	       pwrite(init->oom_score, score, strlen(score), 0) != -1;
+}
+
+/* We have to tell what happened: the action goes before us. Without privilege
+ * the score that a process starts with is the lowest. */
+static void
+spare_ourselves(const struct sandbox_init *init)
+{
+	if (!set_oom_score(init, "-1000"))
+		(void)set_oom_score(init, "0");
+}
+
 /* What does not depend on the action, done while nobody waits. */
 static int
 prepare(struct sandbox_init *init, struct error *err)
@@ -86,16 +133,20 @@ prepare(struct sandbox_init *init, struct error *err)
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == -1)
 		return error_set_errno(err, errno, "follow the spawner");
 	reset_signals();
-	if (init->options->network != -1 &&
-	    setns(init->options->network, CLONE_NEWNET) == -1)
-		return error_set_errno(err, errno, "enter the network");
-	if (keep_only_socket(init, err) < 0 || watch_children(init, err) < 0)
+	if (close_others(init, err) < 0 || watch_children(init, err) < 0 ||
+	    enter_group(init, err) < 0)
 		return -1;
+	init->oom_score =
+	    open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	spare_ourselves(init);
 	if (!fenced) {
 		if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == -1)
 			return error_set_errno(err, errno, "adopt orphans");
 		return 0;
 	}
+	/* The group is then "/", wherever the host has it. */
+	if (unshare(CLONE_NEWCGROUP) == -1)
+		return error_set_errno(err, errno, "hide the control group");
 	/* /proc/1 of a sandbox shows an action nothing of us. */
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == -1)
 		return error_set_errno(err, errno, "hide process 1");
@@ -167,6 +218,22 @@ attach_sent_mounts(
 	}
 	fd_message_close(&message);
 	return rc;
+}
+
+/* What this action has otherwise than most. */
+static int
+adapt(struct sandbox_init *init, struct error *err)
+{
+	const struct run_spec *spec = &init->spec;
+
+	if (init->network != -1 && !spec->network &&
+	    setns(init->network, CLONE_NEWNET) == -1)
+		return error_set_errno(err, errno, "enter the network");
+	file_close(&init->network);
+	if (init->group.kind == CGROUP_NONE ||
+	    action_limits_equal(&spec->limits, &init->options->limits))
+		return 0;
+	return cgroup_set_limits(&init->group, &spec->limits, err);
 }
 
 static int
@@ -260,6 +327,11 @@ wait_for_action(struct sandbox_init *init)
 static void
 end_leftovers(struct sandbox_init *init)
 {
+	/* Before anything else is done: files of the action may hold all the
+	 * memory that there is. */
+	kill_all(init);
+	if (init->group.kind != CGROUP_NONE)
+		cgroup_lift_memory(&init->group);
 	do {
 		kill_all(init);
 	} while (waitpid(-1, NULL, 0) > 0 || errno != ECHILD);
@@ -280,6 +352,45 @@ measure(struct sandbox_init *init)
 	init->report.user_us = microseconds(usage.ru_utime);
 	init->report.system_us = microseconds(usage.ru_stime);
 	init->report.max_rss_bytes = (int64_t)usage.ru_maxrss * 1024;
+	if (init->group.kind != CGROUP_NONE)
+		cgroup_measure(
+		    &init->group, &init->start_usage, &init->report.usage);
+}
+
+/* What no group limits is limited for each process, as well as that goes. */
+static void
+set_plain_limits(
+    const struct sandbox_init *init, struct action_process *process)
+{
+	const struct action_limits *limits = &init->spec.limits;
+
+	process->data_limit = RLIM_INFINITY;
+	process->process_limit = RLIM_INFINITY;
+	if (limits->memory != 0 && init->group.directories[CGROUP_MEMORY] == -1)
+		process->data_limit = limits->memory;
+	/* One user runs the actions of all slots, and perhaps the worker. */
+	if (limits->pids != 0 && init->group.directories[CGROUP_PIDS] == -1)
+		process->process_limit =
+		    limits->pids * init->options->slots + PROCESSES_FOR_OTHERS;
+}
+
+/* The action's own process is born with the score that it is to have. */
+static pid_t
+start_action(struct sandbox_init *init, struct error *err)
+{
+	struct action_process process = {.spec = &init->spec,
+	    .filter = init->options->filter,
+	    .tier = init->options->tier,
+	    .stdout_fd = init->start[SANDBOX_FD_STDOUT],
+	    .stderr_fd = init->start[SANDBOX_FD_STDERR]};
+	pid_t pid;
+
+	set_plain_limits(init, &process);
+	(void)set_oom_score(init, "1000");
+	init->report.started_ns = clock_monotonic_ns();
+	pid = action_process_start(&process, err);
+	spare_ourselves(init);
+	return pid;
 }
 
 /* 1 when there is something to report, 0 when nobody is left to hear it. */
@@ -287,21 +398,15 @@ static int
 run(struct sandbox_init *init)
 {
 	struct error *err = &init->report.error;
-	struct action_process process = {.spec = &init->spec,
-	    .filter = init->options->filter,
-	    .tier = init->options->tier};
 	int rc = receive_start(init, err);
 
 	if (rc == 0)
 		return 0;
-	if (rc < 0 || enter_root(init, err) < 0)
+	if (rc < 0 || adapt(init, err) < 0 || enter_root(init, err) < 0)
 		return 1;
-	process.stdout_fd = init->start[SANDBOX_FD_STDOUT];
-	process.stderr_fd = init->start[SANDBOX_FD_STDERR];
 	if (init->spec.argument_count == 0)
 		return 1;
-	init->report.started_ns = clock_monotonic_ns();
-	init->action = action_process_start(&process, err);
+	init->action = start_action(init, err);
 	/* The reader must see the end when the action's own copies close. */
 	file_close(&init->start[SANDBOX_FD_STDOUT]);
 	file_close(&init->start[SANDBOX_FD_STDERR]);
@@ -324,14 +429,15 @@ sandbox_init_main(const struct sandbox_init_options *options)
 	char byte;
 
 	init.options = options;
+	init.socket = options->socket;
+	init.network = options->network;
+	init.oom_score = -1;
+	init.group = options->group;
 	init.proc = -1;
 	init.action = -1;
-	if (prepare(&init, &init.report.error) < 0) {
-		/* The report tells when somebody asks. */
-		init.socket = init.socket > 0 ? init.socket : options->socket;
-	} else if (run(&init) == 0) {
+	/* If it fails, the report tells when somebody asks. */
+	if (prepare(&init, &init.report.error) == 0 && run(&init) == 0)
 		_exit(0);
-	}
 	if (fd_message_send(init.socket, &message, &ignored) < 0)
 		_exit(1);
 	/* The mounts must stand while the worker reads outputs through them.

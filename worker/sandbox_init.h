@@ -17,10 +17,11 @@
 #define TOOLROOT_WORKER_SANDBOX_INIT_H
 
 #include <linux/filter.h>
-#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
+#include "worker/cgroup.h"
 #include "worker/namespaces.h"
 
 enum sandbox_request_kind {
@@ -51,12 +52,16 @@ struct sandbox_report {
 	int64_t user_us; /* all processes of the action together */
 	int64_t system_us;
 	int64_t max_rss_bytes; /* of its largest process */
+	struct cgroup_usage usage;
 };
 
 struct sandbox_init_options {
 	enum sandbox_tier tier;
-	int socket;  /* to the worker */
-	int network; /* namespace to enter; -1 = stay */
+	int socket;                  /* to the worker */
+	int network;                 /* namespace to enter; -1 = stay */
+	struct cgroup group;         /* to enter, or to be in (version 2) */
+	struct action_limits limits; /* those of the worker */
+	size_t slots;                /* actions that run beside this one */
 	const struct sock_fprog *filter;
 };
 

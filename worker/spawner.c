@@ -16,7 +16,9 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/memory.h"
+#include "worker/cgroup_tree.h"
 #include "worker/fd_message.h"
 #include "worker/sandbox.h"
 #include "worker/spawner_process.h"
@@ -25,6 +27,7 @@ struct spawner {
 	struct spawner_options options;
 	char *scratch_path; /* owned copy */
 	enum sandbox_tier tier;
+	struct cgroup_tree *groups;
 	pid_t pid;
 	int *sockets; /* options.slots many */
 };
@@ -34,7 +37,8 @@ child_main(struct spawner *spawner, int *theirs)
 {
 	struct spawner_process process = {.options = &spawner->options,
 	    .tier = spawner->tier,
-	    .sockets = theirs};
+	    .sockets = theirs,
+	    .groups = spawner->groups};
 
 	for (size_t i = 0; i < spawner->options.slots; i++)
 		file_close(&spawner->sockets[i]);
@@ -87,6 +91,34 @@ try_sandbox(struct spawner *spawner, struct error *err)
 	return rc;
 }
 
+/* Said once, since it holds for all actions. */
+static void
+log_limits(const struct spawner *spawner)
+{
+	const struct action_limits *limits = &spawner->options.limits;
+	const struct cgroup_tree *groups = spawner->groups;
+	bool memory = cgroup_tree_has(groups, CGROUP_MEMORY);
+	bool pids = cgroup_tree_has(groups, CGROUP_PIDS);
+
+	log_info("limits",
+	    "by=%s memory=%llu pids=%llu cpu_milli=%llu "
+	    "controllers=\"%s%s%s%s\"",
+	    cgroup_kind_name(cgroup_tree_kind(groups)),
+	    (unsigned long long)limits->memory,
+	    (unsigned long long)limits->pids,
+	    (unsigned long long)limits->cpu_milli, memory ? "memory " : "",
+	    pids ? "pids " : "",
+	    cgroup_tree_has(groups, CGROUP_CPU) ? "cpu " : "",
+	    cgroup_tree_has(groups, CGROUP_IO) ? "io" : "");
+	if (!memory || !pids)
+		log_warn("limits_weak",
+		    "missing=\"%s%s\" reason=\"%s\" instead=\"rlimits: memory "
+		    "for each process, processes of all actions together, no "
+		    "CPU\"",
+		    memory ? "" : "memory ", pids ? "" : "pids",
+		    cgroup_tree_why(groups));
+}
+
 static struct spawner *
 spawner_new(const struct spawner_options *options)
 {
@@ -111,6 +143,7 @@ spawner_start(const struct spawner_options *options, struct error *err)
 
 	memset(theirs, 0xff, options->slots * sizeof(int));
 	umask(SPAWNER_UMASK);
+	spawner->groups = cgroup_tree_open();
 	if (options->unfenced)
 		spawner->tier = SANDBOX_NONE;
 	else if (namespaces_enter(&spawner->tier, err) < 0)
@@ -125,6 +158,8 @@ spawner_start(const struct spawner_options *options, struct error *err)
 	    namespaces_drop_capabilities(err) < 0)
 		goto out;
 	rc = try_sandbox(spawner, err);
+	if (rc == 0)
+		log_limits(spawner);
 out:
 	for (size_t i = 0; i < options->slots; i++)
 		file_close(&theirs[i]);
@@ -148,6 +183,7 @@ spawner_stop(struct spawner *spawner)
 		while (waitpid(spawner->pid, NULL, 0) == -1 && errno == EINTR)
 			;
 	}
+	cgroup_tree_close(spawner->groups);
 	free(spawner->sockets);
 	free(spawner->scratch_path);
 	free(spawner);
@@ -172,6 +208,12 @@ const struct spawner_options *
 spawner_options(const struct spawner *spawner)
 {
 	return &spawner->options;
+}
+
+enum cgroup_kind
+spawner_limits_kind(const struct spawner *spawner)
+{
+	return cgroup_tree_kind(spawner->groups);
 }
 
 /* Sends the request with the message's descriptors and receives those of the

@@ -16,6 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "worker/action_limits.h"
+#include "worker/cgroup.h"
 #include "worker/namespaces.h"
 
 struct error;
@@ -30,6 +32,8 @@ struct spawner_options {
 	/* What one action may write, inputs included: bytes and files. */
 	uint64_t scratch_bytes;
 	uint64_t scratch_files;
+	struct action_limits limits; /* of an action that asks for no less */
+	bool network;                /* actions may ask for the host's */
 };
 
 /* The process's umask from then on: what is staged relies on it. */
@@ -47,6 +51,8 @@ void spawner_stop(struct spawner *spawner);
 bool spawner_lives(struct spawner *spawner);
 enum sandbox_tier spawner_tier(const struct spawner *spawner);
 const struct spawner_options *spawner_options(const struct spawner *spawner);
+/* By what limits hold; CGROUP_NONE: by those of single processes alone. */
+enum cgroup_kind spawner_limits_kind(const struct spawner *spawner);
 
 /* A sandbox that waits for its SANDBOX_START (worker/sandbox_init.h). The
  * caller closes the descriptors. */

@@ -23,6 +23,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "worker/cgroup_tree.h"
 #include "worker/fd_message.h"
 #include "worker/sandbox_init.h"
 #include "worker/seccomp_filter.h"
@@ -34,6 +35,7 @@
 struct instance {
 	pid_t pid;
 	int network; /* its namespace; -1 without */
+	struct cgroup group;
 	/* Ours until the sandbox is handed over, then -1. */
 	struct spawned spawned;
 	TAILQ_ENTRY(instance) link;
@@ -135,21 +137,23 @@ make_directory_root(struct context *context, int *root, struct error *err)
 
 /* fork with namespaces; the child starts in the template. */
 static pid_t
-clone_init(struct context *context, int *pidfd, struct error *err)
+clone_init(
+    struct context *context, struct instance *instance, struct error *err)
 {
 	struct clone_args args = {.flags = CLONE_PIDFD,
-	    .pidfd = (uint64_t)(uintptr_t)pidfd,
+	    .pidfd = (uint64_t)(uintptr_t)&instance->spawned.pidfd,
 	    .exit_signal = SIGCHLD};
 	long pid;
 	int number;
 
 	if (fenced(context)) {
-		args.flags |= CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC |
-			      CLONE_NEWUTS | CLONE_NEWCGROUP;
+		args.flags |=
+		    CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS;
 		if (setns(context->template_namespace, CLONE_NEWNS) == -1)
 			return error_set_errno(
 			    err, errno, "enter the template");
 	}
+	cgroup_clone_into(&instance->group, &args);
 	pid = syscall(SYS_clone3, &args, sizeof(args));
 	number = errno;
 	if (pid == 0)
@@ -170,6 +174,7 @@ instance_free(struct context *context, struct instance *instance)
 	file_close(&instance->spawned.pidfd);
 	if (instance->network != -1)
 		put_network(context, instance->network);
+	cgroup_tree_put(context->process->groups, &instance->group);
 	free(instance);
 }
 
@@ -177,10 +182,15 @@ static int
 fill_instance(
     struct context *context, struct instance *instance, struct error *err)
 {
-	struct sandbox_init_options init = {
-	    .tier = context->process->tier, .filter = &context->filter};
+	struct sandbox_init_options init = {.tier = context->process->tier,
+	    .filter = &context->filter,
+	    .limits = context->process->options->limits,
+	    .slots = context->process->options->slots};
 	int pair[2];
 
+	if (cgroup_tree_get(context->process->groups, &instance->group, err) <
+	    0)
+		return -1;
 	if (fenced(context)) {
 		if (get_network(context, &instance->network, err) < 0 ||
 		    make_file_system(context->process->options,
@@ -193,10 +203,11 @@ fill_instance(
 	if (fd_message_pair(pair, err) < 0)
 		return -1;
 	instance->spawned.socket = pair[0];
-	instance->pid = clone_init(context, &instance->spawned.pidfd, err);
+	instance->pid = clone_init(context, instance, err);
 	if (instance->pid == 0) {
 		init.socket = pair[1];
 		init.network = instance->network;
+		init.group = instance->group;
 		sandbox_init_main(&init);
 	}
 	file_close(&pair[1]);
@@ -209,6 +220,7 @@ make_ready(struct context *context, struct error *err)
 	struct instance *instance = xcalloc(1, sizeof(*instance));
 
 	instance->network = -1;
+	cgroup_init(&instance->group);
 	instance->spawned = (struct spawned){-1, -1, -1};
 	if (fill_instance(context, instance, err) < 0) {
 		instance_free(context, instance);

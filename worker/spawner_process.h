@@ -9,6 +9,8 @@
 #include "base/error.h"
 #include "worker/spawner.h"
 
+struct cgroup_tree;
+
 enum spawner_request_kind {
 	SPAWNER_TAKE = 1,
 	SPAWNER_CLONE_MOUNTS = 2,
@@ -28,6 +30,7 @@ struct spawner_process {
 	const struct spawner_options *options;
 	enum sandbox_tier tier;
 	const int *sockets; /* one a slot */
+	struct cgroup_tree *groups;
 };
 
 /* Runs until the worker is gone. */

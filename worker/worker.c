@@ -166,7 +166,9 @@ start_process(struct running *running, struct error *err)
 	    .host_root = options->host_root,
 	    .unfenced = options->unfenced,
 	    .scratch_bytes = options->scratch_size,
-	    .scratch_files = options->scratch_files};
+	    .scratch_files = options->scratch_files,
+	    .limits = options->limits,
+	    .network = options->allow_network};
 	pid_t parent = getppid();
 	sigset_t signals;
 

@@ -15,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "worker/action_limits.h"
+
 struct error;
 
 struct worker_property {
@@ -41,10 +43,12 @@ struct worker_options {
 	uint64_t tree_cache_size; /* bytes of toolchain trees beside them */
 	/* The server's own store, read beside it; then nothing is fetched. */
 	const char *local_store;
-	bool host_root;           /* non-hermetic: worker/host_root.h */
-	bool unfenced;            /* --sandbox=none */
-	uint64_t scratch_size;    /* bytes that one action may write */
-	uint64_t scratch_files;   /* and files, inputs included */
+	bool host_root;              /* non-hermetic: worker/host_root.h */
+	bool unfenced;               /* --sandbox=none */
+	uint64_t scratch_size;       /* bytes that one action may write */
+	uint64_t scratch_files;      /* and files, inputs included */
+	struct action_limits limits; /* of one action, at most */
+	bool allow_network;          /* to actions with network=true */
 	uint64_t stream_limit;    /* bytes of stdout and stderr that are kept */
 	const char *default_path; /* NULL = RUN_COMMAND_DEFAULT_PATH */
 	bool compress;            /* zstd on the way: slow networks */

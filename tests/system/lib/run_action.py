@@ -8,7 +8,7 @@
 Inputs are SIZE bytes made from their name; "x" makes them executable; --file
 gives them a file's contents. Prints `code=` (of the call or of the response),
 `exit=`, `worker=`, `cached=`, `trees=` (toolchain roots that the result names),
-the standard output, and each output as `PATH SIZE`. With --cached an earlier
+`message=` (of the status) and `note=` (of the response), the standard output, and each output as `PATH SIZE`. With --cached an earlier
 result is taken, and this one kept for later. With --retry a call that breaks is made
 again, as build tools do.
 """
@@ -142,6 +142,8 @@ def show(response: Any) -> None:
     print(f"trees={trees_of(result.execution_metadata)}")
     if response.status.message:
         print(f"message={response.status.message}")
+    if response.message:
+        print(f"note={response.message}")
     sys.stdout.write(result.stdout_raw.decode())
     for output in result.output_files:
         print(f"{output.path} {output.digest.size_bytes}")
