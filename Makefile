@@ -163,15 +163,17 @@ check-layers:
 	@tests/check-layers
 
 # --- running, packages, installing ------------------------------------------
-run: packages
+run: packages-run
 	@$(MAKE) --no-print-directory all
 	$(PROGRAM) serve --capture-default $(ARGS)
 packages:
 	@config/packages build
+packages-run:
+	@config/packages build run
 packages-test:
-	@config/packages build test
+	@config/packages build run test
 packages-lint:
-	@config/packages build test lint
+	@config/packages build run test lint
 
 install: all
 	install -D -m 0755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/toolroot
@@ -208,5 +210,5 @@ help:
 -include $(OBJECTS:.o=.d) $(BUILD)/main.d $(UNIT_TESTS:=.d) $(TOOLS:=.d) \
 	$(FUZZERS:=.d)
 .PHONY: all test unit system fuzz fuzz-run bench format lint tidy $(TIDY) \
-	check-style check-headers check-layers check-scripts run packages \
+	check-style check-headers check-layers check-scripts run packages packages-run \
 	packages-test packages-lint install clean help

@@ -493,6 +493,39 @@ find_driver(struct cc *cc, struct error *err)
 	return refuse_wrapper(cc->driver, err);
 }
 
+/* gcc without g++ is a whole compiler of C: 1, 0, -1. */
+static int
+compiles_cplusplus(const struct cc *cc, struct error *err)
+{
+	char *path;
+	int rc;
+
+	if (cc->clang)
+		return 1;
+	path = ask(cc, "-print-prog-name", "cc1plus", err);
+	if (path == NULL)
+		return -1;
+	rc = access(path, X_OK) == 0;
+	free(path);
+	return rc;
+}
+
+static int
+add_headers(const struct cc *cc, struct error *err)
+{
+	int cplusplus = compiles_cplusplus(cc, err);
+
+	if (cplusplus < 0 || add_include_directories(cc, "c", err) < 0)
+		return -1;
+	if (cplusplus == 1)
+		return add_include_directories(cc, "c++", err);
+	capture_notes_add(cc->host->notes,
+	    "%s compiles no C++ here: the toolchain is for C alone (Debian's "
+	    "package g++ adds C++)",
+	    cc->driver);
+	return 0;
+}
+
 static int
 capture(struct cc *cc, struct capture_programs *programs, struct error *err)
 {
@@ -501,9 +534,7 @@ capture(struct cc *cc, struct capture_programs *programs, struct error *err)
 		return -1;
 	cc->clang = strstr(programs->items[programs->count - 1].version,
 			"clang") != NULL;
-	if (add_programs(cc, err) < 0 ||
-	    add_include_directories(cc, "c", err) < 0 ||
-	    add_include_directories(cc, "c++", err) < 0 ||
+	if (add_programs(cc, err) < 0 || add_headers(cc, err) < 0 ||
 	    add_runtime(cc, err) < 0)
 		return -1;
 	return cc->options->minimal ? 0 : add_userland(cc->host, err);

@@ -108,7 +108,11 @@ namespaces_enter(enum sandbox_tier *tier, struct error *err)
 		*tier = SANDBOX_USER_NAMESPACES;
 	}
 	if (mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL) == -1)
-		return error_set_errno(err, errno, "make mounts private");
+		return error_set_errno(err, errno, "make mounts private%s",
+		    errno == EINVAL
+			? " (/ is no mount point, as in a chroot: `mount "
+			  "--bind DIR DIR` before the chroot makes it one)"
+			: "");
 	return 0;
 }
 

@@ -11,7 +11,7 @@
 need python3 python3
 need gcc gcc
 
-plan 61
+plan 63
 
 cd "$WORK" || exit 1
 
@@ -296,4 +296,17 @@ version=$(python3 -c 'import json, sys
 print(json.load(sys.stdin)["programs"][0]["version"].splitlines()[0])' \
 	<<< "$output")
 is "and what it says of itself" "$version" "$(gcc --version | head -n 1)"
+
+# What gcc finds of g++ is hidden in mounts of a shell's own.
+cc1plus=$(gcc -print-prog-name=cc1plus)
+if unshare -rm true 2> /dev/null && [ -x "$cc1plus" ]; then
+	output=$(unshare -rm bash -c 'mount --bind /dev/null "$1" &&
+		"$2" toolchain add c --cc --minimal --dry-run --json' \
+		_ "$cc1plus" "$TOOLROOT" 2> "$WORK/errors" < /dev/null)
+	is "gcc without g++ is captured for C" "$?" 0
+	like "which a note says" "$(field notes)" "compiles no C\\+\\+"
+else
+	skip "gcc without g++ is captured for C" "no user namespaces, or no g++"
+	skip "which a note says" "the same"
+fi
 ok "the server ends well" server_stop
