@@ -293,6 +293,18 @@ action_check_blobs(struct store *store, MDB_txn *txn,
 	return 1;
 }
 
+/* Bits of its entry flipped. It is dropped, and counts with the bad blobs. */
+static int
+action_bad(struct store *store, const struct action_value *value)
+{
+	char text[DIGEST_TEXT_MAX];
+
+	atomic_fetch_add(&store->dropped, 1);
+	log_warn("action_result_bad", "action=%s",
+	    digest_format(&value->action, text));
+	return 0;
+}
+
 static int
 action_get(struct store *store, MDB_txn *txn, const struct digest *name,
     struct action_value *value, struct error *err)
@@ -305,7 +317,10 @@ action_get(struct store *store, MDB_txn *txn, const struct digest *name,
 		return rc;
 	if (action_value_decode(bytes, value, err) < 0)
 		return -1;
-	rc = action_check_blobs(store, txn, value, false, err);
+	if (action_value_is_sound(action_key_bytes(name), bytes, value))
+		rc = action_check_blobs(store, txn, value, false, err);
+	else
+		rc = action_bad(store, value);
 	if (rc == 0)
 		action_drop_incomplete(store, name, value->written_at);
 	if (rc != 1)

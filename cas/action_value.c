@@ -7,12 +7,16 @@
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "cas/crc32c.h"
 #include "cas/digest_list.h"
 #include "cas/little_endian.h"
 #include "cas/provenance.h"
 #include "cas/store_internal.h"
+#include "protos/wire.h"
 
 #define VALUE_HEADER_SIZE 32
+/* Behind the fields of the provenance, with a number of its own. */
+#define CHECKSUM_FIELD 15
 
 void
 action_key_digest(const struct action_key *key, struct digest *name)
@@ -49,6 +53,27 @@ action_value_append_digest(struct buffer *value, const struct digest *digest)
 	return buffer_append(value, bytes, 9 + length);
 }
 
+/* Of what stands before the checksum, but for the epoch, which changes in its
+ * place. */
+static uint32_t
+action_value_checksum(const uint8_t *bytes, size_t len)
+{
+	uint32_t crc = crc32c(0, bytes, INDEX_ACTION_EPOCH);
+
+	return crc32c(
+	    crc, bytes + INDEX_ACTION_EPOCH + 4, len - INDEX_ACTION_EPOCH - 4);
+}
+
+static int
+action_value_seal(struct buffer *value)
+{
+	uint8_t field[1 + 4] = {CHECKSUM_FIELD << 3 | WIRE_FIXED32};
+
+	little_endian_put32(field + 1,
+	    action_value_checksum((const uint8_t *)value->data, value->len));
+	return buffer_append(value, field, sizeof(field));
+}
+
 int
 action_value_encode(const struct action_key *key, struct str result,
     const struct digest_list *blobs, const struct provenance *provenance,
@@ -74,6 +99,8 @@ action_value_encode(const struct action_key *key, struct str result,
 		rc = action_value_append_digest(value, &blobs->items[i]);
 	if (rc == 0 && provenance != NULL)
 		rc = provenance_encode(provenance, value);
+	if (rc == 0)
+		rc = action_value_seal(value);
 	return rc;
 }
 
@@ -129,16 +156,46 @@ malformed:
 	    err, ERROR_DATA_LOSS, "store index: an action result is malformed");
 }
 
-bool
-action_value_provenance(
-    const struct action_value *value, struct provenance *provenance)
+/* What stands behind the blobs; data NULL when they are malformed. */
+static struct str
+action_value_rest(const struct action_value *value)
 {
 	struct str rest = {(const char *)value->blobs, value->blobs_length};
 	struct digest ignored;
 
 	for (uint32_t i = 0; i < value->count; i++) {
 		if (action_value_take_digest(&rest, &ignored) < 0)
-			return false;
+			return (struct str){NULL, 0};
 	}
-	return provenance_decode(rest, provenance);
+	return rest;
+}
+
+bool
+action_value_is_sound(
+    struct str key, struct str bytes, const struct action_value *value)
+{
+	const struct action_key own = {value->instance, value->action};
+	struct str rest = action_value_rest(value);
+	struct wire_field field = {.number = 0};
+	struct digest name;
+
+	action_key_digest(&own, &name);
+	if (rest.data == NULL || !str_equal(key, action_key_bytes(&name)))
+		return false;
+	if (rest.len == 0)
+		return true;
+	while (wire_next(&rest, &field) > 0)
+		continue;
+	/* The last field is the checksum. */
+	return rest.len == 0 && field.number == CHECKSUM_FIELD &&
+	       field.type == WIRE_FIXED32 &&
+	       field.value == action_value_checksum(
+				  (const uint8_t *)bytes.data, bytes.len - 5);
+}
+
+bool
+action_value_provenance(
+    const struct action_value *value, struct provenance *provenance)
+{
+	return provenance_decode(action_value_rest(value), provenance);
 }

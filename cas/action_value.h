@@ -44,6 +44,10 @@ int action_value_decode(
     struct str bytes, struct action_value *value, struct error *err);
 /* Takes an encoded digest off *rest. 0, or -1 when it is none. */
 int action_value_take_digest(struct str *rest, struct digest *digest);
+/* False when the entry is another's, or not what was written: bits that
+ * flipped in the index. Those of early builds have no checksum. */
+bool action_value_is_sound(
+    struct str key, struct str bytes, const struct action_value *value);
 /* What stands behind the blobs. False when nothing does. */
 bool action_value_provenance(
     const struct action_value *value, struct provenance *provenance);

@@ -111,6 +111,19 @@ value_decode(struct str value, struct name_entry *entry, struct error *err)
 	return 0;
 }
 
+bool
+names_entry_is_sound(struct str key, struct str value)
+{
+	const size_t least = PREFIX_LENGTH + INSTANCE_LENGTH;
+	struct name_entry entry;
+	struct error ignored;
+
+	return str_starts_with(key, STR(PREFIX)) && key.len > least &&
+	       names_check((struct str){key.data + least, key.len - least},
+		   &ignored) == 0 &&
+	       value_decode(value, &entry, &ignored) == 0;
+}
+
 /* --- reading -------------------------------------------------------------- */
 
 int

@@ -61,6 +61,8 @@ typedef int names_visit_fn(void *cookie, struct str name,
  * start), in bytewise order. 1 when there are more, 0, -1. */
 int names_list(struct store *store, const struct name_key *after, size_t count,
     names_visit_fn *visit, void *cookie, struct error *err);
+/* Whether an entry of the table meta is a name, and well-formed. */
+bool names_entry_is_sound(struct str key, struct str value);
 /* All names of all instances: what must be kept. */
 int names_each(struct store *store, names_visit_fn *visit, void *cookie,
     struct error *err);

@@ -93,6 +93,17 @@ malformed:
 	    "store index: the pin \"%.*s\" is malformed", STR_ARG(pin->name));
 }
 
+bool
+pin_entry_is_sound(struct str key, struct str value)
+{
+	struct error ignored;
+	struct pin pin;
+
+	return str_starts_with(key, STR(PREFIX)) && key.len > PREFIX_LENGTH &&
+	       key.len <= PREFIX_LENGTH + PIN_NAME_MAX &&
+	       pin_decode(key, value, &pin, &ignored) == 0;
+}
+
 /* --- changing ------------------------------------------------------------- */
 
 static int

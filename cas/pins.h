@@ -8,6 +8,7 @@
 #ifndef TOOLROOT_CAS_PINS_H
 #define TOOLROOT_CAS_PINS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/str.h"
@@ -44,6 +45,8 @@ typedef int pin_visit_fn(
     void *cookie, const struct pin *pin, struct error *err);
 int pins_list(
     struct store *store, pin_visit_fn *visit, void *cookie, struct error *err);
+/* Whether an entry of the table meta is a pin, and well-formed. */
+bool pin_entry_is_sound(struct str key, struct str value);
 /* Adds what all pins name. */
 int pins_keep(struct store *store, struct keep *keep, struct error *err);
 

@@ -2,6 +2,7 @@
 /* Opening and closing: the layout on disk, its version, the lock. */
 #include "cas/store.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -95,6 +96,42 @@ out:
 	return rc;
 }
 
+/* True when the directory has entries. */
+static bool
+store_directory_is_used(int directory, const char *name)
+{
+	int fd = openat(directory, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *entries = fd == -1 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+	bool used = false;
+
+	if (entries == NULL) {
+		file_close(&fd);
+		return false;
+	}
+	while (!used && (entry = readdir(entries)) != NULL)
+		used = entry->d_name[0] != '.';
+	closedir(entries);
+	return used;
+}
+
+/* An index that is lost must not be made anew, empty: the blobs would be gone
+ * with it. */
+static int
+store_check_index(const struct store *store, struct error *err)
+{
+	if (faccessat(store->directory, "index/data.mdb", F_OK, 0) == 0 ||
+	    errno != ENOENT)
+		return 0;
+	if (!store_directory_is_used(store->directory, "segments") &&
+	    !store_directory_is_used(store->directory, "blobs"))
+		return 0;
+	return error_set(err, ERROR_DATA_LOSS,
+	    "the store %s has lost its index (index/data.mdb); run `toolroot "
+	    "store repair --store %s`, which makes it anew",
+	    store->path, store->path);
+}
+
 /* A directory without a format must be new, not somebody's files. */
 static int
 store_check_new(struct store *store, struct error *err)
@@ -177,7 +214,7 @@ store_prepare_new(struct store *store, struct error *err)
 	if (found == 0 && (store_check_new(store, err) < 0 ||
 			      store_write_format(store, err) < 0))
 		return -1;
-	return found < 0 ? -1 : 0;
+	return found < 0 ? -1 : store_check_index(store, err);
 }
 
 static int
@@ -265,6 +302,18 @@ store_start_writing(struct store *store, struct error *err)
 }
 
 static int
+store_open_directories(struct store *store, bool create, struct error *err)
+{
+	if (store_open_directory(store, "blobs", &store->blobs, create, err) <
+		0 ||
+	    store_open_directory(
+		store, "incoming", &store->incoming, create, err) < 0)
+		return -1;
+	return store_open_directory(
+	    store, "segments", &store->segments_directory, create, err);
+}
+
+static int
 store_open_parts(struct store *store, struct error *err)
 {
 	bool create = !store->read_only;
@@ -272,12 +321,7 @@ store_open_parts(struct store *store, struct error *err)
 	if ((create ? store_prepare_new(store, err)
 		    : store_prepare_existing(store, err)) < 0)
 		return -1;
-	if (store_open_directory(store, "blobs", &store->blobs, create, err) <
-		0 ||
-	    store_open_directory(
-		store, "incoming", &store->incoming, create, err) < 0 ||
-	    store_open_directory(store, "segments", &store->segments_directory,
-		create, err) < 0 ||
+	if (store_open_directories(store, create, err) < 0 ||
 	    store_open_index(store, err) < 0)
 		return -1;
 	store->segments =
@@ -303,6 +347,27 @@ store_open(const struct store_options *options, struct error *err)
 		goto fail;
 	}
 	if (store_open_parts(store, err) < 0)
+		goto fail;
+	return store;
+fail:
+	store_close(store);
+	return NULL;
+}
+
+struct store *
+store_open_bare(const char *path, struct error *err)
+{
+	const struct store_options options = {.path = path};
+	struct store *store = store_new(&options);
+
+	store->directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (store->directory == -1) {
+		error_set_errno(err, errno, "open store %s", path);
+		goto fail;
+	}
+	if (store_prepare_existing(store, err) < 0 ||
+	    store_take_lock(store, err) < 0 ||
+	    store_open_directories(store, true, err) < 0)
 		goto fail;
 	return store;
 fail:

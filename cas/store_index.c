@@ -37,6 +37,12 @@ index_fail(struct error *err, int rc, const char *what)
 		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
 		    "store index: %s: the map of %zu bytes is full", what,
 		    INDEX_MAP_SIZE);
+	if (rc == MDB_CORRUPTED || rc == MDB_INVALID ||
+	    rc == MDB_PAGE_NOTFOUND || rc == MDB_VERSION_MISMATCH)
+		return error_set(err, ERROR_DATA_LOSS,
+		    "store index: %s: %s; stop the server and run `toolroot "
+		    "store repair`",
+		    what, mdb_strerror(rc));
 	return error_set(
 	    err, ERROR_INTERNAL, "store index: %s: %s", what, mdb_strerror(rc));
 }
@@ -114,8 +120,9 @@ state_encode(const struct index_state *state, uint8_t out[STATE_SIZE])
 	little_endian_put32(out + 64, state->touch_floor);
 }
 
-static int
-state_decode(const MDB_val *value, struct index_state *state, struct error *err)
+int
+index_decode_state(
+    const MDB_val *value, struct index_state *state, struct error *err)
 {
 	const uint8_t *in = value->mv_data;
 
@@ -315,7 +322,7 @@ index_state(struct store_index *index, MDB_txn *txn, struct index_state *state,
 
 	memset(state, 0, sizeof(*state));
 	if (rc == 1)
-		rc = state_decode(&value, state, err);
+		rc = index_decode_state(&value, state, err);
 	return rc < 0 ? -1 : 0;
 }
 

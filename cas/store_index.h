@@ -120,6 +120,9 @@ int index_decode_blob(struct str key, struct str value, struct digest *digest,
     struct place *place, struct error *err);
 int index_decode_segment(struct str key, struct str value,
     struct segment_usage *usage, struct error *err);
+/* The value of "state". DATA_LOSS when it is malformed. */
+int index_decode_state(
+    const MDB_val *value, struct index_state *state, struct error *err);
 /* A value of the table meta, by its own name. 1, 0, -1. */
 int index_find_meta(struct store_index *index, MDB_txn *txn, struct str key,
     struct str *value, struct error *err);

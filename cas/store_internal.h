@@ -96,6 +96,10 @@ struct store {
 	uint64_t committed_blobs;
 };
 
+/* An existing store with its directories and its lock, but neither index nor
+ * threads: for the repair. store_close ends it. */
+struct store *store_open_bare(const char *path, struct error *err);
+
 /* FAILED_PRECONDITION when the store was opened read-only. */
 int store_check_writable(const struct store *store, struct error *err);
 

@@ -19,15 +19,13 @@
 #include "cas/crc32c.h"
 #include "cas/little_endian.h"
 
-#define RECORD_MAGIC 0x31425254u /* "TRB1" */
-
 /* --- records -------------------------------------------------------------- */
 
 void
 record_encode(const struct commit_blob *blob, uint32_t payload_crc,
     uint8_t header[static RECORD_HEADER_SIZE])
 {
-	little_endian_put32(header, RECORD_MAGIC);
+	memcpy(header, RECORD_MAGIC, RECORD_MAGIC_LENGTH);
 	header[4] = (uint8_t)blob->digest.function;
 	header[5] = (uint8_t)blob->encoding;
 	header[6] = header[7] = 0;
@@ -44,7 +42,7 @@ record_decode(const uint8_t header[static RECORD_HEADER_SIZE],
 {
 	size_t length = digest_hash_length((enum digest_function)header[4]);
 
-	if (little_endian_get32(header) != RECORD_MAGIC ||
+	if (memcmp(header, RECORD_MAGIC, RECORD_MAGIC_LENGTH) != 0 ||
 	    little_endian_get32(header + 92) != crc32c(0, header, 92) ||
 	    length == 0 || header[5] > ENCODING_ZSTD)
 		return -1;
@@ -66,7 +64,7 @@ record_check(const uint8_t header[static RECORD_HEADER_SIZE],
 	const char *fault = NULL;
 	char text[DIGEST_TEXT_MAX];
 
-	if (little_endian_get32(header) != RECORD_MAGIC)
+	if (memcmp(header, RECORD_MAGIC, RECORD_MAGIC_LENGTH) != 0)
 		fault = "no record is there";
 	else if (little_endian_get32(header + 92) != crc32c(0, header, 92))
 		fault = "the header's checksum is wrong";

@@ -17,6 +17,10 @@
 
 /* --- records --------------------------------------------------------------*/
 
+/* What a record begins with. */
+#define RECORD_MAGIC "TRB1"
+#define RECORD_MAGIC_LENGTH 4
+
 void record_encode(const struct commit_blob *blob, uint32_t payload_crc,
     uint8_t header[static RECORD_HEADER_SIZE]);
 /* What a sound header says, sets the digest, sizes and encoding; -1 when it is

@@ -65,6 +65,12 @@ void admin_answer_clear(struct admin_answer *answer);
 struct store *admin_open_store(
     const struct store_options *options, struct error *err);
 
+/* One line on a terminal's standard error that takes the last one's place; else
+ * nothing. The end clears it. */
+void admin_progress(const char *format, ...)
+    __attribute__((format(printf, 1, 2)));
+void admin_progress_end(void);
+
 /* "1.4 GiB". */
 #define ADMIN_SIZE_MAX 32
 const char *admin_format_size(uint64_t bytes, char text[static ADMIN_SIZE_MAX]);

@@ -10,5 +10,6 @@ int store_commands_pins(char **argv);
 int store_commands_pin(char **argv);
 int store_commands_unpin(char **argv);
 int store_commands_remove(char **argv);
+int store_commands_repair(char **argv);
 
 #endif
