@@ -22,6 +22,8 @@ struct local_workers_options {
 	uint64_t slots;
 	const char *config; /* settings file; NULL = as without --config */
 	bool host_root;
+	const char *staging;
+	uint64_t tree_cache_size;
 	bool allow_network;
 	const char *sandbox;
 	const char *log_level;

@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -60,6 +61,12 @@ static const struct setting table[] = {
     {"sandbox", SETTING_TEXT, FIELD(sandbox), "KIND", "auto",
 	"Of local workers. auto: namespaces, or refuse to run; none: no\n"
 	"isolation at all."},
+    {"staging", SETTING_TEXT, FIELD(staging), "KIND", "auto",
+	"Of local workers: how inputs get into sandboxes; auto, erofs or\n"
+	"tmpfs, see toolroot worker --help."},
+    {"tree-cache-size", SETTING_SIZE, FIELD(tree_cache_size), "SIZE", "20G",
+	"Of local workers: bytes on disk of toolchain trees, beside the "
+	"store."},
     {"property", SETTING_LIST, FIELD(properties), "NAME=VALUE", NULL,
 	"A platform property that local workers offer; may be repeated."},
     {"instance", SETTING_LIST, FIELD(instances), "NAME", NULL,
@@ -149,6 +156,12 @@ serve_options_complete(struct serve_options *options, struct error *err)
 
 	if (check_tls(options, err) < 0)
 		return -1;
+	if (strcmp(options->staging, "auto") != 0 &&
+	    strcmp(options->staging, "erofs") != 0 &&
+	    strcmp(options->staging, "tmpfs") != 0)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "staging \"%s\" is none of auto, erofs, tmpfs",
+		    options->staging);
 	if (!log_level_parse(str_from(options->log_level), &level))
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "--log-level \"%s\" is none of debug, info, warn, error",

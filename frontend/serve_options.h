@@ -27,6 +27,8 @@ struct serve_options {
 	uint64_t max_blob_size;
 	uint64_t workers; /* SERVE_WORKERS_CORES = one a core */
 	bool host_root;
+	char *staging;
+	uint64_t tree_cache_size;
 	bool allow_network;
 	bool capture_default;
 	char *sandbox;

@@ -39,6 +39,7 @@ struct command_settings {
 	char *local_store;
 	bool host_root;
 	char *sandbox;
+	char *staging;
 	uint64_t scratch_size;
 	uint64_t scratch_files;
 	uint64_t memory_per_action;
@@ -91,6 +92,10 @@ static const struct setting table[] = {
 	"read-only."},
     {"sandbox", SETTING_TEXT, FIELD(sandbox), "KIND", "auto",
 	"auto: namespaces, or refuse to run; none: no isolation at all."},
+    {"staging", SETTING_TEXT, FIELD(staging), "KIND", "auto",
+	"How inputs and toolchains get into sandboxes. erofs: as images that\n"
+	"are mounted; tmpfs: as files, without root, too; auto: the first of\n"
+	"them that works here, tried out at the start."},
     {"scratch-size", SETTING_SIZE, FIELD(scratch_size), "SIZE", "4G",
 	"Bytes that one action may write, its small inputs included. They\n"
 	"live in memory."},
@@ -190,6 +195,7 @@ parse_properties(const struct setting_list *list, bool network, size_t *count,
 static int
 check(struct command_settings *settings, struct error *err)
 {
+	enum staging staging;
 	enum log_level level;
 	bool json;
 
@@ -208,6 +214,10 @@ check(struct command_settings *settings, struct error *err)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "--sandbox \"%s\" is neither auto nor none",
 		    settings->sandbox);
+	if (!staging_parse(settings->staging, &staging))
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "--staging \"%s\" is none of auto, erofs, tmpfs",
+		    settings->staging);
 	if (settings->slots == 0)
 		settings->slots = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);
 	if (settings->slots > SLOTS_MAX)
@@ -288,6 +298,7 @@ run(struct command_settings *settings)
 	options.cache = settings->cache;
 	options.slots = (size_t)settings->slots;
 	options.unfenced = strcmp(settings->sandbox, "none") == 0;
+	(void)staging_parse(settings->staging, &options.staging);
 	status = worker_run(&options, &err) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 out:
 	if (status != EXIT_SUCCESS)

@@ -1,19 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Files named by digest in one directory, with a list in order of use. The
  * lock guards the list and is not held while a file is made: two threads that
- * want the same new file both make it, and the later rename wins. */
+ * want the same new file both make it, and the later rename wins; the bytes
+ * are the same. */
 #include "worker/file_cache.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/queue.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -28,6 +26,7 @@
 struct cached_file {
 	char name[NAME_LEN];
 	uint64_t size;
+	size_t pins;
 	TAILQ_ENTRY(cached_file) link;
 };
 
@@ -92,126 +91,181 @@ file_cache_close(struct file_cache *cache)
 	free(cache);
 }
 
-/* 1 and *fd, or 0. */
-static int
-find(struct file_cache *cache, const char *name, int *fd)
+/* The file of this name, now the one used last, pinned; or NULL. */
+static struct cached_file *
+find(struct file_cache *cache, const char *name)
 {
 	struct cached_file *file;
 
-	*fd = -1;
 	pthread_mutex_lock(&cache->lock);
 	file = map_get(&cache->files, str_from(name));
 	if (file != NULL) {
+		file->pins++;
 		TAILQ_REMOVE(&cache->by_use, file, link);
 		TAILQ_INSERT_TAIL(&cache->by_use, file, link);
 	}
 	pthread_mutex_unlock(&cache->lock);
-	/* Dropped in between, it is made again. */
-	if (file != NULL)
-		*fd = openat(cache->directory, name, O_RDONLY | O_CLOEXEC);
-	return *fd != -1;
+	return file;
 }
 
+/* Under the lock: down to the limit, as far as nobody needs the files. */
 static void
+evict(struct file_cache *cache)
+{
+	struct cached_file *file = TAILQ_FIRST(&cache->by_use);
+
+	while (file != NULL && cache->bytes > cache->max_bytes) {
+		struct cached_file *next = TAILQ_NEXT(file, link);
+
+		if (file->pins == 0)
+			drop(cache, file);
+		file = next;
+	}
+}
+
+/* The file that was just made, pinned. Where another thread made the same one
+ * meanwhile, it is that: the name stands for either. */
+static struct cached_file *
 remember(struct file_cache *cache, const char *name, uint64_t size)
 {
-	struct cached_file *file = xcalloc(1, sizeof(*file));
-	struct cached_file *old;
+	struct cached_file *file;
 
-	snprintf(file->name, sizeof(file->name), "%s", name);
-	file->size = size;
 	pthread_mutex_lock(&cache->lock);
-	old = map_put(&cache->files, str_from(file->name), file);
-	if (old != NULL) {
-		TAILQ_REMOVE(&cache->by_use, old, link);
-		cache->bytes -= old->size;
-		free(old);
+	file = map_get(&cache->files, str_from(name));
+	if (file == NULL) {
+		file = xcalloc(1, sizeof(*file));
+		snprintf(file->name, sizeof(file->name), "%s", name);
+		file->size = size;
+		map_put(&cache->files, str_from(file->name), file);
+		TAILQ_INSERT_TAIL(&cache->by_use, file, link);
+		cache->bytes += size;
 	}
-	TAILQ_INSERT_TAIL(&cache->by_use, file, link);
-	cache->bytes += size;
-	while (cache->bytes > cache->max_bytes &&
-	       TAILQ_FIRST(&cache->by_use) != file)
-		drop(cache, TAILQ_FIRST(&cache->by_use));
+	file->pins++;
+	evict(cache);
+	pthread_mutex_unlock(&cache->lock);
+	return file;
+}
+
+void
+file_cache_unpin(struct file_cache *cache, struct cached_file *file)
+{
+	pthread_mutex_lock(&cache->lock);
+	file->pins--;
+	evict(cache);
 	pthread_mutex_unlock(&cache->lock);
 }
 
-/* Takes the blob. */
+/* Takes the blob. The name's end tells what the file is like. */
 static int
-fill(int fd, struct blob *blob, struct error *err)
+copy(struct file_cache *cache, struct blob *blob, const char *temporary,
+    bool executable, struct error *err)
 {
-	int source = blob_descriptor(blob);
+	int fd = openat(cache->directory, temporary,
+	    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int rc;
 
-	if (source != -1 && ioctl(fd, FICLONE, source) == 0) {
+	if (fd == -1) {
 		blob_free(blob);
-		return 0;
+		return error_set_errno(err, errno, "make %s", temporary);
 	}
-	return stage_file_copy(fd, blob, err);
+	rc = stage_file_fill(fd, blob, err);
+	if (rc == 0)
+		rc = stage_file_finish(fd, executable ? 0555 : 0444, NULL, err);
+	/* Closed for writing before it has its name: no ETXTBSY. */
+	file_close(&fd);
+	return rc;
 }
+
+/* What is made of a blob. */
+enum form {
+	FORM_BODY, /* content alone counts */
+	FORM_PLAIN,
+	FORM_EXECUTABLE,
+};
 
 /* Takes the blob. */
 static int
 make(struct file_cache *cache, struct blob *blob, const char *name,
-    bool executable, struct error *err)
+    enum form form, struct error *err)
 {
 	char temporary[32];
-	int fd;
-	int rc = -1;
+	int rc = 0;
 
 	pthread_mutex_lock(&cache->lock);
 	snprintf(temporary, sizeof(temporary), "new-%llu",
 	    (unsigned long long)cache->temporary++);
 	pthread_mutex_unlock(&cache->lock);
-	fd = openat(cache->directory, temporary,
-	    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd == -1) {
+	if (form == FORM_BODY &&
+	    stage_file_link(blob_descriptor(blob), cache->directory, temporary))
 		blob_free(blob);
-		return error_set_errno(err, errno, "make %s", temporary);
-	}
-	if (fill(fd, blob, err) < 0)
-		goto out;
-	if (stage_file_finish(fd, executable ? 0555 : 0444, NULL, err) < 0)
-		goto out;
-	/* Closed for writing before it has its name: no ETXTBSY. */
-	file_close(&fd);
-	if (renameat(cache->directory, temporary, cache->directory, name) ==
-	    -1) {
-		error_set_errno(err, errno, "name a cached file");
-		goto out;
-	}
-	rc = 0;
-out:
-	file_close(&fd);
-	if (rc < 0)
-		(void)unlinkat(cache->directory, temporary, 0);
+	else
+		rc = copy(cache, blob, temporary, form == FORM_EXECUTABLE, err);
+	if (rc == 0 &&
+	    renameat(cache->directory, temporary, cache->directory, name) == -1)
+		rc = error_set_errno(err, errno, "name a cached file");
+	/* Also where the name was the same file's already. */
+	(void)unlinkat(cache->directory, temporary, 0);
 	return rc;
+}
+
+/* Takes the blob. The file, pinned. */
+static struct cached_file *
+get(struct file_cache *cache, struct blob *blob, enum form form,
+    struct error *err)
+{
+	static const char *const ends[] = {
+	    [FORM_BODY] = "-body", [FORM_PLAIN] = "", [FORM_EXECUTABLE] = "-x"};
+	uint64_t size = blob_digest(blob)->size;
+	char hash[DIGEST_TEXT_MAX];
+	char name[NAME_LEN];
+	struct cached_file *file;
+
+	snprintf(name, sizeof(name), "%s-%s%s",
+	    digest_function_name(blob_digest(blob)->function),
+	    digest_format_hash(blob_digest(blob), hash), ends[form]);
+	file = find(cache, name);
+	if (file != NULL) {
+		blob_free(blob);
+		return file;
+	}
+	if (make(cache, blob, name, form, err) < 0) {
+		error_prefix(err, "make a plain file of blob %s", hash);
+		return NULL;
+	}
+	return remember(cache, name, size);
 }
 
 int
 file_cache_get(struct file_cache *cache, struct blob *blob, bool executable,
     int *fd, struct error *err)
 {
-	uint64_t size = blob_digest(blob)->size;
-	char hash[DIGEST_TEXT_MAX];
-	char name[NAME_LEN];
+	struct cached_file *file =
+	    get(cache, blob, executable ? FORM_EXECUTABLE : FORM_PLAIN, err);
 
-	snprintf(name, sizeof(name), "%s-%s%s",
-	    digest_function_name(blob_digest(blob)->function),
-	    digest_format_hash(blob_digest(blob), hash),
-	    executable ? "-x" : "");
-	if (find(cache, name, fd)) {
-		blob_free(blob);
-		return 0;
-	}
-	if (make(cache, blob, name, executable, err) < 0)
-		goto failed;
-	*fd = openat(cache->directory, name, O_RDONLY | O_CLOEXEC);
-	if (*fd == -1) {
-		error_set_errno(err, errno, "open a cached file");
-		goto failed;
-	}
-	remember(cache, name, size);
-	return 0;
-failed:
-	error_prefix(err, "make a plain file of blob %s", hash);
-	return -1;
+	if (file == NULL)
+		return -1;
+	*fd = openat(cache->directory, file->name, O_RDONLY | O_CLOEXEC);
+	if (*fd == -1)
+		error_set_errno(
+		    err, errno, "open the cached file %s", file->name);
+	file_cache_unpin(cache, file);
+	return *fd == -1 ? -1 : 0;
+}
+
+struct cached_file *
+file_cache_pin(struct file_cache *cache, struct blob *blob, struct error *err)
+{
+	return get(cache, blob, FORM_BODY, err);
+}
+
+const char *
+cached_file_name(const struct cached_file *file)
+{
+	return file->name;
+}
+
+int
+file_cache_directory(const struct file_cache *cache)
+{
+	return cache->directory;
 }

@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Plain files of blobs that the store cannot hand out as they are wanted: a
- * large executable (the store's own files are not executable, and a mode
- * belongs to the file, not to its mount) or a large blob kept compressed. Each
- * is made once, by a reflink where the file system can, and then mounted
- * read-only into any number of sandboxes. Any thread.
+ * Plain files of large blobs, in one directory, for staging.
+ *
+ * file_cache_get gives descriptors, for blobs that the store cannot hand out as
+ * they are wanted: a large executable (the store's own files are not
+ * executable, and a mode belongs to the file, not to its mount) or a blob kept
+ * compressed. Each is made once, by a reflink where the file system can, and
+ * then mounted read-only into any number of sandboxes.
+ *
+ * file_cache_pin gives names in the directory, for images (worker/image_mount.h
+ * calls it the directory of large bodies): the store's own file is linked there
+ * where that can be. A pinned file stays. Any thread.
  *
  * Nothing here outlives the process: the directory is emptied when the cache
  * opens, so a file torn by a crash is never used. Above the limit the files
@@ -31,5 +37,17 @@ void file_cache_close(struct file_cache *cache);
  * mode 0555 or 0444. Takes the blob, also on failure. Blocks. */
 int file_cache_get(struct file_cache *cache, struct blob *blob, bool executable,
     int *fd, struct error *err);
+
+/* Of the cache's directory, the cache's own. */
+int file_cache_directory(const struct file_cache *cache);
+
+/* A file with the blob's content under a name, of any mode and time, which
+ * stays until it is unpinned. Takes the blob, also on failure; NULL then.
+ * Blocks. */
+struct cached_file;
+struct cached_file *file_cache_pin(
+    struct file_cache *cache, struct blob *blob, struct error *err);
+const char *cached_file_name(const struct cached_file *file);
+void file_cache_unpin(struct file_cache *cache, struct cached_file *file);
 
 #endif

@@ -19,6 +19,7 @@
 #include "worker/sandbox.h"
 #include "worker/spawner.h"
 #include "worker/stage.h"
+#include "worker/stage_image.h"
 
 /* Where an action that does not ask finds its input root. */
 #define DEFAULT_INPUT_ROOT "/b"
@@ -32,6 +33,7 @@ struct execution {
 	struct run_limits limits;
 	struct sandbox *sandbox;
 	struct sandbox_outcome outcome;
+	struct stage_image image; /* of the inputs, with STAGING_EROFS */
 	struct stage stage;
 	struct outputs outputs;
 	Reapi__ActionResult *result;
@@ -109,7 +111,9 @@ make_sandbox(struct execution *execution, struct error *err)
 	struct sandbox_view view = {
 	    .input_root = find_input_root(execution, err),
 	    .grafts = execution->roots.grafts,
-	    .graft_count = execution->roots.count};
+	    .graft_count = execution->roots.count,
+	    .inputs = execution->image.files != NULL ? &execution->image.inputs
+						     : NULL};
 
 	if (view.input_root == NULL)
 		return -1;
@@ -144,6 +148,22 @@ get_roots(struct execution *execution, struct error *err)
 	return 0;
 }
 
+/* Before the sandbox is taken: it is mounted there. */
+static int
+make_image(
+    struct execution *execution, const struct digest *root, struct error *err)
+{
+	const struct run_action *run = execution->run;
+
+	if (spawner_staging(run->spawner) != STAGING_EROFS)
+		return 0;
+	execution->image = (struct stage_image){.store = run->store,
+	    .files = run->files,
+	    .missing = run->missing,
+	    .max_bytes = spawner_options(run->spawner)->scratch_bytes};
+	return stage_image_make(&execution->image, root, err);
+}
+
 static int
 stage(struct execution *execution, struct error *err)
 {
@@ -154,9 +174,11 @@ stage(struct execution *execution, struct error *err)
 	progress(execution, RUN_STAGING);
 	if (digest_from_message(run->function, run->action->input_root_digest,
 		&root, err) < 0 ||
+	    make_image(execution, &root, err) < 0 ||
 	    make_sandbox(execution, err) < 0)
 		return -1;
-	if (stage_input_root(&execution->stage, &root, err) < 0)
+	if (execution->image.files == NULL &&
+	    stage_input_root(&execution->stage, &root, err) < 0)
 		return -1;
 	for (size_t i = 0; i < command->output_count; i++)
 		if (stage_make_parents(&execution->stage,
@@ -321,7 +343,7 @@ complete_result(struct execution *execution, Reapi__ActionResult **result,
 	struct run_action *run = execution->run;
 	const struct run_place place = {.worker = run->worker_name,
 	    .sandbox_tier = sandbox_tier_name(spawner_tier(run->spawner)),
-	    .staging = sandbox_staging_name(execution->sandbox),
+	    .staging = staging_name(spawner_staging(run->spawner)),
 	    .host_root = sandbox_shows_host(execution->sandbox),
 	    .roots = &run->roots,
 	    .limits = &execution->limits,
@@ -356,6 +378,7 @@ run_action(
 	outputs_clear(&execution.outputs);
 	sandbox_outcome_clear(&execution.outcome);
 	sandbox_free(execution.sandbox);
+	stage_image_clear(&execution.image);
 	run_roots_clear(&execution.roots, run);
 	return rc;
 }

@@ -20,7 +20,7 @@ struct run_place {
 	const char *worker;
 	/* Hello.sandbox_tier; NULL = nothing is said of the rest. */
 	const char *sandbox_tier;
-	const char *staging; /* sandbox_staging_name */
+	const char *staging; /* staging_name (worker/staging.h) */
 	bool host_root;
 	const struct toolchain_roots *roots;
 	const struct run_limits *limits;

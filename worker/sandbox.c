@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,6 +22,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "worker/fd_message.h"
+#include "worker/image_mount.h"
 #include "worker/sandbox_init.h"
 #include "worker/sandbox_layout.h"
 #include "worker/spawner.h"
@@ -35,6 +37,7 @@
 
 struct bind {
 	int fd;
+	bool mount;   /* it is a detached mount itself */
 	char *target; /* below the root */
 };
 
@@ -47,6 +50,7 @@ struct sandbox {
 	char *input_root_below; /* below the root, "" or ending in "/" */
 	char *host_path;        /* of the root, without namespaces */
 	int input_root;
+	int inputs; /* the image's own mount; -1 without */
 	struct bind *binds;
 	size_t bind_count;
 	size_t bind_capacity;
@@ -96,8 +100,9 @@ sandbox_new(struct spawner *spawner, size_t slot, struct error *err)
 
 	sandbox->spawner = spawner;
 	sandbox->slot = slot;
-	sandbox->spawned = (struct spawned){-1, -1, -1};
+	sandbox->spawned = SPAWNED_NONE;
 	sandbox->input_root = -1;
+	sandbox->inputs = -1;
 	sandbox->bind_limit = limit_of_binds(spawner);
 	if (spawner_take(spawner, slot, &sandbox->spawned, err) < 0 ||
 	    (!fenced(sandbox) && find_host_path(sandbox, err) < 0)) {
@@ -128,6 +133,8 @@ sandbox_free(struct sandbox *sandbox)
 	 * us, that frees them. */
 	file_close(&sandbox->input_root);
 	file_close(&sandbox->spawned.root);
+	file_close(&sandbox->spawned.layers);
+	file_close(&sandbox->inputs);
 	drop_binds(sandbox);
 	/* Closing the socket lets the first process go; the kill is for one
 	 * that was never started or is stuck. */
@@ -156,7 +163,8 @@ add_bind(struct sandbox *sandbox, int fd, char *target)
 		sandbox->binds = xreallocarray(sandbox->binds,
 		    sandbox->bind_capacity, sizeof(*sandbox->binds));
 	}
-	sandbox->binds[sandbox->bind_count++] = (struct bind){fd, target};
+	sandbox->binds[sandbox->bind_count++] =
+	    (struct bind){.fd = fd, .target = target};
 }
 
 static void
@@ -165,16 +173,59 @@ bind_graft(void *cookie, int fd, const char *target)
 	add_bind(cookie, fd, xstrdup(target));
 }
 
+/* The scratch's upper directory is seen as the root of the inputs. */
+static int
+set_up_upper(const struct sandbox *sandbox, const struct sandbox_inputs *inputs,
+    struct error *err)
+{
+	const struct timespec times[2] = {inputs->time, inputs->time};
+	int layers = sandbox->spawned.layers;
+
+	if (fchmodat(layers, IMAGE_MOUNT_UPPER, inputs->mode, 0) == -1 ||
+	    fchownat(layers, IMAGE_MOUNT_UPPER, SANDBOX_UID, SANDBOX_GID, 0) ==
+		-1 ||
+	    utimensat(layers, IMAGE_MOUNT_UPPER, times, 0) == -1)
+		return error_set_errno(err, errno, "set up the input root");
+	return 0;
+}
+
+/* The inputs become the root itself, or what is mounted first. */
+static int
+mount_inputs(
+    struct sandbox *sandbox, const struct sandbox_view *view, struct error *err)
+{
+	const struct image_layers layers = {.image = view->inputs->image,
+	    .bodies = view->inputs->bodies,
+	    .scratch = sandbox->spawned.layers};
+	struct image_mounts mounts;
+
+	if (set_up_upper(sandbox, view->inputs, err) < 0 ||
+	    image_mount(&layers, &mounts, err) < 0)
+		return -1;
+	sandbox->inputs = mounts.lower;
+	if (view->input_root[0] == '\0') {
+		file_close(&sandbox->spawned.root);
+		sandbox->spawned.root = mounts.whole;
+		return 0;
+	}
+	add_bind(sandbox, mounts.whole, xstrdup(view->input_root));
+	sandbox->binds[0].mount = true;
+	return 0;
+}
+
 int
 sandbox_lay_out(
     struct sandbox *sandbox, const struct sandbox_view *view, struct error *err)
 {
 	const char *input_root = view->input_root;
 
+	if (view->inputs != NULL && mount_inputs(sandbox, view, err) < 0)
+		return -1;
 	sandbox->layout = (struct sandbox_layout){.fenced = fenced(sandbox),
 	    .host_root = spawner_options(sandbox->spawner)->host_root,
 	    .chown = sandbox_needs_chown(sandbox),
 	    .input_root = input_root,
+	    .inputs = sandbox->bind_count > 0 ? sandbox->binds[0].fd : -1,
 	    .grafts = {.items = view->grafts,
 		.count = view->graft_count,
 		.bind = bind_graft,
@@ -195,12 +246,6 @@ const char *
 sandbox_input_root(const struct sandbox *sandbox)
 {
 	return sandbox->input_root_path;
-}
-
-const char *
-sandbox_staging_name(const struct sandbox *sandbox)
-{
-	return fenced(sandbox) ? "mounts" : "copies";
 }
 
 bool
@@ -266,11 +311,30 @@ send_start(struct sandbox *sandbox, struct run_spec *spec,
 	message.fds[SANDBOX_FD_SPEC] = spec_fd;
 	message.fds[SANDBOX_FD_STDOUT] = outcome->output.write_fd;
 	message.fds[SANDBOX_FD_STDERR] = outcome->errors.write_fd;
+	if (sandbox->inputs != -1) {
+		message.fds[message.fd_count++] = sandbox->inputs;
+		message.fds[message.fd_count++] = sandbox->spawned.layers;
+	}
 	rc = fd_message_send(sandbox->spawned.socket, &message, err);
+	file_close(&sandbox->inputs);
+	file_close(&sandbox->spawned.layers);
 out:
 	file_close(&spec_fd);
 	free(spec->mounts);
 	return rc;
+}
+
+/* Mounts are passed on as they are. */
+static int
+send_mount(struct sandbox *sandbox, const struct bind *bind, struct error *err)
+{
+	struct sandbox_request request = {SANDBOX_MOUNTS};
+	const struct fd_message message = {.data = &request,
+	    .len = sizeof(request),
+	    .fds = {bind->fd},
+	    .fd_count = 1};
+
+	return fd_message_send(sandbox->spawned.socket, &message, err);
 }
 
 /* Turns the files to bind into mounts and passes them on, a batch at a time.
@@ -283,6 +347,8 @@ send_mounts(struct sandbox *sandbox, struct error *err)
 	size_t next = 0;
 	int rc = 0;
 
+	if (sandbox->bind_count > 0 && sandbox->binds[0].mount)
+		rc = send_mount(sandbox, &sandbox->binds[next++], err);
 	while (next < sandbox->bind_count && rc == 0) {
 		message.fd_count = 0;
 		while (next < sandbox->bind_count &&

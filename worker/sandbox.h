@@ -4,7 +4,8 @@
  *
  *	sandbox = sandbox_new(spawner, slot, &err);
  *	input_root = sandbox_lay_out(sandbox, &view, &err);
- *	... write inputs below input_root, sandbox_bind large ones ...
+ *	... write inputs below input_root, sandbox_bind large ones, unless
+ *	    the view has an image of them ...
  *	sandbox_run(sandbox, &command, &outcome, &err);
  *	... read outputs below input_root, all processes are gone ...
  *	sandbox_free(sandbox);
@@ -23,6 +24,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
 
 #include "worker/action_limits.h"
 #include "worker/capture.h"
@@ -38,6 +41,14 @@ struct sandbox *sandbox_new(
 /* Ends what still runs and forgets all files. NULL is allowed. */
 void sandbox_free(struct sandbox *sandbox);
 
+/* An input root as an image (worker/image_build.h). */
+struct sandbox_inputs {
+	int image;            /* the file; borrowed */
+	int bodies;           /* directory of its large bodies; borrowed */
+	mode_t mode;          /* of the root directory */
+	struct timespec time; /* likewise */
+};
+
 struct sandbox_graft;
 struct sandbox_view {
 	/* A path without leading slash, "" = the root itself. */
@@ -46,6 +57,9 @@ struct sandbox_view {
 	 * sandbox is freed; not without namespaces. */
 	const struct sandbox_graft *grafts;
 	size_t graft_count;
+	/* What the input root consists of; only with STAGING_EROFS. NULL: it
+	 * is to be written below the descriptor that is returned. */
+	const struct sandbox_inputs *inputs;
 };
 
 /* Makes the directories that every action finds, those down to the input root,
@@ -57,9 +71,6 @@ int sandbox_lay_out(struct sandbox *sandbox, const struct sandbox_view *view,
     struct error *err);
 /* How the action names its input root, absolute. */
 const char *sandbox_input_root(const struct sandbox *sandbox);
-/* How inputs get in, for the result's metadata: "mounts" (small ones copied,
- * large ones and trees mounted) or "copies". */
-const char *sandbox_staging_name(const struct sandbox *sandbox);
 /* Whether the action sees directories of the host. */
 bool sandbox_shows_host(const struct sandbox *sandbox);
 /* Files staged must belong to the action's user: whether that takes a chown.

@@ -220,14 +220,24 @@ expand(struct work *work, int from, int to, const char *path, struct error *err)
 	return rc;
 }
 
-/* Makes path below root and opens it. */
+/* Makes path below root, or the inputs that will be mounted there, and opens
+ * it. */
 static int
-make_path(int root, struct str path, struct error *err)
+make_path(const struct sandbox_grafts *grafts, int root, struct str path,
+    struct error *err)
 {
+	bool inside =
+	    grafts->inputs != -1 && relate(grafts->input_root, path) == ABOVE;
 	char name[DIRECTORY_NAME_MAX + 1];
 	struct str rest = path;
-	int fd = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = openat(inside ? grafts->inputs : root, ".",
+	    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int number = errno;
+
+	if (inside) {
+		rest.data += grafts->input_root.len + 1;
+		rest.len -= grafts->input_root.len + 1;
+	}
 
 	while (fd != -1 && rest.len > 0) {
 		struct str part = str_cut(&rest, '/');
@@ -262,7 +272,7 @@ graft_one(struct work *work, int root, struct error *err)
 	    (int)sizeof(path))
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "a toolchain tree's path is too long");
-	place = make_path(root, graft->path, err);
+	place = make_path(work->grafts, root, graft->path, err);
 	if (place < 0)
 		return -1;
 	switch (relation_of(work, graft->path)) {

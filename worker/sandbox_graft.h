@@ -30,6 +30,10 @@ struct sandbox_grafts {
 	/* Where something else goes: plain paths below the root. */
 	const struct str *places;
 	size_t place_count;
+	/* What will be mounted at input_root; trees inside it have their mount
+	 * points made there. -1: nothing. */
+	int inputs;
+	struct str input_root;
 	/* Has fd (taken) mounted read-only on target, which exists. */
 	void (*bind)(void *cookie, int fd, const char *target);
 	void *cookie;

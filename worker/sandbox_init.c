@@ -181,7 +181,8 @@ receive_start(struct sandbox_init *init, struct error *err)
 
 	if (rc <= 0)
 		return rc;
-	if (message.fd_count != SANDBOX_FD_COUNT)
+	if (message.fd_count < SANDBOX_FD_COUNT ||
+	    message.fd_count > SANDBOX_FD_COUNT + SANDBOX_KEPT_MAX)
 		return error_set(err, ERROR_INTERNAL,
 		    "the sandbox got %zu descriptors to start with",
 		    message.fd_count);

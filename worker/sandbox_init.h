@@ -34,7 +34,9 @@ struct sandbox_request {
 	enum sandbox_request_kind kind;
 };
 
-/* Descriptors that come with SANDBOX_START, in this order. */
+/* Descriptors that come with SANDBOX_START, in this order. More may follow, up
+ * to SANDBOX_KEPT_MAX: mounts that the process only has to keep until it ends,
+ * since to let go of the last one takes a while. */
 enum sandbox_start_fd {
 	SANDBOX_FD_ROOT,
 	SANDBOX_FD_SPEC,
@@ -42,6 +44,7 @@ enum sandbox_start_fd {
 	SANDBOX_FD_STDERR,
 	SANDBOX_FD_COUNT,
 };
+#define SANDBOX_KEPT_MAX 2
 
 struct sandbox_report {
 	struct error error; /* code OK: the program ran */

@@ -25,8 +25,19 @@ add_mount(struct sandbox_layout *layout, enum run_mount_kind kind,
 static int
 make_directory(int parent, const char *name, mode_t mode, struct error *err)
 {
-	if (mkdirat(parent, name, 0755) == -1)
-		return error_set_errno(err, errno, "make /%s", name);
+	struct stat status;
+
+	if (mkdirat(parent, name, 0755) == -1) {
+		if (errno != EEXIST)
+			return error_set_errno(err, errno, "make /%s", name);
+		/* An input of that name is there. */
+		if (fstatat(parent, name, &status, AT_SYMLINK_NOFOLLOW) == -1 ||
+		    !S_ISDIR(status.st_mode))
+			return error_set(err, ERROR_INVALID_ARGUMENT,
+			    "the input %s stands where the sandbox needs a "
+			    "directory of its own",
+			    name);
+	}
 	if (mode != 0755 && fchmodat(parent, name, mode, 0) == -1)
 		return error_set_errno(err, errno, "set up /%s", name);
 	return 0;
@@ -122,6 +133,12 @@ make_input_root(
 		first = false;
 		fd = descend(fd, name, layout->chown && rest.len == 0, err);
 	}
+	if (fd == -1 || layout->inputs == -1)
+		return fd;
+	file_close(&fd);
+	fd = openat(layout->inputs, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd == -1)
+		error_set_errno(err, errno, "open the inputs");
 	return fd;
 }
 
@@ -166,6 +183,8 @@ show_trees(struct sandbox_layout *layout, int root, struct error *err)
 	if (check_grafts(layout, err) < 0)
 		return -1;
 	layout->grafts.places = places;
+	layout->grafts.inputs = layout->inputs;
+	layout->grafts.input_root = str_from(layout->input_root);
 	layout->grafts.place_count =
 	    layout->input_root[0] != '\0' ? count : count - 1;
 	return sandbox_graft_all(&layout->grafts, root, err);

@@ -23,6 +23,8 @@ struct sandbox_layout {
 	bool host_root;
 	bool chown; /* what is made must be given to the action's user */
 	const char *input_root; /* no leading slash; "" = the root */
+	/* What will be mounted there; -1: nothing. */
+	int inputs;
 	/* Items and where they are mounted; the rest is filled in. */
 	struct sandbox_grafts grafts;
 	struct host_root_entry host[HOST_ROOT_MAX];

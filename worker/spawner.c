@@ -28,6 +28,7 @@ struct spawner {
 	char *scratch_path; /* owned copy */
 	enum sandbox_tier tier;
 	struct cgroup_tree *groups;
+	enum staging staging;
 	pid_t pid;
 	int *sockets; /* options.slots many */
 };
@@ -37,6 +38,7 @@ child_main(struct spawner *spawner, int *theirs)
 {
 	struct spawner_process process = {.options = &spawner->options,
 	    .tier = spawner->tier,
+	    .staging = spawner->staging,
 	    .sockets = theirs,
 	    .groups = spawner->groups};
 
@@ -128,10 +130,43 @@ spawner_new(const struct spawner_options *options)
 	if (options->scratch_path != NULL)
 		spawner->scratch_path = xstrdup(options->scratch_path);
 	spawner->options.scratch_path = spawner->scratch_path;
+	spawner->options.cache = NULL; /* not needed after the start */
 	spawner->pid = -1;
 	spawner->sockets = xcalloc(options->slots, sizeof(int));
 	memset(spawner->sockets, 0xff, options->slots * sizeof(int));
 	return spawner;
+}
+
+/* In the mount namespace of sandboxes. */
+static int
+choose_staging(struct spawner *spawner, const char *cache, struct error *err)
+{
+	enum staging wanted = spawner->options.staging;
+	int rc = -1;
+
+	spawner->staging = STAGING_TMPFS;
+	if (spawner->tier == SANDBOX_NONE) {
+		spawner->staging = STAGING_COPIES;
+		return 0;
+	}
+	if (wanted == STAGING_TMPFS)
+		return 0;
+	if (spawner->tier != SANDBOX_NAMESPACES || cache == NULL)
+		error_set(err, ERROR_FAILED_PRECONDITION,
+		    "images need root (in the first user namespace)");
+	else
+		rc = staging_probe_erofs(cache, err);
+	if (rc == 0) {
+		spawner->staging = STAGING_EROFS;
+	} else if (wanted == STAGING_EROFS) {
+		err->code = ERROR_FAILED_PRECONDITION;
+		error_prefix(err, "staging by erofs was asked for");
+		return -1;
+	}
+	log_info("staging", "tier=%s%s%s%s", staging_name(spawner->staging),
+	    rc < 0 ? " not_erofs=\"" : "", rc < 0 ? err->text : "",
+	    rc < 0 ? "\"" : "");
+	return 0;
 }
 
 struct spawner *
@@ -147,6 +182,8 @@ spawner_start(const struct spawner_options *options, struct error *err)
 	if (options->unfenced)
 		spawner->tier = SANDBOX_NONE;
 	else if (namespaces_enter(&spawner->tier, err) < 0)
+		goto out;
+	if (choose_staging(spawner, options->cache, err) < 0)
 		goto out;
 	if (connect_slots(spawner, theirs, err) < 0)
 		goto out;
@@ -204,6 +241,12 @@ spawner_tier(const struct spawner *spawner)
 	return spawner->tier;
 }
 
+enum staging
+spawner_staging(const struct spawner *spawner)
+{
+	return spawner->staging;
+}
+
 const struct spawner_options *
 spawner_options(const struct spawner *spawner)
 {
@@ -251,10 +294,12 @@ spawner_take(struct spawner *spawner, size_t slot, struct spawned *spawned,
     struct error *err)
 {
 	struct fd_message message = {.fd_count = 0};
+	bool layered = spawner->staging == STAGING_EROFS;
 
 	if (ask(spawner->sockets[slot], SPAWNER_TAKE, &message, err) < 0)
 		return -1;
-	if (message.fd_count != 3) {
+	/* The root's layers, where there are such, are last. */
+	if (message.fd_count != (layered ? 4 : 3)) {
 		fd_message_close(&message);
 		return error_set(
 		    err, ERROR_INTERNAL, "the spawner sent no sandbox");
@@ -262,6 +307,7 @@ spawner_take(struct spawner *spawner, size_t slot, struct spawned *spawned,
 	spawned->root = message.fds[0];
 	spawned->socket = message.fds[1];
 	spawned->pidfd = message.fds[2];
+	spawned->layers = layered ? message.fds[3] : -1;
 	return 0;
 }
 

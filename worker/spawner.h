@@ -19,6 +19,7 @@
 #include "worker/action_limits.h"
 #include "worker/cgroup.h"
 #include "worker/namespaces.h"
+#include "worker/staging.h"
 
 struct error;
 struct spawner;
@@ -34,6 +35,10 @@ struct spawner_options {
 	uint64_t scratch_files;
 	struct action_limits limits; /* of an action that asks for no less */
 	bool network;                /* actions may ask for the host's */
+	/* How inputs are to get in; STAGING_EROFS is tried out in the cache
+	 * directory, and needs one. */
+	enum staging staging;
+	const char *cache;
 };
 
 /* The process's umask from then on: what is staged relies on it. */
@@ -50,6 +55,8 @@ void spawner_stop(struct spawner *spawner);
 /* False once the process is gone: nothing can be run any more. One thread. */
 bool spawner_lives(struct spawner *spawner);
 enum sandbox_tier spawner_tier(const struct spawner *spawner);
+/* How inputs get into its sandboxes: never STAGING_AUTO. */
+enum staging spawner_staging(const struct spawner *spawner);
 const struct spawner_options *spawner_options(const struct spawner *spawner);
 /* By what limits hold; CGROUP_NONE: by those of single processes alone. */
 enum cgroup_kind spawner_limits_kind(const struct spawner *spawner);
@@ -58,9 +65,11 @@ enum cgroup_kind spawner_limits_kind(const struct spawner *spawner);
  * caller closes the descriptors. */
 struct spawned {
 	int root;   /* empty file system (a detached mount), or directory */
+	int layers; /* with STAGING_EROFS: worker/scratch.h; else -1 */
 	int socket; /* to the sandbox's first process */
 	int pidfd;  /* of it */
 };
+#define SPAWNED_NONE ((struct spawned){-1, -1, -1, -1})
 int spawner_take(struct spawner *spawner, size_t slot, struct spawned *spawned,
     struct error *err);
 

@@ -26,6 +26,7 @@
 #include "worker/cgroup_tree.h"
 #include "worker/fd_message.h"
 #include "worker/sandbox_init.h"
+#include "worker/scratch.h"
 #include "worker/seccomp_filter.h"
 
 /* Sandboxes kept ready: one more than slots, up to this many. */
@@ -91,33 +92,14 @@ get_network(struct context *context, int *network, struct error *err)
 /* An empty file system with the limits of an action. */
 static int
 make_file_system(
-    const struct spawner_options *options, int *root, struct error *err)
+    const struct context *context, struct spawned *spawned, struct error *err)
 {
-	int context = fsopen("tmpfs", FSOPEN_CLOEXEC);
-	char bytes[32];
-	char files[32];
-	int rc = -1;
+	const struct spawner_options *options = context->process->options;
+	const struct scratch_options scratch = {.bytes = options->scratch_bytes,
+	    .files = options->scratch_files,
+	    .layers = context->process->staging == STAGING_EROFS};
 
-	snprintf(bytes, sizeof(bytes), "%llu",
-	    (unsigned long long)options->scratch_bytes);
-	snprintf(files, sizeof(files), "%llu",
-	    (unsigned long long)options->scratch_files);
-	if (context == -1 ||
-	    fsconfig(context, FSCONFIG_SET_STRING, "mode", "0755", 0) == -1 ||
-	    fsconfig(context, FSCONFIG_SET_STRING, "size", bytes, 0) == -1 ||
-	    fsconfig(context, FSCONFIG_SET_STRING, "nr_inodes", files, 0) ==
-		-1 ||
-	    fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == -1)
-		goto out;
-	*root = fsmount(
-	    context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
-	if (*root != -1)
-		rc = 0;
-out:
-	if (rc < 0)
-		error_set_errno(err, errno, "make a root of %s bytes", bytes);
-	file_close(&context);
-	return rc;
+	return scratch_make(&scratch, &spawned->root, &spawned->layers, err);
 }
 
 static int
@@ -170,6 +152,7 @@ static void
 instance_free(struct context *context, struct instance *instance)
 {
 	file_close(&instance->spawned.root);
+	file_close(&instance->spawned.layers);
 	file_close(&instance->spawned.socket);
 	file_close(&instance->spawned.pidfd);
 	if (instance->network != -1)
@@ -193,8 +176,7 @@ fill_instance(
 		return -1;
 	if (fenced(context)) {
 		if (get_network(context, &instance->network, err) < 0 ||
-		    make_file_system(context->process->options,
-			&instance->spawned.root, err) < 0)
+		    make_file_system(context, &instance->spawned, err) < 0)
 			return -1;
 	} else if (make_directory_root(context, &instance->spawned.root, err) <
 		   0) {
@@ -221,7 +203,7 @@ make_ready(struct context *context, struct error *err)
 
 	instance->network = -1;
 	cgroup_init(&instance->group);
-	instance->spawned = (struct spawned){-1, -1, -1};
+	instance->spawned = SPAWNED_NONE;
 	if (fill_instance(context, instance, err) < 0) {
 		instance_free(context, instance);
 		return -1;
@@ -246,8 +228,10 @@ take(struct context *context, struct fd_message *reply, struct error *err)
 	reply->fds[1] = instance->spawned.socket;
 	reply->fds[2] = instance->spawned.pidfd;
 	reply->fd_count = 3;
+	if (instance->spawned.layers != -1)
+		reply->fds[reply->fd_count++] = instance->spawned.layers;
 	/* They are closed with the reply. */
-	instance->spawned = (struct spawned){-1, -1, -1};
+	instance->spawned = SPAWNED_NONE;
 	return 0;
 }
 

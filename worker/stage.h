@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Lays out an action's input root in its sandbox, from blobs that are in the
- * local store. Blocks; any thread, one for a sandbox.
+ * Lays out an action's input root in its sandbox by writing files, from blobs
+ * that are in the local store: STAGING_TMPFS and STAGING_COPIES of
+ * worker/staging.h. Blocks; any thread, one for a sandbox.
  *
  * Files are 0444 or 0555 and dated STAGE_TIME unless node properties say
  * otherwise; directories are 0755 and, like files, belong to the action's

@@ -3,7 +3,11 @@
 #include "worker/stage_file.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -62,6 +66,27 @@ stage_file_copy(int fd, struct blob *blob, struct error *err)
 	free(chunk);
 	blob_stream_free(stream);
 	return rc;
+}
+
+int
+stage_file_fill(int fd, struct blob *blob, struct error *err)
+{
+	int source = blob_descriptor(blob);
+
+	if (source == -1 || ioctl(fd, FICLONE, source) == -1)
+		return stage_file_copy(fd, blob, err);
+	blob_free(blob);
+	return 0;
+}
+
+bool
+stage_file_link(int fd, int directory, const char *name)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return fd != -1 &&
+	       linkat(AT_FDCWD, path, directory, name, AT_SYMLINK_FOLLOW) == 0;
 }
 
 int

@@ -31,6 +31,12 @@ mode_t stage_directory_mode(const Reapi__NodeProperties *properties);
 
 /* Writes the blob's content to fd, from its start. Takes the blob. */
 int stage_file_copy(int fd, struct blob *blob, struct error *err);
+/* The same to an empty file on disk: without copying where the file systems
+ * can (a reflink). */
+int stage_file_fill(int fd, struct blob *blob, struct error *err);
+/* Links the file, if that can be, under a name that is free: on the same file
+ * system, and as the rules of the kernel allow. fd -1: it cannot. */
+bool stage_file_link(int fd, int directory, const char *name);
 /* Sets the time (NULL = STAGE_TIME). */
 int stage_file_date(int fd, const struct timespec *time, struct error *err);
 /* Sets mode and time. */

@@ -4,11 +4,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -41,18 +39,22 @@ struct place {
 	int like;
 };
 
-static int
-account(const struct work *work, uint64_t bytes, struct error *err)
+int
+tree_build_count(struct tree_build *build, uint64_t bytes, struct error *err)
 {
-	struct tree_build *build = work->build;
-
-	build->bytes += bytes + ENTRY_BYTES;
+	build->bytes += bytes;
 	if (bytes > build->max_bytes || build->bytes > build->max_bytes)
 		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
 		    "tree-cache-size of the worker (%llu bytes) is less than "
 		    "the tree takes",
 		    (unsigned long long)build->max_bytes);
 	return 0;
+}
+
+static int
+account(const struct work *work, uint64_t bytes, struct error *err)
+{
+	return tree_build_count(work->build, bytes + ENTRY_BYTES, err);
 }
 
 static int
@@ -131,19 +133,13 @@ static int
 copy_large(int directory, const struct tree_file *file, struct blob *blob,
     struct error *err)
 {
-	int source = blob_descriptor(blob);
 	int fd = create(directory, file, err);
-	int rc = 0;
 
 	if (fd < 0) {
 		blob_free(blob);
 		return -1;
 	}
-	if (source != -1 && ioctl(fd, FICLONE, source) == 0)
-		blob_free(blob);
-	else
-		rc = stage_file_copy(fd, blob, err);
-	if (rc < 0) {
+	if (stage_file_fill(fd, blob, err) < 0) {
 		file_close(&fd);
 		return -1;
 	}
@@ -156,7 +152,6 @@ static bool
 try_link(int directory, const struct tree_file *file, const struct blob *blob)
 {
 	int source = blob_descriptor(blob);
-	char path[64];
 	struct stat status;
 	struct error ignored;
 
@@ -168,9 +163,7 @@ try_link(int directory, const struct tree_file *file, const struct blob *blob)
 	if (status.st_mtim.tv_sec != STAGE_TIME &&
 	    stage_file_date(source, NULL, &ignored) < 0)
 		return false;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", source);
-	return linkat(AT_FDCWD, path, directory, file->name,
-		   AT_SYMLINK_FOLLOW) == 0;
+	return stage_file_link(source, directory, file->name);
 }
 
 static int

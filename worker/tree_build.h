@@ -41,4 +41,9 @@ struct tree_build {
 int tree_build(struct tree_build *build, int directory,
     const struct digest *root, struct error *err);
 
+/* Counts so many bytes. RESOURCE_EXHAUSTED past max_bytes, named as the
+ * setting that it is. */
+int tree_build_count(
+    struct tree_build *build, uint64_t bytes, struct error *err);
+
 #endif

@@ -25,6 +25,7 @@
 #include "base/map.h"
 #include "base/memory.h"
 #include "worker/tree_build.h"
+#include "worker/tree_image.h"
 
 #define NAME_LEN (DIGEST_TEXT_MAX + 16)
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
@@ -54,6 +55,7 @@ struct tree_cache {
 	char *path;
 	int directory;
 	uint64_t max_bytes;
+	enum staging staging;
 	char boot[BOOT_ID_LEN + 1]; /* "" = unknown */
 	atomic_uint_least64_t generation;
 	/* Guards all below and the trees' state, pins and links. bytes is the
@@ -139,25 +141,36 @@ read_marker(const struct tree_cache *cache, const char *name, struct tree *tree,
 		tree->used = status.st_mtim;
 		valid = str_equal(str_cut(&rest, ' '), str_from(cache->boot)) &&
 			str_to_uint64(
-			    str_cut(&rest, '\n'), UINT64_MAX, &tree->bytes);
+			    str_cut(&rest, ' '), UINT64_MAX, &tree->bytes) &&
+			str_equal(str_cut(&rest, '\n'),
+			    str_from(staging_name(cache->staging)));
 	}
 	buffer_clear(&text);
 	free(path);
 	return valid;
 }
 
+/* Makes the tree ready for use, under its own name. */
 static int
-open_root(const struct tree_cache *cache, const char *name, int *directory,
-    struct error *err)
+open_root(const struct tree_cache *cache, struct tree *tree, struct error *err)
 {
-	char path[NAME_LEN + 8];
-
-	snprintf(path, sizeof(path), "%s/root", name);
-	*directory = openat(cache->directory, path,
+	int directory = openat(cache->directory, tree->name,
 	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (*directory == -1)
-		return error_set_errno(err, errno, "open the tree %s", name);
-	return 0;
+	int rc = 0;
+
+	if (directory == -1)
+		return error_set_errno(
+		    err, errno, "open the tree %s", tree->name);
+	if (cache->staging == STAGING_EROFS)
+		rc = tree_image_mount(directory, err);
+	if (rc == 0)
+		tree->directory = openat(directory, "root",
+		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (rc == 0 && tree->directory == -1)
+		rc =
+		    error_set_errno(err, errno, "open the tree %s", tree->name);
+	file_close(&directory);
+	return rc;
 }
 
 /* A tree that a process before us completed; NULL for anything else. */
@@ -174,7 +187,7 @@ recognise(const struct tree_cache *cache, const char *name)
 	tree->state = TREE_READY;
 	if (strcmp(tree->name, name) == 0 &&
 	    read_marker(cache, name, tree, &ignored) &&
-	    open_root(cache, name, &tree->directory, &ignored) == 0)
+	    open_root(cache, tree, &ignored) == 0)
 		return tree;
 	tree_free(tree);
 	return NULL;
@@ -209,7 +222,11 @@ static int
 remove_name(const struct tree_cache *cache, const char *name, struct error *err)
 {
 	char *path = xasprintf("%s/%s", cache->path, name);
-	int rc = file_remove_tree(path, err);
+	int rc;
+
+	if (cache->staging == STAGING_EROFS)
+		tree_image_unmount(path);
+	rc = file_remove_tree(path, err);
 
 	free(path);
 	return rc;
@@ -243,13 +260,15 @@ scan(struct tree_cache *cache, struct error *err)
 static void evict(struct tree_cache *cache);
 
 struct tree_cache *
-tree_cache_open(const char *path, uint64_t max_bytes, struct error *err)
+tree_cache_open(const char *path, uint64_t max_bytes, enum staging staging,
+    struct error *err)
 {
 	struct tree_cache *cache = xcalloc(1, sizeof(*cache));
 	pthread_condattr_t monotonic;
 
 	cache->path = xstrdup(path);
 	cache->max_bytes = max_bytes;
+	cache->staging = staging;
 	cache->directory = -1;
 	pthread_mutex_init(&cache->lock, NULL);
 	pthread_condattr_init(&monotonic);
@@ -275,6 +294,19 @@ failed:
 	return NULL;
 }
 
+/* The mount goes, for this process. */
+static void
+hide(const struct tree_cache *cache, const struct tree *tree)
+{
+	char *path;
+
+	if (cache->staging != STAGING_EROFS)
+		return;
+	path = xasprintf("%s/%s", cache->path, tree->name);
+	tree_image_unmount(path);
+	free(path);
+}
+
 void
 tree_cache_close(struct tree_cache *cache)
 {
@@ -284,6 +316,7 @@ tree_cache_close(struct tree_cache *cache)
 		return;
 	while ((tree = TAILQ_FIRST(&cache->by_use)) != NULL) {
 		TAILQ_REMOVE(&cache->by_use, tree, link);
+		hide(cache, tree);
 		tree_free(tree);
 	}
 	map_clear(&cache->trees);
@@ -359,8 +392,8 @@ write_marker(const struct tree_cache *cache, int directory, uint64_t bytes,
 
 	if (fd == -1)
 		return error_set_errno(err, errno, "mark a tree complete");
-	snprintf(text, sizeof(text), "%s %llu\n", cache->boot,
-	    (unsigned long long)bytes);
+	snprintf(text, sizeof(text), "%s %llu %s\n", cache->boot,
+	    (unsigned long long)bytes, staging_name(cache->staging));
 	rc = file_write(fd, text, strlen(text), err);
 	file_close(&fd);
 	return rc;
@@ -421,11 +454,15 @@ build_named(struct tree_cache *cache, const struct tree_request *request,
 	    .missing = request->missing};
 	struct tree *like = pin_newest(cache);
 	int directory = -1;
+	int root = -1;
 	int rc = -1;
 
 	build.like = like != NULL ? like->directory : -1;
-	if (open_new(cache, name, &directory, &tree->directory, err) < 0 ||
-	    tree_build(&build, tree->directory, &tree->digest, err) < 0 ||
+	if (open_new(cache, name, &directory, &root, err) < 0)
+		goto out;
+	if ((cache->staging == STAGING_EROFS
+		    ? tree_image_build(&build, directory, &tree->digest, err)
+		    : tree_build(&build, root, &tree->digest, err)) < 0 ||
 	    write_marker(cache, directory, build.bytes, err) < 0)
 		goto out;
 	if (renameat(cache->directory, name, cache->directory, tree->name) ==
@@ -434,13 +471,12 @@ build_named(struct tree_cache *cache, const struct tree_request *request,
 		goto out;
 	}
 	tree->bytes = build.bytes;
-	rc = 0;
+	rc = open_root(cache, tree, err);
 out:
 	if (like != NULL)
 		(void)unpin(cache, like);
 	file_close(&directory);
-	if (rc < 0)
-		file_close(&tree->directory);
+	file_close(&root);
 	return rc;
 }
 
@@ -464,6 +500,7 @@ make(struct tree_cache *cache, const struct tree_request *request,
 	if (build_named(cache, request, tree, name, err) < 0) {
 		/* The next start removes what cannot be removed now. */
 		(void)remove_name(cache, name, &ignored);
+		(void)remove_name(cache, tree->name, &ignored);
 		return -1;
 	}
 	log_info("tree_made", "tree=%s bytes=%llu fetch_ms=%lld make_ms=%lld",

@@ -5,16 +5,19 @@
  * sandboxes, so that an action costs the same whatever its toolchain's size.
  *
  *	$path/<function>-<hash>-<size>/root/     the tree (worker/tree_build.h)
+ *	$path/<function>-<hash>-<size>/...       or more (worker/tree_image.h)
  *	$path/<function>-<hash>-<size>/complete  written last; its date is that
  *	                                         of the last use
  *	$path/new-<n>/, $path/old-<n>/           in the making, on the way out
  *
- * The tree is made under another name and renamed. What has no valid
- * "complete" is removed when the cache opens; so is a tree of before the last
- * boot, since nothing is synced to disk: the blobs are, and making it anew is
- * cheap. Trees outlive the process. Each counts in full, though they share
- *files with the store and one another. Above the limit those longest unused go;
- *a pinned one never does. Any thread; calls block on disk and network.
+ * With STAGING_EROFS it is an image, mounted; else files. The tree is made
+ *under another name and renamed. What has no valid "complete", or was made for
+ * another way of staging, is removed when the cache opens; so is a tree of
+ *before the last boot, since nothing is synced to disk: the blobs are, and
+ *making it anew is cheap. Trees outlive the process. Each counts in full,
+ *though they share files with the store and one another. Above the limit those
+ *longest unused go; a pinned one never does. Any thread; calls block on disk
+ *and network.
  */
 #ifndef TOOLROOT_WORKER_TREE_CACHE_H
 #define TOOLROOT_WORKER_TREE_CACHE_H
@@ -24,6 +27,7 @@
 #include <stdint.h>
 
 #include "cas/digest.h"
+#include "worker/staging.h"
 
 struct digest_list;
 struct error;
@@ -32,8 +36,8 @@ struct tree;
 struct tree_cache;
 
 /* The directory is made when absent and owned by the cache alone. */
-struct tree_cache *tree_cache_open(
-    const char *path, uint64_t max_bytes, struct error *err);
+struct tree_cache *tree_cache_open(const char *path, uint64_t max_bytes,
+    enum staging staging, struct error *err);
 /* No tree may be pinned. The trees stay on disk. NULL is allowed. */
 void tree_cache_close(struct tree_cache *cache);
 

@@ -165,6 +165,7 @@ start_process(struct running *running, struct error *err)
 	struct spawner_options spawner = {.slots = options->slots,
 	    .host_root = options->host_root,
 	    .unfenced = options->unfenced,
+	    .staging = options->staging,
 	    .scratch_bytes = options->scratch_size,
 	    .scratch_files = options->scratch_files,
 	    .limits = options->limits,
@@ -194,6 +195,7 @@ start_process(struct running *running, struct error *err)
 	    file_make_directories(running->scratch, err) < 0)
 		return -1;
 	spawner.scratch_path = running->scratch;
+	spawner.cache = running->directory;
 	running->worker.spawner = spawner_start(&spawner, err);
 	return running->worker.spawner != NULL ? 0 : -1;
 }
@@ -231,8 +233,8 @@ open_files(struct worker *worker, struct error *err)
 	if (worker->files == NULL)
 		return -1;
 	path = xasprintf("%s/trees", worker->directory);
-	worker->trees =
-	    tree_cache_open(path, worker->options->tree_cache_size, err);
+	worker->trees = tree_cache_open(path, worker->options->tree_cache_size,
+	    spawner_staging(worker->spawner), err);
 	free(path);
 	return worker->trees != NULL ? 0 : -1;
 }

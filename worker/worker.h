@@ -17,6 +17,8 @@
 
 #include "worker/action_limits.h"
 
+#include "worker/staging.h"
+
 struct error;
 
 struct worker_property {
@@ -43,7 +45,8 @@ struct worker_options {
 	uint64_t tree_cache_size; /* bytes of toolchain trees beside them */
 	/* The server's own store, read beside it; then nothing is fetched. */
 	const char *local_store;
-	bool host_root;              /* non-hermetic: worker/host_root.h */
+	bool host_root; /* non-hermetic: worker/host_root.h */
+	enum staging staging;
 	bool unfenced;               /* --sandbox=none */
 	uint64_t scratch_size;       /* bytes that one action may write */
 	uint64_t scratch_files;      /* and files, inputs included */

@@ -39,6 +39,7 @@
 #define FILES_PER_DIRECTORY 36
 
 struct bench {
+	enum staging staging;
 	struct spawner *spawner;
 	struct store *store;
 	struct file_cache *files;
@@ -73,25 +74,28 @@ open_all(struct bench *bench)
 	struct spawner_options spawner = {.slots = 1,
 	    .host_root = true,
 	    .scratch_bytes = (uint64_t)1 << 30,
-	    .scratch_files = 100000};
+	    .scratch_files = 100000,
+	    .staging = bench->staging,
+	    .cache = bench->path};
 	struct store_options store = {
 	    .path = bench->path, .max_size = (uint64_t)1 << 30};
 	char files[80];
 	char trees[80];
 	struct error err;
 
-	bench->spawner = spawner_start(&spawner, &err);
-	check(bench->spawner != NULL ? 0 : -1, &err);
 	strcpy(bench->path, "/tmp/toolroot-bench-XXXXXX");
 	if (mkdtemp(bench->path) == NULL)
 		exit(1);
+	bench->spawner = spawner_start(&spawner, &err);
+	check(bench->spawner != NULL ? 0 : -1, &err);
 	bench->store = store_open(&store, &err);
 	check(bench->store != NULL ? 0 : -1, &err);
 	snprintf(files, sizeof(files), "%s/files", bench->path);
 	bench->files = file_cache_open(files, (uint64_t)1 << 30, &err);
 	check(bench->files != NULL ? 0 : -1, &err);
 	snprintf(trees, sizeof(trees), "%s/trees", bench->path);
-	bench->trees = tree_cache_open(trees, (uint64_t)1 << 32, &err);
+	bench->trees = tree_cache_open(
+	    trees, (uint64_t)1 << 32, spawner_staging(bench->spawner), &err);
 	check(bench->trees != NULL ? 0 : -1, &err);
 }
 
@@ -390,6 +394,8 @@ main(int argc, char **argv)
 	struct bench bench = {.spawner = NULL};
 	struct error err;
 
+	if (argc > 2 && !staging_parse(argv[2], &bench.staging))
+		return 2;
 	open_all(&bench);
 	printf("sandbox tier: %s, %zu rounds\n",
 	    sandbox_tier_name(spawner_tier(bench.spawner)), rounds);

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -340,8 +341,8 @@ fixture_setup(void **state)
 	    file_cache_open(fixture->cache_path, (uint64_t)1 << 30, &err);
 	if (fixture->files == NULL)
 		fail_msg("file_cache_open: %s", err.text);
-	fixture->trees =
-	    tree_cache_open(fixture->trees_path, (uint64_t)1 << 30, &err);
+	fixture->trees = tree_cache_open(fixture->trees_path, (uint64_t)1 << 30,
+	    spawner_staging(fixture_spawner), &err);
 	if (fixture->trees == NULL)
 		fail_msg("tree_cache_open: %s", err.text);
 	fixture->tree = merkle_builder_new(FIXTURE_FUNCTION);
@@ -384,6 +385,9 @@ fixture_teardown(void **state)
 	return 0;
 }
 
+/* STAGING_AUTO: the best one. */
+static enum staging fixture_staging;
+
 /* Before any thread. False, with a line that says why, where this host allows
  * no sandbox. */
 static inline bool
@@ -394,13 +398,46 @@ fixture_start_spawner(const char *unfenced_scratch)
 	    .unfenced = unfenced_scratch != NULL,
 	    .scratch_path = unfenced_scratch,
 	    .scratch_bytes = (uint64_t)256 << 20,
-	    .scratch_files = 20000};
+	    .scratch_files = 20000,
+	    .cache = "/tmp"};
 	struct error err;
+
+	options.staging = fixture_staging;
 
 	fixture_spawner = spawner_start(&options, &err);
 	if (fixture_spawner == NULL)
 		fprintf(stderr, "no sandbox on this host: %s\n", err.text);
 	return fixture_spawner != NULL;
+}
+
+/* Runs the tests in a process of its own for each way of staging that this
+ * host has; returns the exit status. */
+static inline int
+fixture_run_stagings(int (*run)(void))
+{
+	static const enum staging stagings[] = {STAGING_EROFS, STAGING_TMPFS};
+	int failed = 0;
+	int status;
+	pid_t pid;
+
+	for (size_t i = 0; i < 2; i++) {
+		fixture_staging = stagings[i];
+		pid = fork();
+		if (pid == 0) {
+			if (stagings[i] == STAGING_EROFS && geteuid() != 0)
+				_exit(0);
+			printf("# staging: %s\n", staging_name(stagings[i]));
+			if (!fixture_start_spawner(NULL))
+				_exit(1);
+			status = run();
+			spawner_stop(fixture_spawner);
+			fflush(NULL);
+			_exit(status != 0);
+		}
+		if (pid == -1 || waitpid(pid, &status, 0) != pid || status != 0)
+			failed = 1;
+	}
+	return failed;
 }
 
 #endif

@@ -231,8 +231,8 @@ vsock_is_refused(void **state)
 	    "refused\nrefused\n");
 }
 
-int
-main(void)
+static int
+run_tests(void)
 {
 #define RUN_TEST(test) \
 	cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
@@ -254,11 +254,12 @@ main(void)
 	    RUN_TEST(input_root_as_root_cannot_redirect_mounts),
 	    RUN_TEST(vsock_is_refused),
 	};
-	int failed;
 
-	if (!fixture_start_spawner(NULL))
-		return 1;
-	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	spawner_stop(fixture_spawner);
-	return failed;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int
+main(void)
+{
+	return fixture_run_stagings(run_tests);
 }

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Mounts of a tree's image (worker/image_build.h): EROFS straight from its
+ * file, below an overlay that finds large bodies by their names in a directory
+ * of plain files, a data-only layer. Neither image nor bodies can be changed
+ * through a mount. Results are detached: nothing else sees them, and closing
+ * the descriptor ends them, unless they were attached. Needs CAP_SYS_ADMIN in
+ * the first user namespace. Any thread.
+ */
+#ifndef TOOLROOT_WORKER_IMAGE_MOUNT_H
+#define TOOLROOT_WORKER_IMAGE_MOUNT_H
+
+struct error;
+
+/* Directories of a scratch file system for image_mount_writable. */
+#define IMAGE_MOUNT_UPPER "upper"
+#define IMAGE_MOUNT_WORK "work"
+
+struct image_layers {
+	int image;  /* the file */
+	int bodies; /* directory of large bodies */
+	/* The file system that has IMAGE_MOUNT_UPPER, which takes what is
+	 * written, and IMAGE_MOUNT_WORK, both empty; -1: read-only. */
+	int scratch;
+};
+
+struct image_mounts {
+	int whole; /* what is wanted */
+	/* The image alone. The kernel takes some 0.2 ms to let go of a mount
+	 * that is not attached: whoever is in a hurry closes this later. */
+	int lower;
+};
+
+/* mounts are the caller's, -1 on error. The layers stay the caller's and may
+ * be closed. Errors name the step that the kernel refused. */
+int image_mount(const struct image_layers *layers, struct image_mounts *mounts,
+    struct error *err);
+void image_mounts_close(struct image_mounts *mounts);
+
+#endif

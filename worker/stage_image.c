@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Glue between image and file cache. */
+#include "worker/stage_image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "worker/file_cache.h"
+#include "worker/image_build.h"
+
+/* Takes the blob. */
+static int
+keep_body(void *cookie, struct blob *blob,
+    char name[static IMAGE_BODY_NAME_MAX], struct error *err)
+{
+	struct stage_image *image = cookie;
+	struct cached_file *file = file_cache_pin(image->files, blob, err);
+
+	if (file == NULL)
+		return -1;
+	if (image->pin_count == image->pin_capacity) {
+		image->pin_capacity = image->pin_capacity * 2 + 16;
+		image->pins = xreallocarray(
+		    image->pins, image->pin_capacity, sizeof(*image->pins));
+	}
+	image->pins[image->pin_count++] = file;
+	snprintf(name, IMAGE_BODY_NAME_MAX, "%s", cached_file_name(file));
+	return 0;
+}
+
+int
+stage_image_make(
+    struct stage_image *image, const struct digest *root, struct error *err)
+{
+	int bodies = file_cache_directory(image->files);
+	struct image_build build = {.store = image->store,
+	    .what = "input root",
+	    .cancel_fd = -1,
+	    .missing = image->missing,
+	    .max_bytes = image->max_bytes,
+	    .limit = "scratch-size",
+	    .uid = SANDBOX_UID,
+	    .gid = SANDBOX_GID,
+	    .image = openat(bodies, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600),
+	    .keep_body = keep_body,
+	    .cookie = image};
+
+	image->inputs =
+	    (struct sandbox_inputs){.image = build.image, .bodies = bodies};
+	if (build.image == -1)
+		return error_set_errno(
+		    err, errno, "make an image in the worker's cache");
+	if (image_build(&build, root, err) < 0)
+		return -1;
+	image->inputs.mode = build.root_mode;
+	image->inputs.time = build.root_time;
+	return 0;
+}
+
+void
+stage_image_clear(struct stage_image *image)
+{
+	/* Never made: 0 is no descriptor of ours. */
+	if (image->files == NULL)
+		return;
+	file_close(&image->inputs.image);
+	while (image->pin_count > 0)
+		file_cache_unpin(image->files, image->pins[--image->pin_count]);
+	free(image->pins);
+	image->files = NULL;
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Glue between image, large bodies and the tree's directory. */
+#include "worker/tree_image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "cas/store.h"
+#include "worker/image_build.h"
+#include "worker/image_mount.h"
+#include "worker/stage_file.h"
+#include "worker/tree_build.h"
+
+#define IMAGE "image"
+#define BODIES "bodies"
+#define ROOT "root"
+
+struct work {
+	struct tree_build *build;
+	int bodies;
+};
+
+/* Takes the blob. */
+static int
+write_body(const struct work *work, const char *name, struct blob *blob,
+    struct error *err)
+{
+	int fd = openat(
+	    work->bodies, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
+	int rc;
+
+	if (fd == -1) {
+		blob_free(blob);
+		return error_set_errno(err, errno, "make %s", name);
+	}
+	rc = stage_file_fill(fd, blob, err);
+	file_close(&fd);
+	return rc;
+}
+
+/* Takes the blob. */
+static int
+keep_body(void *cookie, struct blob *blob,
+    char name[static IMAGE_BODY_NAME_MAX], struct error *err)
+{
+	const struct work *work = cookie;
+	const struct digest *digest = blob_digest(blob);
+	struct stat status;
+	char hash[DIGEST_TEXT_MAX];
+
+	snprintf(name, IMAGE_BODY_NAME_MAX, "%s-%s",
+	    digest_function_name(digest->function),
+	    digest_format_hash(digest, hash));
+	/* The same content may be there twice. */
+	if (fstatat(work->bodies, name, &status, AT_SYMLINK_NOFOLLOW) == 0) {
+		blob_free(blob);
+		return 0;
+	}
+	if (tree_build_count(work->build, digest->size, err) < 0) {
+		blob_free(blob);
+		return -1;
+	}
+	if (!stage_file_link(blob_descriptor(blob), work->bodies, name))
+		return write_body(work, name, blob, err);
+	blob_free(blob);
+	return 0;
+}
+
+static int
+open_parts(int directory, struct work *work, int *image, struct error *err)
+{
+	if (mkdirat(directory, BODIES, 0700) == -1)
+		return error_set_errno(err, errno, "make a tree's directory");
+	work->bodies =
+	    openat(directory, BODIES, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	*image = openat(
+	    directory, IMAGE, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (work->bodies == -1 || *image == -1)
+		return error_set_errno(err, errno, "make a tree's image");
+	return 0;
+}
+
+int
+tree_image_build(struct tree_build *build, int directory,
+    const struct digest *root, struct error *err)
+{
+	struct work work = {.build = build, .bodies = -1};
+	struct image_build image = {.store = build->store,
+	    .what = "tree",
+	    .cancel_fd = build->cancel_fd,
+	    .missing = build->missing,
+	    .max_bytes = build->max_bytes,
+	    .limit = "tree-cache-size",
+	    .uid = geteuid(),
+	    .gid = getegid(),
+	    .image = -1,
+	    .keep_body = keep_body,
+	    .cookie = &work};
+	int rc;
+
+	build->bytes = 0;
+	rc = open_parts(directory, &work, &image.image, err);
+	if (rc == 0)
+		rc = image_build(&image, root, err);
+	if (rc == 0)
+		rc = tree_build_count(build, image.bytes, err);
+	file_close(&image.image);
+	file_close(&work.bodies);
+	return rc;
+}
+
+int
+tree_image_mount(int directory, struct error *err)
+{
+	struct image_layers layers = {
+	    .image = openat(directory, IMAGE, O_RDONLY | O_CLOEXEC),
+	    .bodies =
+		openat(directory, BODIES, O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+	    .scratch = -1};
+	struct image_mounts mounts = {-1, -1};
+	int rc = -1;
+
+	if (layers.image == -1 || layers.bodies == -1)
+		error_set_errno(err, errno, "open a tree's image");
+	else
+		rc = image_mount(&layers, &mounts, err);
+	if (rc == 0 && move_mount(mounts.whole, "", directory, ROOT,
+			   MOVE_MOUNT_F_EMPTY_PATH) == -1)
+		rc = error_set_errno(err, errno, "attach a tree");
+	image_mounts_close(&mounts);
+	file_close(&layers.image);
+	file_close(&layers.bodies);
+	return rc;
+}
+
+void
+tree_image_unmount(const char *path)
+{
+	char *root = xasprintf("%s/" ROOT, path);
+
+	/* Not mounted: no harm. */
+	(void)umount2(root, MNT_DETACH | UMOUNT_NOFOLLOW);
+	free(root);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A tree of the worker's cache as a file system image (worker/image_build.h),
+ * for STAGING_EROFS: made in a fraction of the time that files take, whatever
+ * their number. In the tree's directory:
+ *
+ *	image		directories, links, small bodies
+ *	bodies/		large bodies: the store's own files, linked where that
+ *			can be, so that the store may drop them
+ *	root/		where it is mounted, for this worker alone
+ */
+#ifndef TOOLROOT_WORKER_TREE_IMAGE_H
+#define TOOLROOT_WORKER_TREE_IMAGE_H
+
+#include "cas/digest.h"
+
+struct error;
+struct tree_build;
+
+/* Fills the directory, which has an empty root/. As tree_build; the tree that
+ * it could be like does not matter. */
+int tree_image_build(struct tree_build *build, int directory,
+    const struct digest *root, struct error *err);
+/* Mounts it, read-only. */
+int tree_image_mount(int directory, struct error *err);
+/* path is the tree's directory. What is still in use stays for its users. */
+void tree_image_unmount(const char *path);
+
+#endif
