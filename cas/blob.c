@@ -195,6 +195,9 @@ blob_read_at(struct blob *blob, struct iovec vector[2], uint64_t offset,
 
 	if (cached_only)
 		return blob_read_cached(fd, vector, len, offset);
+	/* As a rule one call does it; whatever is wrong shows below. */
+	if (preadv(fd, vector, 2, (off_t)offset) == (ssize_t)len)
+		return 1;
 	for (size_t i = 0; i < 2; i++) {
 		if (file_pread(fd, vector[i].iov_base, vector[i].iov_len,
 			offset, err) < 0) {

@@ -44,9 +44,9 @@ put_arguments(const struct local_workers_options *options,
 	    arguments, xasprintf("--sandbox=%s", options->sandbox));
 	child_arguments_add(
 	    arguments, xasprintf("--staging=%s", options->staging));
-	child_arguments_add(arguments,
-	    xasprintf("--tree-cache-size=%llu",
-		(unsigned long long)options->tree_cache_size));
+	child_arguments_add(
+	    arguments, xasprintf("--tree-cache-size=%llu",
+			   (unsigned long long)options->tree_cache_size));
 	child_arguments_add(
 	    arguments, xasprintf("--log-level=%s", options->log_level));
 	child_arguments_add(
