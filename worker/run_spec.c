@@ -23,7 +23,7 @@ struct header {
 	uint64_t argument_count;
 	uint64_t environment_count;
 	uint64_t mount_count;
-	uint64_t root_mounted;
+	uint64_t new_root;
 	uint64_t network;
 	struct action_limits limits;
 };
@@ -48,7 +48,7 @@ static int
 encode(const struct run_spec *spec, struct buffer *out)
 {
 	struct header header = {spec->argument_count, spec->environment_count,
-	    spec->mount_count, spec->root_mounted, spec->network, spec->limits};
+	    spec->mount_count, spec->new_root, spec->network, spec->limits};
 
 	if (buffer_append(out, &header, sizeof(header)) < 0 ||
 	    add_strings(out, spec->arguments, spec->argument_count) < 0 ||
@@ -138,7 +138,7 @@ decode(const char *data, size_t size, struct run_spec *spec)
 	spec->argument_count = (size_t)header.argument_count;
 	spec->environment_count = (size_t)header.environment_count;
 	spec->mount_count = (size_t)header.mount_count;
-	spec->root_mounted = header.root_mounted != 0;
+	spec->new_root = header.new_root != 0;
 	spec->network = header.network != 0;
 	spec->limits = header.limits;
 	spec->arguments = next_strings(&next, end, spec->argument_count);

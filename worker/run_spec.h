@@ -15,8 +15,6 @@
 struct error;
 
 enum run_mount_kind {
-	RUN_MOUNT_PROC, /* the sandbox's own processes */
-	RUN_MOUNT_DEV,  /* the minimal device directory */
 	RUN_MOUNT_HOST, /* source: a top directory of the host, such as "usr" */
 	RUN_MOUNT_FD,   /* the next detached mount sent after the start */
 };
@@ -36,8 +34,8 @@ struct run_spec {
 	const char *working_directory; /* absolute, in the sandbox */
 	struct run_mount *mounts;      /* in this order */
 	size_t mount_count;
-	bool root_mounted; /* false: no namespaces, root is a directory */
-	bool network;      /* the host's, not one of its own */
+	bool new_root; /* another root is sent; it has dev and proc */
+	bool network;  /* the host's, not one of its own */
 	struct action_limits limits;
 };
 

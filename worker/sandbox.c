@@ -50,7 +50,8 @@ struct sandbox {
 	char *input_root_below; /* below the root, "" or ending in "/" */
 	char *host_path;        /* of the root, without namespaces */
 	int input_root;
-	int inputs; /* the image's own mount; -1 without */
+	int inputs;    /* the image's own mount; -1 without */
+	bool new_root; /* in place of the one that was spawned */
 	struct bind *binds;
 	size_t bind_count;
 	size_t bind_capacity;
@@ -206,6 +207,7 @@ mount_inputs(
 	if (view->input_root[0] == '\0') {
 		file_close(&sandbox->spawned.root);
 		sandbox->spawned.root = mounts.whole;
+		sandbox->new_root = true;
 		return 0;
 	}
 	add_bind(sandbox, mounts.whole, xstrdup(view->input_root));
@@ -224,6 +226,7 @@ sandbox_lay_out(
 	sandbox->layout = (struct sandbox_layout){.fenced = fenced(sandbox),
 	    .host_root = spawner_options(sandbox->spawner)->host_root,
 	    .chown = sandbox_needs_chown(sandbox),
+	    .new_root = sandbox->new_root,
 	    .input_root = input_root,
 	    .inputs = sandbox->bind_count > 0 ? sandbox->binds[0].fd : -1,
 	    .grafts = {.items = view->grafts,
@@ -282,7 +285,7 @@ fill_spec(const struct sandbox *sandbox, struct run_spec *spec)
 {
 	size_t known = sandbox->layout.mount_count;
 
-	spec->root_mounted = fenced(sandbox);
+	spec->new_root = sandbox->new_root;
 	spec->mount_count = known + sandbox->bind_count;
 	spec->mounts = xcalloc(spec->mount_count + 1, sizeof(*spec->mounts));
 	if (known > 0)

@@ -31,7 +31,7 @@ struct sandbox_init {
 	const struct sandbox_init_options *options;
 	int socket;
 	int signals; /* signalfd of SIGCHLD */
-	int proc;    /* detached mount, made ahead of time; -1 without */
+	struct sandbox_root root;
 	int start[SANDBOX_FD_COUNT];
 	struct run_spec spec;
 	struct cgroup group;
@@ -55,15 +55,16 @@ reset_signals(void)
 }
 
 /* Closes all descriptors above the standard streams but the socket, the
- * network's and those of the group. */
+ * network's, the root's and those of the group. */
 static int
 close_others(const struct sandbox_init *init, struct error *err)
 {
-	int kept[2 + CGROUP_CONTROLLERS] = {init->socket, init->network};
+	int kept[3 + CGROUP_CONTROLLERS] = {
+	    init->socket, init->network, init->options->root};
 	unsigned from = 3;
 
 	memcpy(
-	    kept + 2, init->group.directories, sizeof(init->group.directories));
+	    kept + 3, init->group.directories, sizeof(init->group.directories));
 	for (;;) {
 		unsigned next = ~0U;
 
@@ -152,7 +153,7 @@ prepare(struct sandbox_init *init, struct error *err)
 		return error_set_errno(err, errno, "hide process 1");
 	if (sethostname("toolroot", 8) == -1)
 		return error_set_errno(err, errno, "set the host name");
-	return sandbox_root_make_proc(&init->proc, err);
+	return sandbox_root_enter(&init->root, init->options->root, err);
 }
 
 /* 1, 0 when the worker is gone, -1. */
@@ -238,24 +239,16 @@ adapt(struct sandbox_init *init, struct error *err)
 }
 
 static int
-enter_root(struct sandbox_init *init, struct error *err)
+complete_root(struct sandbox_init *init, struct error *err)
 {
-	struct sandbox_root root = {.fd = -1, .proc = init->proc};
-	int rc = -1;
-
-	if (!init->spec.root_mounted)
+	if (init->options->tier == SANDBOX_NONE)
 		return 0;
-	if (sandbox_root_open(&root, init->start[SANDBOX_FD_ROOT], err) < 0)
-		goto out;
-	if (sandbox_root_attach_known(&root, &init->spec, err) < 0)
-		goto out;
-	if (attach_sent_mounts(init, &root, err) < 0)
-		goto out;
-	rc = sandbox_root_enter(&root, err);
-out:
-	sandbox_root_clear(&root);
-	init->proc = -1;
-	return rc;
+	if (init->spec.new_root && sandbox_root_replace(&init->root,
+				       init->start[SANDBOX_FD_ROOT], err) < 0)
+		return -1;
+	if (sandbox_root_attach_known(&init->root, &init->spec, err) < 0)
+		return -1;
+	return attach_sent_mounts(init, &init->root, err);
 }
 
 static void
@@ -403,7 +396,7 @@ run(struct sandbox_init *init)
 
 	if (rc == 0)
 		return 0;
-	if (rc < 0 || adapt(init, err) < 0 || enter_root(init, err) < 0)
+	if (rc < 0 || adapt(init, err) < 0 || complete_root(init, err) < 0)
 		return 1;
 	if (init->spec.argument_count == 0)
 		return 1;
@@ -434,7 +427,7 @@ sandbox_init_main(const struct sandbox_init_options *options)
 	init.network = options->network;
 	init.oom_score = -1;
 	init.group = options->group;
-	init.proc = -1;
+	init.root.fd = -1;
 	init.action = -1;
 	/* If it fails, the report tells when somebody asks. */
 	if (prepare(&init, &init.report.error) == 0 && run(&init) == 0)

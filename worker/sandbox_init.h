@@ -62,6 +62,7 @@ struct sandbox_init_options {
 	enum sandbox_tier tier;
 	int socket;                  /* to the worker */
 	int network;                 /* namespace to enter; -1 = stay */
+	int root;                    /* detached mount, to be entered */
 	struct cgroup group;         /* to enter, or to be in (version 2) */
 	struct action_limits limits; /* those of the worker */
 	size_t slots;                /* actions that run beside this one */

@@ -14,14 +14,6 @@
 #include "cas/directory.h"
 #include "worker/namespaces.h"
 
-static void
-add_mount(struct sandbox_layout *layout, enum run_mount_kind kind,
-    const char *source, const char *target)
-{
-	layout->mounts[layout->mount_count++] =
-	    (struct run_mount){kind, source, target};
-}
-
 static int
 make_directory(int parent, const char *name, mode_t mode, struct error *err)
 {
@@ -59,7 +51,8 @@ show_host(struct sandbox_layout *layout, int root, struct error *err)
 		}
 		if (make_directory(root, entry->name, 0755, err) < 0)
 			return -1;
-		add_mount(layout, RUN_MOUNT_HOST, entry->name, entry->name);
+		layout->mounts[layout->mount_count++] = (struct run_mount){
+		    RUN_MOUNT_HOST, entry->name, entry->name};
 	}
 	return 0;
 }
@@ -68,8 +61,9 @@ show_host(struct sandbox_layout *layout, int root, struct error *err)
 static bool
 is_taken(const struct sandbox_layout *layout, struct str name)
 {
-	if (str_equal(name, STR("tmp")))
-		return false;
+	if (layout->fenced &&
+	    (str_equal(name, STR("dev")) || str_equal(name, STR("proc"))))
+		return true;
 	for (size_t i = 0; i < layout->mount_count; i++)
 		if (str_equal(name, str_from(layout->mounts[i].target)))
 			return true;
@@ -191,16 +185,21 @@ show_trees(struct sandbox_layout *layout, int root, struct error *err)
 }
 
 int
+sandbox_layout_furnish(int root, struct error *err)
+{
+	if (make_directory(root, "dev", 0755, err) < 0 ||
+	    make_directory(root, "proc", 0555, err) < 0)
+		return -1;
+	return make_directory(root, "tmp", 01777, err);
+}
+
+int
 sandbox_layout_make(struct sandbox_layout *layout, int root, struct error *err)
 {
 	layout->mount_count = 0;
 	if (layout->fenced) {
-		if (make_directory(root, "dev", 0755, err) < 0 ||
-		    make_directory(root, "proc", 0555, err) < 0 ||
-		    make_directory(root, "tmp", 01777, err) < 0)
+		if (layout->new_root && sandbox_layout_furnish(root, err) < 0)
 			return -1;
-		add_mount(layout, RUN_MOUNT_DEV, "", "dev");
-		add_mount(layout, RUN_MOUNT_PROC, "", "proc");
 		if (layout->host_root && layout->input_root[0] != '\0' &&
 		    !has_root(&layout->grafts) &&
 		    show_host(layout, root, err) < 0)

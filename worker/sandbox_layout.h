@@ -15,10 +15,11 @@
 
 struct error;
 
-#define SANDBOX_LAYOUT_MOUNTS_MAX (2 + HOST_ROOT_MAX)
+#define SANDBOX_LAYOUT_MOUNTS_MAX HOST_ROOT_MAX
 
 struct sandbox_layout {
-	bool fenced; /* dev, proc, tmp and the host's are wanted */
+	bool fenced;   /* dev, proc, tmp and the host's are wanted */
+	bool new_root; /* it is not furnished yet */
 	/* Ignored when the input root or a tree is "/". */
 	bool host_root;
 	bool chown; /* what is made must be given to the action's user */
@@ -37,5 +38,8 @@ struct sandbox_layout {
  * collides with what every action finds, and see sandbox_graft_all. */
 int sandbox_layout_make(
     struct sandbox_layout *layout, int root, struct error *err);
+
+/* Makes dev, proc and tmp, which every root has. */
+int sandbox_layout_furnish(int root, struct error *err);
 
 #endif

@@ -2,11 +2,14 @@
 /* Mount calls on the way to an action's root. No state. */
 #include "worker/sandbox_root.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -14,8 +17,13 @@
 #include "base/file.h"
 #include "worker/run_spec.h"
 
-int
-sandbox_root_make_proc(int *mount, struct error *err)
+/* Of the template, and of a root that is replaced. */
+#define NEW "/new"
+#define HOST "/host"
+
+/* For the calling process's PID namespace. */
+static int
+make_proc(int *mount, struct error *err)
 {
 	int context = fsopen("proc", FSOPEN_CLOEXEC);
 
@@ -34,16 +42,41 @@ sandbox_root_make_proc(int *mount, struct error *err)
 	return *mount == -1 ? -1 : 0;
 }
 
-int
-sandbox_root_open(struct sandbox_root *root, int mount, struct error *err)
+static int
+clone_mount(const char *path, int *mount, struct error *err)
 {
-	if (move_mount(mount, "", AT_FDCWD, "/new", MOVE_MOUNT_F_EMPTY_PATH) ==
-	    -1)
-		return error_set_errno(err, errno, "attach the root");
-	root->fd = open("/new", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (root->fd == -1)
-		return error_set_errno(err, errno, "open the root");
+	*mount = open_tree(
+	    AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+	if (*mount == -1)
+		return error_set_errno(err, errno, "clone %s", path);
 	return 0;
+}
+
+/* Those that a template without --host-root has: none. */
+static int
+take_host(struct sandbox_root *root, struct error *err)
+{
+	DIR *stream = opendir(HOST);
+	const struct dirent *entry;
+	char path[32];
+	int rc = 0;
+
+	if (stream == NULL)
+		return error_set_errno(err, errno, "read " HOST);
+	while (rc == 0 && (entry = readdir(stream)) != NULL &&
+	       root->host_count < HOST_ROOT_MAX) {
+		size_t i = root->host_count;
+
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(root->host[i].name, sizeof(root->host[i].name),
+		    "%.15s", entry->d_name);
+		snprintf(path, sizeof(path), HOST "/%s", root->host[i].name);
+		rc = clone_mount(path, &root->host[i].mount, err);
+		root->host_count += rc == 0;
+	}
+	closedir(stream);
+	return rc;
 }
 
 int
@@ -68,56 +101,7 @@ sandbox_root_attach(
 }
 
 static int
-attach_template(struct sandbox_root *root, const char *path, const char *target,
-    struct error *err)
-{
-	int mount = open_tree(
-	    AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
-	int rc;
-
-	if (mount == -1)
-		return error_set_errno(err, errno, "clone %s", path);
-	rc = sandbox_root_attach(root, mount, target, err);
-	file_close(&mount);
-	return rc;
-}
-
-static int
-attach_one(
-    struct sandbox_root *root, const struct run_mount *mount, struct error *err)
-{
-	char path[64];
-	int rc = 0;
-
-	switch (mount->kind) {
-	case RUN_MOUNT_PROC:
-		rc = sandbox_root_attach(root, root->proc, mount->target, err);
-		break;
-	case RUN_MOUNT_DEV:
-		rc = attach_template(root, "/dev", mount->target, err);
-		break;
-	case RUN_MOUNT_HOST:
-		snprintf(path, sizeof(path), "/host/%s", mount->source);
-		rc = attach_template(root, path, mount->target, err);
-		break;
-	case RUN_MOUNT_FD:
-		break;
-	}
-	return rc;
-}
-
-int
-sandbox_root_attach_known(
-    struct sandbox_root *root, const struct run_spec *spec, struct error *err)
-{
-	for (size_t i = 0; i < spec->mount_count; i++)
-		if (attach_one(root, &spec->mounts[i], err) < 0)
-			return -1;
-	return 0;
-}
-
-int
-sandbox_root_enter(struct sandbox_root *root, struct error *err)
+pivot(const struct sandbox_root *root, struct error *err)
 {
 	if (fchdir(root->fd) == -1)
 		return error_set_errno(err, errno, "enter the root");
@@ -130,9 +114,76 @@ sandbox_root_enter(struct sandbox_root *root, struct error *err)
 	return 0;
 }
 
-void
-sandbox_root_clear(struct sandbox_root *root)
+/* proc and dev are detached mounts. */
+static int
+move_in(
+    struct sandbox_root *root, int mount, int proc, int dev, struct error *err)
 {
+	if (move_mount(mount, "", AT_FDCWD, NEW, MOVE_MOUNT_F_EMPTY_PATH) == -1)
+		return error_set_errno(err, errno, "attach the root");
 	file_close(&root->fd);
-	file_close(&root->proc);
+	root->fd = open(NEW, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root->fd == -1)
+		return error_set_errno(err, errno, "open the root");
+	if (sandbox_root_attach(root, proc, "proc", err) < 0 ||
+	    sandbox_root_attach(root, dev, "dev", err) < 0)
+		return -1;
+	return pivot(root, err);
+}
+
+int
+sandbox_root_enter(struct sandbox_root *root, int mount, struct error *err)
+{
+	int proc = -1;
+	int dev = -1;
+	int rc = -1;
+
+	root->fd = -1;
+	root->host_count = 0;
+	if (take_host(root, err) == 0 && make_proc(&proc, err) == 0 &&
+	    clone_mount("/dev", &dev, err) == 0)
+		rc = move_in(root, mount, proc, dev, err);
+	file_close(&proc);
+	file_close(&dev);
+	return rc;
+}
+
+int
+sandbox_root_replace(struct sandbox_root *root, int mount, struct error *err)
+{
+	int proc = -1;
+	int dev = -1;
+	int rc = -1;
+
+	if (mkdir(NEW, 0700) == -1)
+		return error_set_errno(err, errno, "make " NEW);
+	if (clone_mount("/proc", &proc, err) == 0 &&
+	    clone_mount("/dev", &dev, err) == 0)
+		rc = move_in(root, mount, proc, dev, err);
+	file_close(&proc);
+	file_close(&dev);
+	return rc;
+}
+
+static int
+attach_host(
+    struct sandbox_root *root, const struct run_mount *mount, struct error *err)
+{
+	for (size_t i = 0; i < root->host_count; i++)
+		if (strcmp(root->host[i].name, mount->source) == 0)
+			return sandbox_root_attach(
+			    root, root->host[i].mount, mount->target, err);
+	return error_set(err, ERROR_INTERNAL,
+	    "the sandbox has no /%s of the host", mount->source);
+}
+
+int
+sandbox_root_attach_known(
+    struct sandbox_root *root, const struct run_spec *spec, struct error *err)
+{
+	for (size_t i = 0; i < spec->mount_count; i++)
+		if (spec->mounts[i].kind == RUN_MOUNT_HOST &&
+		    attach_host(root, &spec->mounts[i], err) < 0)
+			return -1;
+	return 0;
 }

@@ -26,6 +26,7 @@
 #include "worker/cgroup_tree.h"
 #include "worker/fd_message.h"
 #include "worker/sandbox_init.h"
+#include "worker/sandbox_layout.h"
 #include "worker/scratch.h"
 #include "worker/seccomp_filter.h"
 
@@ -99,7 +100,9 @@ make_file_system(
 	    .files = options->scratch_files,
 	    .layers = context->process->staging == STAGING_EROFS};
 
-	return scratch_make(&scratch, &spawned->root, &spawned->layers, err);
+	if (scratch_make(&scratch, &spawned->root, &spawned->layers, err) < 0)
+		return -1;
+	return sandbox_layout_furnish(spawned->root, err);
 }
 
 static int
@@ -189,6 +192,7 @@ fill_instance(
 	if (instance->pid == 0) {
 		init.socket = pair[1];
 		init.network = instance->network;
+		init.root = instance->spawned.root;
 		init.group = instance->group;
 		sandbox_init_main(&init);
 	}

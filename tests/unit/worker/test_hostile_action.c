@@ -232,7 +232,7 @@ vsock_is_refused(void **state)
 }
 
 static int
-run_tests(void)
+run_all(void)
 {
 #define RUN_TEST(test) \
 	cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
@@ -261,5 +261,5 @@ run_tests(void)
 int
 main(void)
 {
-	return fixture_run_stagings(run_tests);
+	return fixture_run_stagings(run_all);
 }

@@ -530,7 +530,7 @@ metadata_has_ordered_times_and_usage(void **state)
 }
 
 static int
-run_tests(void)
+run_all(void)
 {
 #define RUN_TEST(test) \
 	cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
@@ -573,5 +573,5 @@ run_tests(void)
 int
 main(void)
 {
-	return fixture_run_stagings(run_tests);
+	return fixture_run_stagings(run_all);
 }

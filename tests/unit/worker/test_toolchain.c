@@ -637,7 +637,7 @@ failure_of_one_is_tried_again_by_the_next(void **state)
 }
 
 static int
-run_tests(void)
+run_all(void)
 {
 #define RUN_TEST(test) \
 	cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
@@ -669,5 +669,5 @@ run_tests(void)
 int
 main(void)
 {
-	return fixture_run_stagings(run_tests);
+	return fixture_run_stagings(run_all);
 }
