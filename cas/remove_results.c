@@ -92,8 +92,8 @@ filter_has_toolchain(
 	return false;
 }
 
-static bool
-filter_matches(const struct result_filter *filter,
+bool
+result_filter_matches(const struct result_filter *filter,
     const struct action_value *value, const struct provenance *provenance)
 {
 	if (filter->instance.data != NULL &&
@@ -193,7 +193,7 @@ removing_visit(
 	if (!action_value_provenance(&value, &provenance))
 		removing->report->unknown++;
 	if (key.len != ACTION_KEY_SIZE ||
-	    !filter_matches(&removal->filter, &value, &provenance))
+	    !result_filter_matches(&removal->filter, &value, &provenance))
 		return 0;
 	removing->report->matched++;
 	removing->report->bytes += key.len + bytes.len;

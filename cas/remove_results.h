@@ -58,6 +58,9 @@ struct result_removal_report {
 int results_remove(struct store *store, const struct result_removal *removal,
     struct result_removal_report *report, struct error *err);
 
+/* Whether all that is set holds. */
+bool result_filter_matches(const struct result_filter *filter,
+    const struct action_value *value, const struct provenance *provenance);
 /* The pattern of struct result_filter against a text. */
 bool result_pattern_matches(const char *pattern, struct str text);
 

@@ -88,12 +88,16 @@ send_table(struct sending *sending, const char *path, enum index_table table,
 static void __attribute__((noreturn))
 child(int pipe, const char *path, enum index_table table)
 {
+	static const int fatal[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
 	const struct rlimit no_core = {0, 0};
 	struct sending sending = {.pipe = pipe};
 	struct error ignored;
 	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
-	/* A crash here is foreseen: it is told as what it means. */
+	/* A crash here is foreseen: the process ends, without a core, and
+	 * whatever handlers its parent had. */
+	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
+		(void)signal(fatal[i], SIG_DFL);
 	(void)setrlimit(RLIMIT_CORE, &no_core);
 	if (null != -1)
 		(void)dup2(null, STDERR_FILENO);

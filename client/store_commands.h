@@ -11,5 +11,7 @@ int store_commands_pin(char **argv);
 int store_commands_unpin(char **argv);
 int store_commands_remove(char **argv);
 int store_commands_repair(char **argv);
+int store_commands_export(char **argv);
+int store_commands_import(char **argv);
 
 #endif

@@ -252,4 +252,5 @@ def main() -> None:
         by_itself(tap, work / "two")
 
 
-main()
+if __name__ == "__main__":
+    main()
