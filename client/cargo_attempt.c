@@ -26,6 +26,8 @@
 
 #define RESULT_MEMORY (64u << 20)
 #define EXECUTION_TIMEOUT_MS (15 * 60 * 1000)
+/* Servers tell how far an execution is, ours every 30 s. */
+#define SILENCE_MS (90 * 1000)
 
 struct state {
 	const struct cargo_attempt *attempt;
@@ -225,6 +227,7 @@ find_or_run(
 	    .arena = &state->arena,
 	    .action = state->action.digest,
 	    .timeout_ms = EXECUTION_TIMEOUT_MS,
+	    .silence_ms = SILENCE_MS,
 	};
 	int rc = cargo_execute_find(&execute, result, err);
 

@@ -15,7 +15,7 @@
 #include "rpc/message.h"
 
 #define SERVICES "/build.bazel.remote.execution.v2."
-#define FIND_TIMEOUT_MS 30000
+#define FIND_TIMEOUT_MS 20000
 #define FIND_RETRIES 1
 
 static ProtobufCBinaryData
@@ -153,6 +153,7 @@ cargo_execute_run(const struct cargo_execute *execute,
 	const struct rpc_metadata header = {REQUEST_METADATA_KEY, metadata};
 	const struct rpc_call_options options = {
 	    .timeout_ms = execute->timeout_ms,
+	    .silence_ms = execute->silence_ms,
 	    .metadata = &header,
 	    .metadata_count = 1};
 	struct rpc_stream *stream = rpc_stream_open(

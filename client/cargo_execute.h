@@ -23,6 +23,7 @@ struct cargo_execute {
 	struct arena *arena; /* results live in it */
 	struct digest action;
 	int64_t timeout_ms; /* of the execution, queueing included */
+	int64_t silence_ms; /* of the server meanwhile */
 };
 
 /* 1 and *result, 0 when the server has none, -1. */

@@ -48,6 +48,9 @@ struct rpc_call_options {
 	unsigned retries;
 	const struct rpc_metadata *metadata;
 	size_t metadata_count;
+	/* Of a stream whose server is known to speak up: the longest wait for
+	 * a message, then it is cancelled. 0 = any. */
+	int64_t silence_ms;
 };
 
 /* One unary call. request is borrowed (it may be sent again). *response is the
@@ -70,7 +73,7 @@ int rpc_stream_send(
 /* We send no more. */
 int rpc_stream_half_close(struct rpc_stream *stream, struct error *err);
 /* 1 and *message (the caller's), 0 when the server ended the stream with OK,
- * -1 with its status. */
+ * -1 with its status, or DEADLINE_EXCEEDED after silence_ms. */
 int rpc_stream_receive(
     struct rpc_stream *stream, struct rpc_message **message, struct error *err);
 /* Any thread: what blocks on the stream returns soon, with CANCELLED. */

@@ -21,6 +21,8 @@ struct rpc_stream {
 	char received;
 	char ended;
 	bool has_ended; /* `ended` was waited for; the receiver's */
+	bool silent;    /* cancelled for it; the receiver's */
+	int64_t silence_ms;
 	grpc_metadata_array initial;
 	struct rpc_client_status status;
 };
@@ -31,6 +33,23 @@ stream_wait(struct rpc_stream *stream, void *tag)
 	return grpc_completion_queue_pluck(stream->queue, tag,
 		   gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL)
 		   .success != 0;
+}
+
+/* The same for what the server has to send. */
+static bool
+stream_wait_message(struct rpc_stream *stream)
+{
+	grpc_event event;
+
+	if (stream->silence_ms == 0)
+		return stream_wait(stream, &stream->received);
+	event = grpc_completion_queue_pluck(stream->queue, &stream->received,
+	    rpc_core_time(clock_monotonic_ms() + stream->silence_ms), NULL);
+	if (event.type != GRPC_QUEUE_TIMEOUT)
+		return event.success != 0;
+	stream->silent = true;
+	grpc_call_cancel(stream->call, NULL);
+	return stream_wait(stream, &stream->received);
 }
 
 static void
@@ -74,6 +93,7 @@ rpc_stream_open(struct rpc_channel *channel, const char *path,
 		return NULL;
 	method = grpc_slice_from_copied_string(path);
 	stream = xcalloc(1, sizeof(*stream));
+	stream->silence_ms = options->silence_ms;
 	grpc_metadata_array_init(&stream->initial);
 	rpc_client_status_init(&stream->status);
 	stream->queue = grpc_completion_queue_create_for_pluck(NULL);
@@ -127,7 +147,7 @@ rpc_stream_receive(
 	*message = NULL;
 	op.data.recv_message.recv_message = &received;
 	rpc_core_start(stream->call, &op, 1, &stream->received);
-	ok = stream_wait(stream, &stream->received);
+	ok = stream_wait_message(stream);
 	if (ok && received != NULL) {
 		*message = rpc_message_from_buffer(received);
 		return 1;
@@ -135,6 +155,10 @@ rpc_stream_receive(
 	if (received != NULL)
 		grpc_byte_buffer_destroy(received);
 	stream_wait_end(stream);
+	if (stream->silent)
+		return error_set(err, ERROR_DEADLINE_EXCEEDED,
+		    "the server was silent for %lld s",
+		    (long long)stream->silence_ms / 1000);
 	return rpc_client_status_error(&stream->status, err);
 }
 

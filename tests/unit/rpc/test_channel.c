@@ -163,6 +163,24 @@ cancel_from_another_thread_wakes_the_receiver(void **state)
 }
 
 static void
+a_silent_server_is_not_waited_for(void **state)
+{
+	struct error err;
+	struct rpc_message *message;
+	struct rpc_call_options options = {.timeout_ms = 0, .silence_ms = 100};
+	struct rpc_stream *stream =
+	    rpc_stream_open(fixture.channel, "/t.T/Bidi", &options, &err);
+
+	(void)state;
+	assert_int_equal(rpc_stream_receive(stream, &message, &err), -1);
+	assert_int_equal(err.code, ERROR_DEADLINE_EXCEEDED);
+	assert_non_null(strstr(err.text, "silent"));
+	assert_int_equal(rpc_stream_receive(stream, &message, &err), -1);
+	assert_int_equal(err.code, ERROR_DEADLINE_EXCEEDED);
+	rpc_stream_free(stream);
+}
+
+static void
 stream_deadline_ends_it(void **state)
 {
 	struct error err;
@@ -223,6 +241,7 @@ main(void)
 	    FACT(bad_metadata_is_refused),
 	    FACT(one_thread_sends_while_another_receives),
 	    FACT(cancel_from_another_thread_wakes_the_receiver),
+	    FACT(a_silent_server_is_not_waited_for),
 	    FACT(stream_deadline_ends_it),
 	    FACT(many_threads_share_a_channel),
 	};
