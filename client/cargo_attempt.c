@@ -131,6 +131,7 @@ make_action(struct state *state)
 	    .toolchain = crate->exact ? NULL : &crate->toolchain->root,
 	};
 
+	state->environment.macro = state->inputs.macro;
 	cargo_crate_command(crate, &state->paths, false, &arguments);
 	cargo_environment_choose(&state->environment, &environment);
 	cargo_action_make(&state->action, &parts);

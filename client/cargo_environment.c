@@ -22,6 +22,9 @@ static const char *const dropped[] = {"CARGO", "CARGO_HOME", "CARGO_MAKEFLAGS",
     "CARGO_TARGET_DIR", "LD_LIBRARY_PATH", "MAKEFLAGS", "MFLAGS", "OLDPWD",
     "PATH", "PWD", "RUSTC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER",
     "RUST_RECURSION_COUNT", "SHLVL", "_"};
+/* What was asked for on cargo's command line: the same crate is compiled with
+ * and without. */
+static const char *const command_line[] = {"CARGO_PRIMARY_PACKAGE"};
 /* Where things are. OUT_DIR is not one: it is how generated code is included,
  * and what a program finds there at run time is nothing it may rely on. */
 static const char *const places[] = {
@@ -69,6 +72,9 @@ is_wanted(const struct cargo_environment *environment, const char *item)
 
 	free(name);
 	if (is_dropped(item, length))
+		return false;
+	if (!environment->macro && !learned &&
+	    listed(command_line, COUNT(command_line), item, length))
 		return false;
 	return learned || differs ||
 	       listed(wanted, COUNT(wanted), item, length) ||

@@ -8,6 +8,8 @@
 #ifndef TOOLROOT_CLIENT_CARGO_ENVIRONMENT_H
 #define TOOLROOT_CLIENT_CARGO_ENVIRONMENT_H
 
+#include <stdbool.h>
+
 #include "client/cargo_strings.h"
 
 struct cargo_dep_info;
@@ -18,6 +20,7 @@ struct cargo_environment {
 	char *const *build;                  /* the front's, likewise */
 	const struct cargo_strings *learned; /* names that the crate reads */
 	const struct cargo_paths *paths;
+	bool macro; /* one may read any of them, unseen */
 };
 
 /* "NAME=value", sorted by name, paths mapped, with a fixed PATH. */

@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "base/settings.h"
 #include "client/cargo_broker.h"
+#include "client/cargo_config.h"
 #include "client/cargo_process.h"
 #include "client/cargo_session.h"
 #include "client/cargo_shim.h"
@@ -171,11 +172,16 @@ find_shim(struct front *front, struct error *err)
 
 /* --- cargo ---------------------------------------------------------------- */
 
+/* Ours goes in the same place. An empty variable says that there is to be no
+ * other, whatever the files say. */
 static int
 refuse_wrapper(struct error *err)
 {
 	static const char *const names[] = {
 	    "RUSTC_WRAPPER", "CARGO_BUILD_RUSTC_WRAPPER"};
+	char *directory, *told;
+	bool emptied = false;
+	int rc = 0;
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		const char *value = getenv(names[i]);
@@ -185,8 +191,20 @@ refuse_wrapper(struct error *err)
 			    "%s is set to %s: one wrapper at a time; unset it "
 			    "or use plain cargo",
 			    names[i], value);
+		emptied = emptied || value != NULL;
 	}
-	return 0;
+	directory = emptied ? NULL : getcwd(NULL, 0);
+	told = directory != NULL ? cargo_config_find_wrapper(directory, environ)
+				 : NULL;
+	if (told != NULL)
+		rc = error_set(err, ERROR_INVALID_ARGUMENT,
+		    "there is another wrapper of the compiler, build."
+		    "rustc-wrapper in %s: one at a time; RUSTC_WRAPPER= in the "
+		    "environment (empty) turns it off for this build",
+		    told);
+	free(directory);
+	free(told);
+	return rc;
 }
 
 /* Options that say where the workspace and the target directory are. */

@@ -14,6 +14,7 @@
 #include "base/buffer.h"
 #include "base/memory.h"
 #include "client/cargo_arguments.h"
+#include "client/cargo_config.h"
 #include "client/cargo_dep_info.h"
 #include "client/cargo_environment.h"
 
@@ -380,6 +381,32 @@ variables_of_cargo_belong_to_the_action(void **state)
 	cargo_strings_clear(&out);
 }
 
+static void
+what_cargo_was_asked_for_counts_for_macros_alone(void **state)
+{
+	struct cargo_strings learned = {.count = 0}, out = {.count = 0};
+	struct cargo_environment environment = {
+	    .call = ARGV(WORD("CARGO_PRIMARY_PACKAGE=1")),
+	    .build = ARGV(NULL),
+	    .learned = &learned,
+	    .paths = *state,
+	};
+
+	cargo_environment_choose(&environment, &out);
+	assert_int_equal(out.count, 1); /* PATH */
+	cargo_strings_clear(&out);
+	environment.macro = true;
+	cargo_environment_choose(&environment, &out);
+	assert_int_equal(out.count, 2);
+	cargo_strings_clear(&out);
+	environment.macro = false;
+	cargo_strings_add(&learned, "CARGO_PRIMARY_PACKAGE");
+	cargo_environment_choose(&environment, &out);
+	assert_int_equal(out.count, 2);
+	cargo_strings_clear(&out);
+	cargo_strings_clear(&learned);
+}
+
 static const char *
 mismatch(void **state, struct cargo_dep_info *info, struct str text)
 {
@@ -430,6 +457,32 @@ places_are_told_from_generated_code(void **state)
 	cargo_dep_info_clear(&info);
 }
 
+/* --- configuration -------------------------------------------------------- */
+
+static void
+another_wrapper_is_found_in_configuration(void **state)
+{
+	static const char *const texts[][2] = {
+	    {"[build]\nrustc-wrapper = \"sccache\"\n", "sccache"},
+	    {"build.rustc-wrapper='/x y/z' # ours", "/x y/z"},
+	    {"build = { jobs = 1, \"rustc-wrapper\" = \"a\" }", "a"},
+	    {"# rustc-wrapper = \"a\"\n[build]\n", NULL},
+	    {"rustc-wrapper = \"\"", NULL},
+	    {"rustc-workspace-wrapper = \"a\"\nmy-rustc-wrapper = \"b\"", NULL},
+	    {"", NULL}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		char *found = cargo_config_wrapper(str_from(texts[i][0]));
+
+		if (texts[i][1] == NULL)
+			assert_null(found);
+		else
+			assert_string_equal(found, texts[i][1]);
+		free(found);
+	}
+}
+
 int
 main(void)
 {
@@ -453,8 +506,10 @@ main(void)
 	    cmocka_unit_test(dep_info_tells_sources_and_variables),
 	    cmocka_unit_test(blanks_are_escaped_in_dep_info_paths_alone),
 	    WITH_PATHS(variables_of_cargo_belong_to_the_action),
+	    WITH_PATHS(what_cargo_was_asked_for_counts_for_macros_alone),
 	    WITH_PATHS(a_variable_that_differs_is_found),
 	    cmocka_unit_test(places_are_told_from_generated_code),
+	    cmocka_unit_test(another_wrapper_is_found_in_configuration),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
