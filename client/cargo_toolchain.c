@@ -228,6 +228,22 @@ program_of(const struct cargo_toolchain *toolchain, const char *driver)
 	    driver != NULL ? slash : "/rustc");
 }
 
+/* The compiler itself for what cargo calls, which may be a bare name. The
+ * caller frees it. */
+static char *
+find_compiler(const char *rustc, struct error *err)
+{
+	char *path = capture_run_find(rustc);
+	char *found = NULL;
+
+	if (path != NULL)
+		found = capture_rust_find(path, err);
+	else
+		error_set(err, ERROR_NOT_FOUND, "it is not in PATH");
+	free(path);
+	return found;
+}
+
 struct cargo_toolchain *
 cargo_toolchain_open(
     const struct cargo_toolchain_options *options, struct error *err)
@@ -235,7 +251,7 @@ cargo_toolchain_open(
 	struct cargo_toolchain *toolchain = xcalloc(1, sizeof(*toolchain));
 
 	/* Which compiler it is may change without any file's doing. */
-	toolchain->rustc = capture_rust_find(options->rustc, err);
+	toolchain->rustc = find_compiler(options->rustc, err);
 	if (toolchain->rustc == NULL ||
 	    open_toolchain(toolchain, options, err) < 0) {
 		error_prefix(err, "toolchain of %s", options->rustc);

@@ -9,58 +9,7 @@
 . "$(dirname "$0")/tap.sh"
 . "$(dirname "$0")/server.sh"
 . "$(dirname "$0")/lib/cargo_workspace.sh"
-
-if ! command -v cargo > /dev/null; then
-	echo "1..0 # SKIP there is no cargo on this machine" >&3
-	exit 0
-fi
-need cc gcc
-
-unset CI RUSTC_WRAPPER CARGO_TARGET_DIR CARGO_BUILD_TARGET_DIR RUSTFLAGS CARGO
-unset RUSTC CARGO_INCREMENTAL TOOLROOT_SERVER
-export XDG_CACHE_HOME=$WORK/cache
-stats=$WORK/stats.json
-
-# build CHECKOUT WORD...: `cargo toolroot WORD...` in it; its output goes to
-# $WORK/build.log.
-build() {
-	local at=$WORK/$1
-	shift
-	rm -f "$stats"
-	(cd "$at" && PATH=$BUILD:$PATH timeout 300 cargo toolroot \
-		--server "grpc://$GRPC_ADDR" --stats "$stats" "$@") \
-		> "$WORK/build.log" 2>&1 3>&-
-}
-
-# counts: "ACTIONS HITS REMOTE LOCAL" of the last build.
-counts() {
-	python3 -c 'import json, sys
-s = json.load(open(sys.argv[1]))
-print(s["actions"], s["hits"], s["remote"], s["local"])' "$stats"
-}
-
-# crates: the names of what was compiled, sorted.
-crates() {
-	python3 -c 'import json, sys
-print(*sorted(r["crate"] for r in json.load(open(sys.argv[1]))["crates"]))' \
-		"$stats"
-}
-
-show_build() {
-	diag "$(tail -n 25 "$WORK/build.log")"
-}
-
-# builds NAME COUNTS CHECKOUT WORD...: succeeds, with these counts.
-builds() {
-	local name=$1 wanted=$2
-	shift 2
-	if build "$@"; then
-		is "$name" "$(counts)" "$wanted" || show_build
-	else
-		fail "$name"
-		show_build
-	fi
-}
+. "$(dirname "$0")/lib/cargo_build.sh"
 
 run_app() {
 	"$WORK/$1/target/debug/app"
