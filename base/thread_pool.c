@@ -3,17 +3,20 @@
 #include "base/thread_pool.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
 #include "base/memory.h"
 
 struct thread_pool {
-	/* Guards tasks and ending. Held for a few instructions only; never
-	 * while a task runs. */
+	/* Guards tasks, queued, idle and ending. Held for a few instructions
+	 * only; never while a task runs. */
 	pthread_mutex_t lock;
 	pthread_cond_t wake; /* a task was queued, or the end came */
 	STAILQ_HEAD(, task) tasks;
+	size_t queued; /* of them */
+	size_t idle;   /* threads that wait, those that were woken included */
 	bool ending;
 	size_t count;
 	pthread_t threads[];
@@ -31,10 +34,13 @@ thread_pool_run(void *argument)
 		if (task == NULL && pool->ending)
 			break;
 		if (task == NULL) {
+			pool->idle++;
 			pthread_cond_wait(&pool->wake, &pool->lock);
+			pool->idle--;
 			continue;
 		}
 		STAILQ_REMOVE_HEAD(&pool->tasks, link);
+		pool->queued--;
 		pthread_mutex_unlock(&pool->lock);
 		task->run(task);
 		pthread_mutex_lock(&pool->lock);
@@ -78,11 +84,138 @@ thread_pool_free(struct thread_pool *pool)
 	free(pool);
 }
 
+/* Under the lock. */
+static void
+thread_pool_queue(struct thread_pool *pool, struct task *task)
+{
+	STAILQ_INSERT_TAIL(&pool->tasks, task, link);
+	pool->queued++;
+	pthread_cond_signal(&pool->wake);
+}
+
 void
 thread_pool_submit(struct thread_pool *pool, struct task *task)
 {
 	pthread_mutex_lock(&pool->lock);
-	STAILQ_INSERT_TAIL(&pool->tasks, task, link);
-	pthread_cond_signal(&pool->wake);
+	thread_pool_queue(pool, task);
 	pthread_mutex_unlock(&pool->lock);
+}
+
+/* --- sharing ---------------------------------------------------------------*/
+
+/* More threads than this gain nothing for what is shared here: memory and disk
+ * are its limits. */
+#define HELPERS_MAX 3
+
+struct sharing {
+	void (*run)(void *cookie, size_t i);
+	void *cookie;
+	size_t count;
+	atomic_size_t next;
+	pthread_mutex_t lock; /* guards helpers */
+	pthread_cond_t left;
+	size_t helpers; /* that work, or may begin to */
+};
+
+struct helper {
+	struct task task; /* first: the pool gets its address */
+	struct sharing *sharing;
+};
+
+static void
+sharing_work(struct sharing *sharing)
+{
+	size_t i;
+
+	while ((i = atomic_fetch_add(&sharing->next, 1)) < sharing->count)
+		sharing->run(sharing->cookie, i);
+}
+
+static void
+sharing_leave(struct sharing *sharing)
+{
+	pthread_mutex_lock(&sharing->lock);
+	sharing->helpers--;
+	pthread_cond_signal(&sharing->left);
+	pthread_mutex_unlock(&sharing->lock);
+}
+
+static void
+helper_run(struct task *task)
+{
+	struct sharing *sharing = ((struct helper *)task)->sharing;
+
+	sharing_work(sharing);
+	sharing_leave(sharing);
+}
+
+/* Only if a thread has nothing else to do. False: it was not submitted. */
+static bool
+thread_pool_submit_idle(struct thread_pool *pool, struct task *task)
+{
+	bool idle;
+
+	pthread_mutex_lock(&pool->lock);
+	/* Every task that is queued before it has a thread of its own. */
+	idle = pool->idle > pool->queued;
+	if (idle)
+		thread_pool_queue(pool, task);
+	pthread_mutex_unlock(&pool->lock);
+	return idle;
+}
+
+/* True when no thread had begun it, and none will. */
+static bool
+thread_pool_recall(struct thread_pool *pool, struct task *task)
+{
+	struct task *queued;
+
+	pthread_mutex_lock(&pool->lock);
+	STAILQ_FOREACH(queued, &pool->tasks, link)
+	{
+		if (queued == task)
+			break;
+	}
+	if (queued != NULL) {
+		STAILQ_REMOVE(&pool->tasks, task, task, link);
+		pool->queued--;
+	}
+	pthread_mutex_unlock(&pool->lock);
+	return queued != NULL;
+}
+
+void
+thread_pool_share(struct thread_pool *pool, size_t count,
+    void (*run)(void *cookie, size_t i), void *cookie)
+{
+	struct sharing sharing = {.run = run,
+	    .cookie = cookie,
+	    .count = count,
+	    .lock = PTHREAD_MUTEX_INITIALIZER,
+	    .left = PTHREAD_COND_INITIALIZER,
+	    .helpers = HELPERS_MAX};
+	struct helper helpers[HELPERS_MAX];
+	size_t used = 0;
+
+	if (pool == NULL || count < 2) {
+		for (size_t i = 0; i < count; i++)
+			run(cookie, i);
+		return;
+	}
+	for (; used < HELPERS_MAX && used + 1 < count; used++) {
+		helpers[used] = (struct helper){{.run = helper_run}, &sharing};
+		if (!thread_pool_submit_idle(pool, &helpers[used].task))
+			break;
+	}
+	sharing_work(&sharing);
+	for (size_t i = 0; i < HELPERS_MAX; i++) {
+		if (i >= used || thread_pool_recall(pool, &helpers[i].task))
+			sharing_leave(&sharing);
+	}
+	pthread_mutex_lock(&sharing.lock);
+	while (sharing.helpers > 0)
+		pthread_cond_wait(&sharing.left, &sharing.lock);
+	pthread_mutex_unlock(&sharing.lock);
+	pthread_cond_destroy(&sharing.left);
+	pthread_mutex_destroy(&sharing.lock);
 }

@@ -23,5 +23,10 @@ struct thread_pool *thread_pool_new(size_t threads);
 void thread_pool_free(struct thread_pool *pool);
 /* Any thread, never blocks. The caller bounds how much it submits. */
 void thread_pool_submit(struct thread_pool *pool, struct task *task);
+/* Runs run(cookie, i) once for every i below count: on this thread, and beside
+ * it on threads of the pool that have nothing else to do. Returns when all have
+ * ended. A task of the pool may call it. pool NULL: all on this thread. */
+void thread_pool_share(struct thread_pool *pool, size_t count,
+    void (*run)(void *cookie, size_t i), void *cookie);
 
 #endif

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/file_writer.h"
 #include "cas/store_internal.h"
 
 void
@@ -50,12 +51,16 @@ blob_file_write(
 {
 	int fd = blob_file_create(store, blob->incoming, err);
 	int rc = fd == -1 ? -1 : 0;
+	struct file_writer writer;
 
-	for (size_t i = 0; rc == 0 && i < blob->part_count; i++)
-		rc = file_write(
-		    fd, blob->parts[i].iov_base, blob->parts[i].iov_len, err);
+	file_writer_init(&writer, fd, blob->stored_size);
+	for (size_t i = 0; rc == 0 && i < blob->part_count; i++) {
+		struct iovec part = blob->parts[i];
+
+		rc = file_writer_append(&writer, &part, 1, err);
+	}
 	if (rc == 0)
-		rc = file_sync(fd, err);
+		rc = file_writer_sync(&writer, err);
 	file_close(&fd);
 	return rc < 0 ? store_disk_error(store, err) : 0;
 }

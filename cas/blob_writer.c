@@ -6,12 +6,21 @@
  */
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/buffer.h"
 #include "base/file.h"
+#include "base/file_writer.h"
 #include "base/memory.h"
+#include "base/thread_pool.h"
 #include "cas/store_internal.h"
 #include "cas/zstd_verify.h"
+
+/* Another thread is asked to write what is at least so long (it costs two
+ * switches of threads) and in no more parts: a message of 1 MiB has about 22.
+ */
+#define BESIDE_BYTES_MIN ((size_t)256 << 10)
+#define BESIDE_PARTS_MAX 64
 
 struct blob_writer {
 	struct commit_job job; /* first: the committer gets its address */
@@ -24,6 +33,7 @@ struct blob_writer {
 	struct zstd_verify *verify;   /* zstd */
 	struct buffer content;        /* while it is small */
 	int fd;                       /* of the incoming file, or -1 */
+	struct file_writer file;      /* what is written to it */
 	void (*done)(void *cookie, const struct error *err);
 	void *cookie;
 };
@@ -106,19 +116,18 @@ blob_writer_received(const struct blob_writer *writer)
 /* --- receiving ------------------------------------------------------------ */
 
 static int
-blob_writer_verify(
-    struct blob_writer *writer, const void *data, size_t len, struct error *err)
+blob_writer_verify(struct blob_writer *writer, const struct iovec *parts,
+    size_t count, struct error *err)
 {
-	char text[DIGEST_TEXT_MAX];
+	for (size_t i = 0; i < count; i++) {
+		const void *data = parts[i].iov_base;
+		size_t len = parts[i].iov_len;
 
-	if (len > writer->limit - writer->received)
-		return error_set(err, ERROR_INVALID_ARGUMENT,
-		    "blob %s: %" PRIu64 " bytes were received",
-		    digest_format(&writer->blob.digest, text),
-		    writer->received + len);
-	if (writer->verify != NULL)
-		return zstd_verify_append(writer->verify, data, len, err);
-	digest_hasher_update(writer->hasher, data, len);
+		if (writer->verify == NULL)
+			digest_hasher_update(writer->hasher, data, len);
+		else if (zstd_verify_append(writer->verify, data, len, err) < 0)
+			return -1;
+	}
 	return 0;
 }
 
@@ -126,40 +135,120 @@ blob_writer_verify(
 static int
 blob_writer_spill(struct blob_writer *writer, struct error *err)
 {
+	struct iovec part = {writer->content.data, writer->content.len};
+
 	writer->fd =
 	    blob_file_create(writer->store, writer->blob.incoming, err);
-	if (writer->fd == -1 || file_write(writer->fd, writer->content.data,
-				    writer->content.len, err) < 0)
+	if (writer->fd == -1)
+		return -1;
+	file_writer_init(&writer->file, writer->fd, writer->blob.digest.size);
+	if (part.iov_len > 0 &&
+	    file_writer_append(&writer->file, &part, 1, err) < 0)
 		return -1;
 	buffer_clear(&writer->content);
 	return 0;
 }
 
 static int
-blob_writer_keep(
-    struct blob_writer *writer, const void *data, size_t len, struct error *err)
+blob_writer_keep(struct blob_writer *writer, struct iovec *parts, size_t count,
+    size_t len, struct error *err)
 {
-	if (writer->fd == -1) {
-		if (buffer_append(&writer->content, data, len) == 0)
-			return 0;
-		if (blob_writer_spill(writer, err) < 0)
-			return -1;
+	struct buffer *content = &writer->content;
+
+	if (writer->fd == -1 && len > content->limit - content->len &&
+	    blob_writer_spill(writer, err) < 0)
+		return -1;
+	if (writer->fd != -1)
+		return file_writer_append(&writer->file, parts, count, err);
+	for (size_t i = 0; i < count; i++) {
+		char *end = buffer_reserve(content, parts[i].iov_len);
+
+		memcpy(end, parts[i].iov_base, parts[i].iov_len);
+		content->len += parts[i].iov_len;
 	}
-	return file_write(writer->fd, data, len, err);
+	return 0;
+}
+
+/* Parts that are verified and written at the same time. */
+struct both {
+	struct blob_writer *writer;
+	const struct iovec *parts;
+	struct iovec *copy; /* writing uses it up */
+	size_t count;
+	size_t len;
+	struct error errors[2];
+	int results[2];
+};
+
+static void
+both_run(void *cookie, size_t i)
+{
+	struct both *both = cookie;
+
+	if (i == 0)
+		both->results[0] = blob_writer_verify(
+		    both->writer, both->parts, both->count, &both->errors[0]);
+	else
+		both->results[1] = blob_writer_keep(both->writer, both->copy,
+		    both->count, both->len, &both->errors[1]);
+}
+
+static int
+blob_writer_take(struct blob_writer *writer, struct iovec *parts, size_t count,
+    size_t len, struct error *err)
+{
+	struct iovec copy[BESIDE_PARTS_MAX];
+	struct both both = {.writer = writer,
+	    .parts = parts,
+	    .copy = copy,
+	    .count = count,
+	    .len = len};
+	bool beside = len >= BESIDE_BYTES_MIN && count <= BESIDE_PARTS_MAX;
+
+	if (!beside) {
+		if (blob_writer_verify(writer, parts, count, err) < 0)
+			return -1;
+		if (blob_writer_keep(writer, parts, count, len, err) < 0)
+			return store_disk_error(writer->store, err);
+		return 0;
+	}
+	memcpy(copy, parts, count * sizeof(*copy));
+	thread_pool_share(writer->store->pool, 2, both_run, &both);
+	if (both.results[0] == 0 && both.results[1] == 0)
+		return 0;
+	*err = both.errors[both.results[0] < 0 ? 0 : 1];
+	return both.results[0] < 0 ? -1 : store_disk_error(writer->store, err);
+}
+
+int
+blob_writer_append_parts(struct blob_writer *writer, struct iovec *parts,
+    size_t count, struct error *err)
+{
+	char text[DIGEST_TEXT_MAX];
+	size_t len = 0;
+
+	for (size_t i = 0; i < count; i++)
+		len += parts[i].iov_len;
+	if (len == 0)
+		return 0;
+	if (len > writer->limit - writer->received)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "blob %s: %" PRIu64 " bytes were received",
+		    digest_format(&writer->blob.digest, text),
+		    writer->received + len);
+	if (blob_writer_take(writer, parts, count, len, err) < 0)
+		return -1;
+	writer->received += len;
+	return 0;
 }
 
 int
 blob_writer_append(
     struct blob_writer *writer, const void *data, size_t len, struct error *err)
 {
-	if (len == 0)
-		return 0;
-	if (blob_writer_verify(writer, data, len, err) < 0)
-		return -1;
-	if (blob_writer_keep(writer, data, len, err) < 0)
-		return store_disk_error(writer->store, err);
-	writer->received += len;
-	return 0;
+	struct iovec part = {(void *)(uintptr_t)data, len};
+
+	return blob_writer_append_parts(writer, &part, 1, err);
 }
 
 /* --- committing ----------------------------------------------------------- */
@@ -241,7 +330,7 @@ blob_writer_prepare(struct blob_writer *writer, struct error *err)
 
 	blob->encoding = writer->encoding;
 	blob->stored_size = writer->received;
-	if (writer->fd != -1 && file_sync(writer->fd, err) < 0)
+	if (writer->fd != -1 && file_writer_sync(&writer->file, err) < 0)
 		return store_disk_error(writer->store, err);
 	if (writer->fd != -1)
 		return 0;

@@ -195,6 +195,7 @@ store_new(const struct store_options *options)
 	if (store->small_limit > STORE_SMALL_LIMIT_MAX)
 		store->small_limit = STORE_SMALL_LIMIT_MAX;
 	store->read_only = options->read_only;
+	store->pool = options->pool;
 	store->directory = store->blobs = store->incoming = -1;
 	store->segments_directory = store->lock_file = -1;
 	store->shortage_min_age_ms = -1;

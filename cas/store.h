@@ -40,6 +40,7 @@ struct arena;
 struct buffer;
 struct error;
 struct provenance;
+struct thread_pool;
 
 /* How bytes are represented on the wire and at rest (REAPI Compressor). */
 enum encoding {
@@ -56,11 +57,14 @@ struct store_options {
 	uint32_t small_limit;  /* stored bytes up to this go to segments;
 				* 0 = 128 KiB */
 	bool read_only;
+	/* Borrowed, outlives all calls: idle threads of it share the work of
+	 * large calls. May be NULL. */
+	struct thread_pool *pool;
 };
 
 struct store;
 
-/* Ready at once at any size: after a crash at most the last 64 MiB or so of the
+/* Ready at once at any size: after a crash at most the last 100 MiB or so of the
  * log are read, else nothing. Blocks. */
 struct store *store_open(
     const struct store_options *options, struct error *err);
@@ -179,6 +183,10 @@ struct blob_writer *blob_writer_new(struct store *store,
  * exceed the declared size or are no valid zstd. */
 int blob_writer_append(struct blob_writer *writer, const void *data, size_t len,
     struct error *err);
+/* The same in parts, which are written at once. The vector is used up (its
+ * elements are changed), the bytes are not. */
+int blob_writer_append_parts(struct blob_writer *writer, struct iovec *parts,
+    size_t count, struct error *err);
 /* Bytes received so far, in the writer's encoding: where an interrupted upload
  * goes on. */
 uint64_t blob_writer_received(const struct blob_writer *writer);

@@ -66,6 +66,7 @@ struct store {
 	uint64_t segment_size;
 	uint32_t small_limit;
 	bool read_only;
+	struct thread_pool *pool; /* may be NULL */
 	int directory; /* descriptors of $path and what is in it */
 	int blobs;
 	int incoming;

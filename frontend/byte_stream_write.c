@@ -28,6 +28,8 @@
 #include "rpc/message.h"
 
 #define UPLOAD_QUEUE_MAX (2u << 20)
+/* As many parts as a message of 1 MiB has, and some. */
+#define WRITE_PARTS_FEW 64
 
 /* A message between the poller and the pool. */
 struct piece {
@@ -267,15 +269,18 @@ write_open(struct write *write, struct error *err)
 /* --- taking pieces in ------------------------------------------------------
  */
 
-static int
-write_append(struct write *write, const struct iovec *parts, size_t count,
-    const struct write_request *request)
+/* The parts of the message's data that are not here yet. Returns how many they
+ * are; out has room for count. */
+static size_t
+write_new_parts(struct write *write, const struct iovec *parts, size_t count,
+    const struct write_request *request, struct iovec *out)
 {
 	size_t begin = request->data_offset;
 	size_t left = request->data_len;
+	size_t used = 0;
 
 	for (size_t i = 0; i < count && left > 0; i++) {
-		const char *data = parts[i].iov_base;
+		char *data = parts[i].iov_base;
 		size_t len = parts[i].iov_len;
 		size_t again;
 
@@ -290,11 +295,28 @@ write_append(struct write *write, const struct iovec *parts, size_t count,
 		left -= len;
 		again = write->skip < len ? (size_t)write->skip : len;
 		write->skip -= again;
-		if (blob_writer_append(write->writer, data + again, len - again,
-			&write->err) < 0)
-			return -1;
+		if (again < len)
+			out[used++] = (struct iovec){data + again, len - again};
 	}
-	return 0;
+	return used;
+}
+
+static int
+write_append(struct write *write, const struct iovec *parts, size_t count,
+    const struct write_request *request)
+{
+	struct iovec few[WRITE_PARTS_FEW];
+	struct iovec *fresh = few;
+	size_t used;
+	int rc;
+
+	if (count > WRITE_PARTS_FEW)
+		fresh = xcalloc(count, sizeof(*fresh));
+	used = write_new_parts(write, parts, count, request, fresh);
+	rc = blob_writer_append_parts(write->writer, fresh, used, &write->err);
+	if (fresh != few)
+		free(fresh);
+	return rc;
 }
 
 static int

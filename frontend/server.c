@@ -154,6 +154,7 @@ open_store(struct server *server, struct error *err)
 	const struct store_options options = {
 	    .path = server->options->store,
 	    .max_size = server->options->max_size,
+	    .pool = server->pool,
 	};
 
 	server->storage.store = store_open(&options, err);

@@ -5,6 +5,8 @@
 
 #include <pthread.h>
 
+#include "base/thread_pool.h"
+
 #define LARGE ((size_t)300 << 10)
 
 /* --- helpers -------------------------------------------------------------- */
@@ -481,6 +483,62 @@ two_uploads_of_one_blob_both_succeed(void **state)
 #define TEST(name) \
 	cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
+/* --- on two threads ------------------------------------------------------- */
+
+/* The store with a pool, for the writers of this test. */
+static void
+open_with_pool(struct fixture *fixture)
+{
+	fixture->options.pool = thread_pool_new(2);
+	fixture_reopen(fixture);
+}
+
+static void
+close_with_pool(struct fixture *fixture)
+{
+	struct thread_pool *pool = fixture->options.pool;
+
+	fixture->options.pool = NULL;
+	fixture_reopen(fixture);
+	thread_pool_free(pool);
+}
+
+static void
+what_two_threads_wrote_and_hashed_is_the_blob(void **state)
+{
+	struct fixture *fixture = *state;
+	const size_t len = 3 * LARGE + 7;
+	struct digest digest = digest_of(71, len);
+	char *data = make_content(71, len);
+
+	open_with_pool(fixture);
+	assert_int_equal(upload(fixture->store, &digest, ENCODING_IDENTITY,
+			     (struct str){data, len}, LARGE),
+	    ERROR_OK);
+	assert_content(fixture->store, 71, len);
+	close_with_pool(fixture);
+	assert_content(fixture->store, 71, len);
+	free(data);
+}
+
+static void
+two_threads_do_not_let_a_wrong_blob_in(void **state)
+{
+	struct fixture *fixture = *state;
+	const size_t len = 3 * LARGE;
+	struct digest digest = digest_of(72, len);
+	char *data = make_content(72, len);
+
+	open_with_pool(fixture);
+	data[len - 1] ^= 1;
+	assert_int_equal(upload(fixture->store, &digest, ENCODING_IDENTITY,
+			     (struct str){data, len}, LARGE),
+	    ERROR_INVALID_ARGUMENT);
+	assert_true(is_missing(fixture->store, &digest));
+	close_with_pool(fixture);
+	free(data);
+}
+
 int
 main(void)
 {
@@ -498,6 +556,8 @@ main(void)
 	    TEST(too_much_or_too_little_or_wrong_is_refused),
 	    TEST(the_empty_blob_can_be_uploaded_in_both_encodings),
 	    TEST(two_uploads_of_one_blob_both_succeed),
+	    TEST(what_two_threads_wrote_and_hashed_is_the_blob),
+	    TEST(two_threads_do_not_let_a_wrong_blob_in),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
