@@ -21,16 +21,17 @@
 #include "base/memory.h"
 #include "cas/store_segment.h"
 
-/* Bounds of a group. */
+/* Bounds of a group. More pending blobs in one share more pages of the index:
+ * 16384 cost a third less each than 4096. */
 #define GROUP_BYTES ((size_t)32 << 20)
 #define GROUP_JOBS 4096
-#define GROUP_PENDING 4096
+#define GROUP_PENDING 16384
 /* Pending blobs wait so long, or until so many are there: GROUP_PENDING, or
  * these bytes. */
-#define PENDING_INTERVAL_MS 250
-#define PENDING_BYTES ((uint64_t)8 << 20)
+#define PENDING_INTERVAL_MS 500
+#define PENDING_BYTES ((uint64_t)24 << 20)
 #define RETRY_INTERVAL_MS 1000
-#define LAG_BYTES ((uint64_t)32 << 20)
+#define LAG_BYTES ((uint64_t)64 << 20)
 #define LAG_COUNT 65536
 /* Touches wait so long, or until there are so many. */
 #define TOUCH_INTERVAL_MS 2000

@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Writing blobs that are in memory, and dropping blobs. Verification runs on
- * the caller's thread, the rest in jobs for the committer.
+ * the caller's thread and idle ones of the pool, the rest in jobs for the
+ * committer.
  */
 #include <inttypes.h>
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "base/thread_pool.h"
 #include "cas/store_internal.h"
 #include "cas/waiter.h"
 #include "cas/zstd_verify.h"
+
+/* What one thread verifies at a time; idle ones of the pool join in. */
+#define RANGE_BYTES ((uint64_t)64 << 10)
 
 int
 store_check_digest(const struct digest *declared, const struct digest *computed,
@@ -26,11 +31,20 @@ store_check_digest(const struct digest *declared, const struct digest *computed,
 
 /* --- verification --------------------------------------------------------- */
 
+/* A run of puts that one thread verifies. */
+struct put_range {
+	size_t first;
+	size_t count;
+	struct zstd_verify *verify; /* made when first needed */
+};
+
 struct put_batch_job {
 	struct commit_job job;
 	struct store *store;
 	struct store_batch *batch;
-	struct zstd_verify *verify;  /* made when first needed */
+	bool *missing;               /* one a put: absent a moment ago */
+	bool *wanted;                /* one a put: it is to be committed */
+	struct put_range *ranges;    /* at most one a put */
 	struct commit_blob *blobs;   /* one a put */
 	struct commit_blob **queued; /* those to be committed */
 	size_t queued_count;
@@ -74,13 +88,13 @@ store_put_check_identity(
 
 /* A compressed form that saves nothing is replaced by the identity form. */
 static int
-store_put_check_zstd(struct put_batch_job *job, const struct store_put *put,
+store_put_check_zstd(struct put_range *range, const struct store_put *put,
     struct commit_blob *blob, struct error *err)
 {
 	uint64_t length = blob->stored_size, size = put->digest.size;
 
-	if (job->verify == NULL)
-		job->verify = zstd_verify_new();
+	if (range->verify == NULL)
+		range->verify = zstd_verify_new();
 	if (size > 0 && size <= length) {
 		blob->owned.iov_base = xmalloc((size_t)size);
 		blob->owned.iov_len = (size_t)size;
@@ -89,17 +103,17 @@ store_put_check_zstd(struct put_batch_job *job, const struct store_put *put,
 		blob->stored_size = size;
 		blob->encoding = ENCODING_IDENTITY;
 	}
-	zstd_verify_start(job->verify, &put->digest, blob->owned.iov_base);
+	zstd_verify_start(range->verify, &put->digest, blob->owned.iov_base);
 	for (size_t i = 0; i < put->part_count; i++) {
-		if (zstd_verify_append(job->verify, put->parts[i].iov_base,
+		if (zstd_verify_append(range->verify, put->parts[i].iov_base,
 			put->parts[i].iov_len, err) < 0)
 			return -1;
 	}
-	return zstd_verify_finish(job->verify, err);
+	return zstd_verify_finish(range->verify, err);
 }
 
 static int
-store_put_verify(struct put_batch_job *job, const struct store_put *put,
+store_put_verify(struct put_range *range, const struct store_put *put,
     struct commit_blob *blob, struct error *err)
 {
 	if (digest_hash_length(put->digest.function) == 0)
@@ -115,7 +129,7 @@ store_put_verify(struct put_batch_job *job, const struct store_put *put,
 	case ENCODING_IDENTITY:
 		return store_put_check_identity(put, blob->stored_size, err);
 	case ENCODING_ZSTD:
-		return store_put_check_zstd(job, put, blob, err);
+		return store_put_check_zstd(range, put, blob, err);
 	}
 	return error_set(err, ERROR_INVALID_ARGUMENT,
 	    "encoding %d is not supported", (int)put->encoding);
@@ -124,42 +138,39 @@ store_put_verify(struct put_batch_job *job, const struct store_put *put,
 /* --- the job -------------------------------------------------------------- */
 
 /* Which of the puts are absent; one look for all of them. */
-static bool *
-put_batch_find(
-    struct store *store, const struct store_batch *batch, struct error *err)
+static int
+put_batch_find(struct put_batch_job *job, struct error *err)
 {
+	const struct store_batch *batch = job->batch;
 	struct digest *digests = xcalloc(batch->count + 1, sizeof(*digests));
-	bool *missing = xcalloc(batch->count + 1, sizeof(*missing));
 	int rc;
 
 	for (size_t i = 0; i < batch->count; i++)
 		digests[i] = batch->puts[i].digest;
-	rc = store_check_writable(store, err);
+	rc = store_check_writable(job->store, err);
 	if (rc == 0)
 		rc = store_find_missing(
-		    store, digests, batch->count, missing, err);
+		    job->store, digests, batch->count, job->missing, err);
 	free(digests);
-	if (rc == 0)
-		return missing;
-	free(missing);
-	return NULL;
+	return rc;
 }
 
 /* 1 when there is something to commit, 0 when it is there already, -1. */
 static int
-store_put_prepare(struct put_batch_job *job, const struct store_put *put,
-    bool missing, struct error *err)
+store_put_prepare(struct put_batch_job *job, struct put_range *range, size_t i,
+    struct error *err)
 {
+	const struct store_put *put = &job->batch->puts[i];
+	struct commit_blob *blob = &job->blobs[i];
 	struct store *store = job->store;
-	struct commit_blob *blob = &job->blobs[put - job->batch->puts];
 	uint64_t cost;
 	int found = 0;
 
-	if (store_put_verify(job, put, blob, err) < 0)
+	if (store_put_verify(range, put, blob, err) < 0)
 		return -1;
 	if (digest_is_empty(&put->digest))
 		return 0;
-	if (!missing)
+	if (!job->missing[i])
 		found = store_is_stored(store, &put->digest, err);
 	if (found != 0)
 		return found < 0 ? -1 : 0;
@@ -228,7 +239,9 @@ put_batch_finish(struct commit_job *base, const struct error *err)
 			    &batch->puts[blob - job->blobs], err);
 		commit_blob_clear(job->store, blob, err != NULL);
 	}
-	zstd_verify_free(job->verify);
+	free(job->missing);
+	free(job->wanted);
+	free(job->ranges);
 	free(job->blobs);
 	free(job->queued);
 	free(job);
@@ -247,34 +260,80 @@ put_batch_queue(struct put_batch_job *job, struct commit_blob *blob)
 		job->job.append = put_batch_append;
 }
 
-void
-store_put_batch(struct store *store, struct store_batch *batch)
+static void
+put_batch_prepare(void *cookie, size_t number)
+{
+	struct put_batch_job *job = cookie;
+	struct put_range *range = &job->ranges[number];
+	struct error err;
+
+	for (size_t i = range->first; i < range->first + range->count; i++) {
+		int rc = store_put_prepare(job, range, i, &err);
+
+		if (rc < 0)
+			store_put_set_error(&job->batch->puts[i], &err);
+		job->wanted[i] = rc == 1;
+	}
+	zstd_verify_free(range->verify);
+}
+
+/* Returns how many ranges there are. */
+static size_t
+put_batch_divide(struct put_batch_job *job)
+{
+	struct put_range *range = job->ranges;
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < job->batch->count; i++) {
+		if (bytes >= RANGE_BYTES) {
+			range++;
+			range->first = i;
+			bytes = 0;
+		}
+		range->count++;
+		bytes += store_put_length(&job->batch->puts[i]);
+	}
+	return (size_t)(range - job->ranges) + 1;
+}
+
+static struct put_batch_job *
+put_batch_job_new(struct store *store, struct store_batch *batch)
 {
 	struct put_batch_job *job = xcalloc(1, sizeof(*job));
-	struct error err;
-	bool *missing;
+	size_t room = batch->count + 1;
 
 	job->job.finish = put_batch_finish;
 	job->store = store;
 	job->batch = batch;
-	job->blobs = xcalloc(batch->count + 1, sizeof(*job->blobs));
-	job->queued = xcalloc(batch->count + 1, sizeof(*job->queued));
-	missing = put_batch_find(store, batch, &err);
-	for (size_t i = 0; i < batch->count; i++) {
-		struct store_put *put = &batch->puts[i];
-		int rc = -1;
+	job->missing = xcalloc(room, sizeof(*job->missing));
+	job->wanted = xcalloc(room, sizeof(*job->wanted));
+	job->ranges = xcalloc(room, sizeof(*job->ranges));
+	job->blobs = xcalloc(room, sizeof(*job->blobs));
+	job->queued = xcalloc(room, sizeof(*job->queued));
+	return job;
+}
 
-		put->error = NULL;
-		if (missing != NULL)
-			rc = store_put_prepare(job, put, missing[i], &err);
-		if (rc < 0)
-			store_put_set_error(put, &err);
-		if (rc == 1)
+void
+store_put_batch(struct store *store, struct store_batch *batch)
+{
+	struct put_batch_job *job = put_batch_job_new(store, batch);
+	struct error err;
+
+	for (size_t i = 0; i < batch->count; i++)
+		batch->puts[i].error = NULL;
+	if (put_batch_find(job, &err) == 0) {
+		thread_pool_share(
+		    store->pool, put_batch_divide(job), put_batch_prepare, job);
+	} else {
+		for (size_t i = 0; i < batch->count; i++)
+			store_put_set_error(&batch->puts[i], &err);
+	}
+	for (size_t i = 0; i < batch->count; i++) {
+		if (job->wanted[i])
 			put_batch_queue(job, &job->blobs[i]);
 		else
 			commit_blob_clear(store, &job->blobs[i], true);
 	}
-	free(missing);
 	if (job->queued_count > 0)
 		committer_submit(store->committer, &job->job);
 	else

@@ -9,7 +9,7 @@
  * before they were written. A reader may see one that is written but not
  * synced yet: whole, and gone with the machine if the power fails.
  *
- * The writer keeps the tail below about 64 MiB (store_indexer.c), which bounds
+ * The writer keeps the tail below about 100 MiB (store_indexer.c), which bounds
  * both uses.
  */
 #ifndef TOOLROOT_CAS_STORE_TAIL_H

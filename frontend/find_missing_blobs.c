@@ -16,7 +16,8 @@
 #include "rpc/call.h"
 #include "rpc/message.h"
 
-#define GROUP 256u
+/* Digests that are looked up at once. */
+#define GROUP 4096u
 
 /* FindMissingBlobsRequest */
 enum { INSTANCE_NAME = 1, BLOB_DIGESTS = 2, DIGEST_FUNCTION = 3 };
@@ -25,11 +26,11 @@ enum { MISSING_BLOB_DIGESTS = 2 };
 
 /* A run of digests that are looked up at once. */
 struct group {
-	struct digest digests[GROUP];
-	struct str
-	    messages[GROUP]; /* as received: answered in the same words */
-	bool missing[GROUP];
+	struct digest *digests; /* capacity of each */
+	struct str *messages;   /* as received: answered in the same words */
+	bool *missing;
 	size_t count;
+	size_t capacity;
 };
 
 static int
@@ -60,19 +61,43 @@ group_look_up(const struct storage *storage, struct group *group,
 	return 0;
 }
 
-/* The fields that stand before or behind the digests. */
+static void
+group_init(struct group *group, size_t digests)
+{
+	size_t capacity = digests < GROUP ? digests : GROUP;
+
+	group->capacity = capacity;
+	group->count = 0;
+	group->digests = xcalloc(capacity, sizeof(*group->digests));
+	group->messages = xcalloc(capacity, sizeof(*group->messages));
+	group->missing = xcalloc(capacity, sizeof(*group->missing));
+}
+
+static void
+group_clear(struct group *group)
+{
+	free(group->digests);
+	free(group->messages);
+	free(group->missing);
+}
+
+/* Counts the digests and reads what stands beside them. */
 static int
-read_header(const struct storage *storage, struct str message,
+read_header(const struct storage *storage, struct str message, size_t *digests,
     uint64_t *function, struct error *err)
 {
 	struct wire_field field;
 	struct str instance = {"", 0};
 	int more;
 
+	*digests = 0;
 	*function = 0;
 	while ((more = wire_next(&message, &field)) > 0) {
 		if (field.number == INSTANCE_NAME && field.type == WIRE_BYTES)
 			instance = field.bytes;
+		else if (field.number == BLOB_DIGESTS &&
+			 field.type == WIRE_BYTES)
+			(*digests)++;
 		else if (field.number == DIGEST_FUNCTION &&
 			 field.type == WIRE_VARINT)
 			*function = field.value;
@@ -84,14 +109,12 @@ read_header(const struct storage *storage, struct str message,
 }
 
 static int
-look_up_all(const struct storage *storage, struct str message,
-    struct group *group, struct buffer *reply, struct error *err)
+look_up_groups(const struct storage *storage, struct str message,
+    uint64_t function, struct group *group, struct buffer *reply,
+    struct error *err)
 {
 	struct wire_field field;
-	uint64_t function;
 
-	if (read_header(storage, message, &function, err) < 0)
-		return -1;
 	while (wire_next(&message, &field) > 0) {
 		if (field.number != BLOB_DIGESTS || field.type != WIRE_BYTES)
 			continue;
@@ -99,26 +122,40 @@ look_up_all(const struct storage *storage, struct str message,
 			&group->digests[group->count], err) < 0)
 			return -1;
 		group->messages[group->count++] = field.bytes;
-		if (group->count == GROUP &&
+		if (group->count == group->capacity &&
 		    group_look_up(storage, group, reply, err) < 0)
 			return -1;
 	}
 	return group_look_up(storage, group, reply, err);
 }
 
+static int
+look_up_all(const struct storage *storage, struct str message,
+    struct buffer *reply, struct error *err)
+{
+	struct group group;
+	uint64_t function;
+	size_t digests;
+	int rc;
+
+	if (read_header(storage, message, &digests, &function, err) < 0)
+		return -1;
+	group_init(&group, digests);
+	rc = look_up_groups(storage, message, function, &group, reply, err);
+	group_clear(&group);
+	return rc;
+}
+
 static void
 find_missing_run(struct task *task)
 {
 	struct storage_request *request = (struct storage_request *)task;
-	struct group *group = xmalloc(sizeof(*group));
 	struct rpc_message *message;
 	struct buffer reply;
 	struct error err;
 
-	group->count = 0;
 	buffer_init(&reply, STORAGE_SEND_MAX);
-	if (look_up_all(
-		request->storage, request->message, group, &reply, &err) < 0) {
+	if (look_up_all(request->storage, request->message, &reply, &err) < 0) {
 		buffer_clear(&reply);
 		storage_request_fail(request, &err);
 	} else {
@@ -126,7 +163,6 @@ find_missing_run(struct task *task)
 		rpc_message_add_take(message, reply.data, reply.len);
 		storage_request_reply(request, message);
 	}
-	free(group);
 }
 
 void
@@ -137,7 +173,7 @@ find_missing_blobs(struct rpc_call *call, void *storage)
 	if (request == NULL)
 		return;
 	request->task.run = find_missing_run;
-	if (request->message.len > 16 * STORAGE_INLINE_WORK_MAX)
+	if (request->message.len > STORAGE_INLINE_WORK_MAX)
 		rpc_call_submit(call, &request->task);
 	else
 		find_missing_run(&request->task);

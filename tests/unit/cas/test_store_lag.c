@@ -114,9 +114,9 @@ writers_wait_for_an_index_that_lags_too_far(void **state)
 		usleep(1500000);
 		now = atomic_load(&bulk.stored);
 	} while (now == 0 || now != before);
-	assert_in_range(now, 32 << 20, 64 << 20);
+	assert_in_range(now, 64 << 20, 100 << 20);
 	assert_in_range(
-	    pending_bytes(fixture->store->pending), 32 << 20, 64 << 20);
+	    pending_bytes(fixture->store->pending), 64 << 20, 100 << 20);
 	check_opening(fixture);
 	stall_end(&stall);
 	pthread_join(thread, NULL);
