@@ -13,6 +13,7 @@
 
 #include "rpc/runtime.h"
 #include "tests/bench/load_messages.h"
+#include "tests/bench/old_blobs.h"
 
 #define API "/build.bazel.remote.execution.v2."
 #define FIND_PATH API "ContentAddressableStorage/FindMissingBlobs"
@@ -208,6 +209,35 @@ figure_find_many(struct bench *bench)
 {
 	find_requests(bench, FIND, true);
 	run_repeated(bench, FIND_PATH, check_find);
+}
+
+/* Calls for FIND digests each of a store that bench_fill made, every second one
+ * absent; no call asks for what another did. seconds: how many blobs the store
+ * has, in millions. */
+static void
+figure_find_old(struct bench *bench)
+{
+	size_t blobs = (size_t)(bench->seconds * 1e6);
+	size_t step = blobs / (bench->count * FIND / 2);
+	struct buffer request;
+	char data[OLD_BLOB_SIZE];
+
+	bench->seconds = 0;
+	if (step == 0)
+		load_die("find-old", "too many calls for so few blobs");
+	make_requests(bench, bench->count);
+	for (size_t call = 0; call < bench->count; call++) {
+		buffer_init(&request, MESSAGE_MAX);
+		for (size_t i = call * FIND; i < (call + 1) * FIND; i++) {
+			struct digest digest =
+			    old_blob(i / 2 * step + i % 2 * blobs, data);
+
+			put_digest(&request, 2, &digest);
+		}
+		bench->requests[call] = to_request(&request);
+	}
+	bench->missing = FIND / 2;
+	run_once(bench, FIND_PATH, check_find);
 }
 
 /* An action result with OUTPUTS files among the blobs from first on. */
@@ -621,6 +651,7 @@ static const struct figure {
     {"bare-write", figure_bare_write, 1000000},
     {"find", figure_find, 1000000},
     {"find-many", figure_find_many, 300},
+    {"find-old", figure_find_old, 20},
     {"get-action", figure_get_action, 1000000},
     {"batch", figure_batch, 60},
     {"fill", figure_fill, 1000},
