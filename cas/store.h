@@ -64,8 +64,8 @@ struct store_options {
 
 struct store;
 
-/* Ready at once at any size: after a crash at most the last 100 MiB or so of the
- * log are read, else nothing. Blocks. */
+/* Ready at once at any size: after a crash at most the last 100 MiB or so of
+ * the log are read, else nothing. Blocks. */
 struct store *store_open(
     const struct store_options *options, struct error *err);
 /* Waits for queued writes. Blobs and writers must be gone. NULL is allowed. */

@@ -67,7 +67,7 @@ struct store {
 	uint32_t small_limit;
 	bool read_only;
 	struct thread_pool *pool; /* may be NULL */
-	int directory; /* descriptors of $path and what is in it */
+	int directory;            /* descriptors of $path and what is in it */
 	int blobs;
 	int incoming;
 	int segments_directory;
