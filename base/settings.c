@@ -454,7 +454,7 @@ settings_help(const struct settings *settings)
 
 			printf("        %.*s\n", STR_ARG(line));
 		}
-		if (setting->initial != NULL)
+		if (setting->initial != NULL && setting->initial[0] != '\0')
 			printf("        default: %s\n", setting->initial);
 	}
 	printf("  --help\n        this text\n\n"
@@ -462,7 +462,7 @@ settings_help(const struct settings *settings)
 	       "(--max-size: TOOLROOT_MAX_SIZE)\nor under [%s] in the file "
 	       "that --config or TOOLROOT_CONFIG names (default\n%s, if it is "
 	       "there).\n",
-	    settings->command, SETTINGS_FILE);
+	    settings_section(settings), SETTINGS_FILE);
 	if (settings->epilogue != NULL)
 		printf("\n%s\n", settings->epilogue);
 }

@@ -8,7 +8,7 @@
 . "$(dirname "$0")/server.sh"
 
 commands='serve worker'
-plan 17
+plan 18
 
 config=$ROOT/config/toolroot.conf
 page=$WORK/page
@@ -59,6 +59,8 @@ for command in $commands; do
 		"$(bold_keys "$command")" "$wanted"
 done
 
+like "a client's help names the section that it reads" \
+	"$("$TOOLROOT" gc --help)" 'under \[client\]'
 is "the example as it stands sets nothing" \
 	"$(grep -vE '^(#.*|\[[a-z]+\]|)$' "$config")" ""
 need groff groff-base
