@@ -7,27 +7,9 @@
 
 . "$(dirname "$0")/tap.sh"
 . "$(dirname "$0")/server.sh"
+. "$(dirname "$0")/root.sh"
 
 run=$ROOT/tests/system/lib/run_action.py
-
-# make_root DIRECTORY: a small root file system: a shell, some commands, and
-# the libraries that they need.
-make_root() {
-	local program file
-
-	mkdir -p "$1/usr/bin" "$1/etc"
-	ln -s usr/bin "$1/bin"
-	for program in dash cat env ls sleep stat mkdir; do
-		file=$(readlink -f "$(command -v "$program")")
-		cp "$file" "$1/usr/bin/$program"
-		ldd "$file" | grep -o '/[^ ]*' | while read -r file; do
-			mkdir -p "$1/$(dirname "$file")"
-			cp -L "$file" "$1/$file"
-		done
-	done
-	ln -s dash "$1/usr/bin/sh"
-	echo captured > "$1/etc/issue"
-}
 
 # add NAME DIRECTORY: sets root to its digest.
 add() {

@@ -8,9 +8,10 @@
 Inputs are SIZE bytes made from their name; "x" makes them executable; --file
 gives them a file's contents. Prints `code=` (of the call or of the response),
 `exit=`, `worker=`, `cached=`, `trees=` (toolchain roots that the result names),
-`message=` (of the status) and `note=` (of the response), the standard output, and each output as `PATH SIZE`. With --cached an earlier
-result is taken, and this one kept for later. With --retry a call that breaks is made
-again, as build tools do.
+`message=` (of the status) and `note=` (of the response), the standard output,
+and each output as `PATH SIZE`, `PATH -> TARGET` or `PATH/`. With --cached an
+earlier result is taken, and this one kept for later. With --retry a call that
+breaks is made again, as build tools do.
 """
 
 from __future__ import annotations
@@ -147,6 +148,10 @@ def show(response: Any) -> None:
     sys.stdout.write(result.stdout_raw.decode())
     for output in result.output_files:
         print(f"{output.path} {output.digest.size_bytes}")
+    for link in result.output_symlinks:
+        print(f"{link.path} -> {link.target}")
+    for directory in result.output_directories:
+        print(f"{directory.path}/")
 
 
 def main() -> int:
