@@ -156,6 +156,8 @@ child_main(const struct action_process *process, int pipe_fd)
 	failure.step = STEP_LIMITS;
 	if (set_limits(process) == -1)
 		goto failed;
+	/* Ours is higher where we may. */
+	(void)setpriority(PRIO_PROCESS, 0, process->priority);
 	failure.step = STEP_USER;
 	if (drop_privileges(process->tier) == -1)
 		goto failed;

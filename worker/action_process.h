@@ -26,6 +26,7 @@ struct action_process {
 	enum sandbox_tier tier;
 	int stdout_fd;
 	int stderr_fd;
+	int priority; /* "nice", as the worker has it */
 	/* Where no control group limits them; RLIM_INFINITY = not at all. */
 	rlim_t data_limit;    /* bytes, of each process */
 	rlim_t process_limit; /* of the user, that is of all actions */

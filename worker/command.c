@@ -104,7 +104,7 @@ static const struct setting table[] = {
     {"memory-per-action", SETTING_SIZE, FIELD(memory_per_action), "SIZE", "0",
 	"Bytes of memory that one action may use, its scratch included; at\n"
 	"the limit it is killed. 0: seven eighths of this machine's."},
-    {"pids-per-action", SETTING_COUNT, FIELD(pids_per_action), "N", "8192",
+    {"pids-per-action", SETTING_COUNT, FIELD(pids_per_action), "N", "2048",
 	"Processes and threads that one action may have. 0: no limit."},
     {"cpus-per-action", SETTING_TEXT, FIELD(cpus_per_action), "N", "0",
 	"CPUs that one action may keep busy, such as 2 or 0.5. 0: all."},

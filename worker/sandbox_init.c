@@ -27,6 +27,8 @@
 /* Processes and threads of the worker, where it runs as the same user. */
 #define PROCESSES_FOR_OTHERS 1024
 
+#define PRIORITY (-20)
+
 struct sandbox_init {
 	const struct sandbox_init_options *options;
 	int socket;
@@ -37,6 +39,7 @@ struct sandbox_init {
 	struct cgroup group;
 	struct cgroup_usage start_usage;
 	int network;   /* -1 once it was entered */
+	int priority;  /* of the worker */
 	int oom_score; /* our /proc/self/oom_score_adj; -1 without */
 	pid_t action;
 	bool action_ended;
@@ -137,6 +140,10 @@ prepare(struct sandbox_init *init, struct error *err)
 	if (close_others(init, err) < 0 || watch_children(init, err) < 0 ||
 	    enter_group(init, err) < 0)
 		return -1;
+	/* Where the action runs thousands of processes, the order to end them
+	 * must not wait for its turn; without root it has to. */
+	init->priority = getpriority(PRIO_PROCESS, 0);
+	(void)setpriority(PRIO_PROCESS, 0, PRIORITY);
 	init->oom_score =
 	    open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 	spare_ourselves(init);
@@ -375,6 +382,7 @@ start_action(struct sandbox_init *init, struct error *err)
 	struct action_process process = {.spec = &init->spec,
 	    .filter = init->options->filter,
 	    .tier = init->options->tier,
+	    .priority = init->priority,
 	    .stdout_fd = init->start[SANDBOX_FD_STDOUT],
 	    .stderr_fd = init->start[SANDBOX_FD_STDERR]};
 	pid_t pid;
