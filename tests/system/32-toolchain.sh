@@ -11,7 +11,7 @@
 need python3 python3
 need gcc gcc
 
-plan 63
+plan 68
 
 cd "$WORK" || exit 1
 
@@ -55,6 +55,21 @@ is "so has its tar" "$(root_of --archive one.tar)" "$wanted"
 (cd two && tar -czf ../two.tgz --owner=7 bin lib)
 is "and the compressed tar of the copy, with another owner" \
 	"$(root_of --archive two.tgz)" "$wanted"
+for kind in bz2 xz; do
+	python3 -c 'import sys, tarfile
+with tarfile.open(sys.argv[1], "w:" + sys.argv[2]) as out:
+    out.add("one", ".")' "one.tar.$kind" "$kind"
+	is "and its tar.$kind" "$(root_of --archive "one.tar.$kind")" "$wanted"
+done
+for program in zstd lz4; do
+	if command -v "$program" > /dev/null; then
+		"$program" -qc one.tar > "one.tar.$program"
+		is "and its tar for $program" \
+			"$(root_of --archive "one.tar.$program")" "$wanted"
+	else
+		skip "and its tar for $program" "there is no $program here"
+	fi
+done
 python3 - <<'EOF'
 import os, stat, zipfile
 with zipfile.ZipFile("one.zip", "w") as out:
@@ -84,6 +99,28 @@ EOF
 is "and an image with it as its layer" "$(root_of --oci image)" "$wanted"
 tar -C image -cf image.tar .
 is "and that image in a tar" "$(root_of --oci image.tar)" "$wanted"
+python3 - <<'EOF'
+import json, os, tarfile
+# As docker save writes it: layers with too much, and whiteouts after them.
+os.makedirs("saved")
+with tarfile.open("saved/1.tar", "w") as out:
+    out.add("one", ".")
+    for path in "bin/gone", "lib/deep/gone", "opaque/gone":
+        out.addfile(tarfile.TarInfo(path))
+with tarfile.open("saved/2.tar", "w") as out:
+    out.addfile(tarfile.TarInfo("bin/.wh.gone"))
+    out.addfile(tarfile.TarInfo(".wh.opaque"))
+with tarfile.open("saved/3.tar", "w") as out:
+    out.addfile(tarfile.TarInfo("lib/deep/.wh..wh..opq"))
+    out.add("one/lib/deep/library", "lib/deep/library")
+json.dump([{"Config": "c.json", "RepoTags": ["x:1"],
+            "Layers": ["1.tar", "2.tar", "3.tar"]}],
+          open("saved/manifest.json", "w"))
+json.dump({"architecture": "amd64", "os": "linux"}, open("saved/c.json", "w"))
+EOF
+tar -C saved -cf saved.tar manifest.json c.json 1.tar 2.tar 3.tar
+is "and what docker save wrote, its whiteouts applied" \
+	"$(root_of --oci saved.tar)" "$wanted"
 chmod 644 two/bin/tool
 unlike "an executable bit makes another digest" "$(root_of --dir two)" \
 	"$wanted"

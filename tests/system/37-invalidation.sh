@@ -66,7 +66,7 @@ below() {
 	readlink -f "$1" | cut -c 2-
 }
 
-plan 53
+plan 58
 need gcc gcc
 need readelf binutils
 
@@ -170,6 +170,82 @@ for file in "$(below "$library")" usr/include/stdio.h \
 	restore "$file"
 	back "$name"
 done
+
+note "(d) only one of the standard libraries of Rust"
+# rust_copy DIRECTORY: a copy of the toolchain "tc", of the files of this
+# machine that it was made of; by hard links, where that can be.
+rust_copy() {
+	"$TOOLROOT" toolchain show tc --files --json \
+		--server "grpc://$GRPC_ADDR" > "$WORK/shown.json"
+	python3 - "$WORK/shown.json" "$1" "$(rustc --print sysroot)" <<'END'
+import json, os, shutil, sys
+
+shown, directory, sysroot = sys.argv[1:]
+for entry in json.load(open(shown))["entries"]:
+    path = os.path.join(directory, entry["path"])
+    source = "/" + entry["path"]
+    if entry["path"].startswith("tc/"):
+        source = sysroot + entry["path"][2:]
+    if entry["kind"] == "directory":
+        os.makedirs(path, exist_ok=True)
+        continue
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if entry["kind"] == "symlink":
+        os.symlink(entry["target"], path)
+        continue
+    try:
+        os.link(os.path.realpath(source), path)
+    except OSError:
+        shutil.copy(source, path)
+END
+}
+
+# rust_build: with $root; sets out.
+rust_build() {
+	out=$(/usr/bin/python3 "$run" "$GRPC_ADDR" 'set -e
+		export PATH=/tc/bin:/usr/bin
+		rustc in.rs -o in; ./in' --file "in.rs=$WORK/in.rs" --cached \
+		--property "toolchain-root=$root")
+}
+
+rust_tests() {
+	local rust=$WORK/rust base std
+
+	printf '%s\n' 'fn main() {' '	let kind = std::io::ErrorKind::NotFound;' \
+		'	println!("{}", std::io::Error::from(kind));' '}' \
+		> "$WORK/in.rs"
+	add --cc gcc --minimal --also /bin/sh --rust
+	base=$root
+	rust_build
+	like "a captured rustc runs" "$out" \
+		"code=OK.*exit=0.*cached=False.*entity not found"
+	rust_copy "$rust"
+	add --dir "$rust"
+	is "a copy of it has the same digest" "$root" "$base"
+	std=$(find "$rust" -name 'libstd-*.rlib' | head -n 1)
+	cp "$std" "$WORK/std"
+	# The same length, in a new file.
+	sed -i 's/entity not found/entity not FOUND/g' "$std"
+	add --dir "$rust"
+	unlike "another libstd.rlib: another digest" " $base " " $root "
+	rust_build
+	like "another libstd.rlib: a miss, and it is what is linked" "$out" \
+		"code=OK.*exit=0.*cached=False.*entity not FOUND"
+	cp "$WORK/std" "$std"
+	add --dir "$rust"
+	rust_build
+	like "another libstd.rlib: back again is a hit" "$root $out" \
+		"^$base .*exit=0.*cached=True.*entity not found"
+	rm -r "$rust"
+}
+
+if command -v rustc > /dev/null; then
+	rust_tests
+else
+	for _ in 1 2 3 4 5; do
+		skip "another libstd.rlib" "there is no rustc on this machine"
+	done
+fi
 
 note "(e) an archive replaced by one of the same name"
 tar -C "$tc" -cf "$WORK/tc.tar" .
