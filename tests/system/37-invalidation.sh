@@ -61,12 +61,38 @@ restore() {
 	mv -f "$WORK/kept/$1" "$tc/$1"
 }
 
+# copy_toolchain DIRECTORY [SYSROOT]: the toolchain "tc" made again out of the
+# files of this machine that it was captured from, those of /tc in SYSROOT.
+copy_toolchain() {
+	"$TOOLROOT" toolchain show tc --files --json \
+		--server "grpc://$GRPC_ADDR" > "$WORK/shown.json"
+	python3 - "$WORK/shown.json" "$@" <<'END'
+import json, os, shutil, sys
+
+shown, directory = sys.argv[1:3]
+for entry in json.load(open(shown))["entries"]:
+    path = os.path.join(directory, entry["path"])
+    source = "/" + entry["path"]
+    if entry["path"].startswith("tc/"):
+        source = sys.argv[3] + entry["path"][2:]
+    if entry["kind"] == "directory":
+        os.makedirs(path, exist_ok=True)
+        continue
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if entry["kind"] == "symlink":
+        os.symlink(entry["target"], path)
+    else:
+        shutil.copy(source, path)
+        os.chmod(path, 0o755 if entry["executable"] else 0o644)
+END
+}
+
 # below PATH: of the host, as it is in the copy, links resolved.
 below() {
 	readlink -f "$1" | cut -c 2-
 }
 
-plan 58
+plan 59
 need gcc gcc
 need readelf binutils
 
@@ -98,11 +124,12 @@ captured=$root
 build
 like "the captured compiler runs" "$out" "exit=0.*cached=False.*header plain"
 
-# The laid-out tree is the toolchain: a copy of it to change, without what
-# compiling C does not need, for each change is laid out anew.
+# A copy of it to change, without what compiling C does not need, for each
+# change is laid out anew.
 tc=$WORK/copy
-cp -r "$SERVER_STORE"/worker/worker-0/trees/sha256-"${captured%/*}"-*/root "$tc"
-chmod -R u+w "$tc"
+copy_toolchain "$tc"
+add --dir "$tc"
+is "a copy of its files has the same digest" "$root" "$captured"
 find "$tc/usr/include" -mindepth 1 -maxdepth 1 -type d ! -name linux \
 	! -name 'asm*' ! -name '*-linux-gnu*' -exec rm -r {} +
 find "$tc" -type f \( -name cc1plus -o -name 'lto*' -o -name '*san*' -o \
@@ -172,34 +199,6 @@ for file in "$(below "$library")" usr/include/stdio.h \
 done
 
 note "(d) only one of the standard libraries of Rust"
-# rust_copy DIRECTORY: a copy of the toolchain "tc", of the files of this
-# machine that it was made of; by hard links, where that can be.
-rust_copy() {
-	"$TOOLROOT" toolchain show tc --files --json \
-		--server "grpc://$GRPC_ADDR" > "$WORK/shown.json"
-	python3 - "$WORK/shown.json" "$1" "$(rustc --print sysroot)" <<'END'
-import json, os, shutil, sys
-
-shown, directory, sysroot = sys.argv[1:]
-for entry in json.load(open(shown))["entries"]:
-    path = os.path.join(directory, entry["path"])
-    source = "/" + entry["path"]
-    if entry["path"].startswith("tc/"):
-        source = sysroot + entry["path"][2:]
-    if entry["kind"] == "directory":
-        os.makedirs(path, exist_ok=True)
-        continue
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    if entry["kind"] == "symlink":
-        os.symlink(entry["target"], path)
-        continue
-    try:
-        os.link(os.path.realpath(source), path)
-    except OSError:
-        shutil.copy(source, path)
-END
-}
-
 # rust_build: with $root; sets out.
 rust_build() {
 	out=$(/usr/bin/python3 "$run" "$GRPC_ADDR" 'set -e
@@ -219,7 +218,7 @@ rust_tests() {
 	rust_build
 	like "a captured rustc runs" "$out" \
 		"code=OK.*exit=0.*cached=False.*entity not found"
-	rust_copy "$rust"
+	copy_toolchain "$rust" "$(rustc --print sysroot)"
 	add --dir "$rust"
 	is "a copy of it has the same digest" "$root" "$base"
 	std=$(find "$rust" -name 'libstd-*.rlib' | head -n 1)
