@@ -3,13 +3,15 @@
 #
 # A real Bazel builds and tests a real workspace with this machine's compiler
 # captured as a toolchain and nothing of the host in sight; another file in
-# the toolchain re-runs every action, and going back hits every result.
+# the toolchain re-runs every action, and going back hits every result. The
+# same with clang. As root the worker's host has no compiler that works: what
+# was captured does not miss it.
 
 . "$(dirname "$0")/tap.sh"
 . "$(dirname "$0")/server.sh"
 . "$ROOT/tests/bazel/lib.sh"
 
-plan 16
+plan 20
 
 # All processes of //..., as `bazel test --config=cache //...` counts them.
 all=84
@@ -29,8 +31,35 @@ remote() {
 		--remote_default_exec_properties="toolchain-root=$1" //...
 }
 
+# The server in a mount namespace where whoever calls a compiler or the
+# assembler gets a program that fails. Its process id is the program's own.
+if [ "$(id -u)" -eq 0 ]; then
+	cat > "$WORK/hidden" <<-END
+		#!/bin/bash
+		for file in \$(readlink -f /usr/bin/gcc /usr/bin/g++ /usr/bin/cc \\
+			/usr/bin/clang /usr/bin/as /usr/bin/ld \\
+			"\$(gcc -print-prog-name=cc1)" | sort -u); do
+			mount --bind /bin/false "\$file" || exit 1
+		done
+		exec "$TOOLROOT" "\$@"
+	END
+	cat > "$WORK/toolroot" <<-END
+		#!/bin/bash
+		exec unshare --mount "$WORK/hidden" "\$@"
+	END
+	chmod 755 "$WORK/hidden" "$WORK/toolroot"
+	program=$TOOLROOT
+	TOOLROOT=$WORK/toolroot
+fi
 ok "the server starts, without the host's root" server_start --workers 2 ||
 	exit 1
+if [ "$(id -u)" -eq 0 ]; then
+	TOOLROOT=$program
+	not_ok "where it runs, gcc does not work" \
+		nsenter -t "$SERVER_PID" -m gcc --version
+else
+	skip "where it runs, gcc does not work" "only root can hide it"
+fi
 bazel_copy_workspace "$WORK/almanac"
 add gcc --cc gcc
 gcc=$root
@@ -68,9 +97,31 @@ is "the first digest is back" "$root" "$gcc"
 remote "$root"
 is "everything passes" "$BAZEL_STATUS" 0 || bazel_show_log
 is "every process is a hit" "$BAZEL_REMOTE_HITS" "$all"
+
+note "with clang"
+if command -v clang > /dev/null; then
+	add clang --cc clang
+	unlike "clang is another toolchain" "$root" "$gcc"
+	bazel_run base test --config=exec --repo_env=CC=clang \
+		--remote_executor="grpc://$GRPC_ADDR" \
+		--remote_default_exec_properties="toolchain-root=$root" \
+		//words/...
+	is "a part builds and passes with it" "$BAZEL_STATUS" 0 ||
+		bazel_show_log
+	like "every process ran remotely, anew" \
+		"$BAZEL_REMOTE $BAZEL_REMOTE_HITS $BAZEL_LOCAL" "^[1-9][0-9]* 0 0$"
+	trees=3
+else
+	for test in "clang is another toolchain" \
+		"a part builds and passes with it" \
+		"every process ran remotely, anew"; do
+		skip "$test" "there is no clang on this machine"
+	done
+	trees=2
+fi
 bazel_shutdown base
 
-is "two trees were laid out" "$(grep -c " tree_made " "$SERVER_LOG")" 2
+is "each tree was laid out once" "$(grep -c " tree_made " "$SERVER_LOG")" "$trees"
 unlike "no action ran without its toolchain, but those that failed" \
 	"$(grep 'action_done.*status=OK' "$SERVER_LOG")" 'roots=""'
 note "$(grep " tree_made " "$SERVER_LOG")"
