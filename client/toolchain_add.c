@@ -14,6 +14,7 @@
 #include "cas/merkle_builder.h"
 #include "client/capture_archive.h"
 #include "client/capture_cc.h"
+#include "client/capture_commands.h"
 #include "client/capture_directory.h"
 #include "client/capture_hash.h"
 #include "client/capture_host.h"
@@ -31,6 +32,7 @@ struct add_options {
 	struct client_options client;
 	char *rust;
 	char *cc;
+	bool commands;
 	bool minimal;
 	struct setting_list libraries;
 	struct setting_list also;
@@ -52,13 +54,16 @@ static const struct setting table[] = {
     {"cc", SETTING_TEXT, FIELD(cc), "[COMPILER]", NULL,
 	"A C and C++ compiler of this machine: gcc, clang or a path; alone:\n"
 	"gcc. With the shell and the usual commands. May stand beside --rust."},
+    {"commands", SETTING_FLAG, FIELD(commands), "", "no",
+	"The shell and the usual commands of this machine, as --cc has\n"
+	"them; alone: for rules whose compilers are inputs."},
     {"minimal", SETTING_FLAG, FIELD(minimal), "", "no",
 	"With --cc: no shell, no commands, no sanitizer libraries."},
     {"library", SETTING_LIST, FIELD(libraries), "NAME", NULL,
 	"With --cc: a library to link with, as after -l; may be repeated."},
     {"also", SETTING_LIST, FIELD(also), "PATH", NULL,
-	"With --cc or --rust: another file, program or directory, with what\n"
-	"it needs to run; may be repeated."},
+	"With --cc, --rust or --commands: another file, program or directory,\n"
+	"with what it needs to run; may be repeated."},
     {"dir", SETTING_TEXT, FIELD(directory), "DIR", NULL,
 	"A directory, as it is."},
     {"archive", SETTING_TEXT, FIELD(archive), "FILE", NULL,
@@ -78,17 +83,19 @@ static const struct setting table[] = {
 static const struct settings add_settings = {
     .command = "toolchain add",
     .section = "client",
-    .synopsis = "NAME (--rust | --cc | --dir DIR | --archive FILE | --oci "
-		"IMAGE) [options]",
+    .synopsis = "NAME (--rust | --cc | --commands | --dir DIR | --archive "
+		"FILE | --oci IMAGE) [options]",
     .about =
 	"Captures a toolchain into the store under a name, uploads what is\n"
 	"missing there, and prints the digest and how to use it.",
     .table = table,
     .count = sizeof(table) / sizeof(table[0]),
-    .epilogue = "Examples:\n"
-		"  toolroot toolchain add gcc --cc\n"
-		"  toolroot toolchain add nightly --rust nightly --cc gcc\n"
-		"  toolroot toolchain add sdk --archive sdk.tar.zst",
+    .epilogue =
+	"Examples:\n"
+	"  toolroot toolchain add gcc --cc\n"
+	"  toolroot toolchain add nightly --rust nightly --cc gcc\n"
+	"  toolroot toolchain add sh --commands --also /usr/bin/python3\n"
+	"  toolroot toolchain add sdk --archive sdk.tar.zst",
 };
 
 /* The work at hand, from the first file to the name. */
@@ -161,6 +168,8 @@ capture_from_host(struct adding *adding, struct error *err)
 	if (rc == 0 && options->rust != NULL)
 		rc = capture_rust(&host, value_or_null(options->rust),
 		    &adding->programs, &adding->rust_moved, err);
+	if (rc == 0 && options->commands)
+		rc = capture_commands(&host, err);
 	if (rc == 0)
 		rc = add_also(adding, &host, err);
 	if (rc == 0)
@@ -479,6 +488,8 @@ host_source(const struct add_options *options)
 	buffer_init(&text, SIZE_MAX);
 	if (options->cc != NULL)
 		rc |= buffer_printf(&text, " --cc %s", options->cc);
+	if (options->commands)
+		rc |= buffer_printf(&text, " --commands");
 	if (options->minimal)
 		rc |= buffer_printf(&text, " --minimal");
 	for (size_t i = 0; i < options->libraries.count; i++)
@@ -507,7 +518,8 @@ choose_source(const struct add_options *options, struct error *err)
 		const char *value;
 	} packed[] = {{"--dir", options->directory},
 	    {"--archive", options->archive}, {"--oci", options->oci}};
-	bool host = options->rust != NULL || options->cc != NULL;
+	bool host =
+	    options->rust != NULL || options->cc != NULL || options->commands;
 	size_t chosen = host ? 1 : 0;
 	char *source = NULL;
 
@@ -524,9 +536,10 @@ choose_source(const struct add_options *options, struct error *err)
 	    options->libraries.count == 0)
 		return source;
 	error_set(err, ERROR_INVALID_ARGUMENT,
-	    chosen == 1 ? "--also and --library go with --cc and --rust only"
-			: "name one source: --rust and --cc (together or "
-			  "alone), --dir, --archive or --oci");
+	    chosen == 1 ? "--also and --library go with --cc, --rust and "
+			  "--commands only"
+			: "name one source: --rust, --cc and --commands "
+			  "(together or alone), --dir, --archive or --oci");
 	free(source);
 	return NULL;
 }

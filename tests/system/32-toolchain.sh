@@ -11,7 +11,7 @@
 need python3 python3
 need gcc gcc
 
-plan 68
+plan 71
 
 cd "$WORK" || exit 1
 
@@ -304,6 +304,12 @@ like "it comes to /tc with its libraries" "$output" \
 unlike "without documents, sources and sanitizers" "$output" \
 	"share|rustlib/src|asan"
 like "its part can be mounted alone" "$output" "toolchain-root:/tc=[0-9a-f]"
+
+run add sh --commands
+is "the shell and the usual commands can be all" "$status" 0
+run show sh --files
+like "with what they need to run" "$output" "/usr/bin/(da|ba)sh .*libc\.so\.6"
+unlike "and no compiler" "$output" "/cc1 |/usr/bin/gcc "
 
 run add gcc --cc --minimal --json
 is "this machine's gcc is captured" "$status" 0
