@@ -92,7 +92,7 @@ below() {
 	readlink -f "$1" | cut -c 2-
 }
 
-plan 59
+plan 60
 need gcc gcc
 need readelf binutils
 
@@ -123,6 +123,20 @@ add --cc gcc
 captured=$root
 build
 like "the captured compiler runs" "$out" "exit=0.*cached=False.*header plain"
+
+# What an action sees is another machine: other host name, user and paths, and
+# of the files those that the compiler needs alone. Our program and its
+# libraries are inputs.
+files=(--file "toolroot=$TOOLROOT")
+while read -r library; do
+	files+=(--file "$(basename "$library")=$library")
+done < <(ldd "$TOOLROOT" | grep -o '/[^ ]*')
+loader=$(ldd "$TOOLROOT" | grep -o '/[^ ]*/ld-[^ ]*')
+out=$(/usr/bin/python3 "$run" "$GRPC_ADDR" "export PATH=/usr/bin
+	$loader --library-path . ./toolroot toolchain add x --cc gcc --dry-run \
+		--json" "${files[@]}" --property "toolchain-root=$captured")
+like "captured on another machine it has the same digest" "$out" \
+	"\"root_digest\": *\"$captured\""
 
 # A copy of it to change, without what compiling C does not need, for each
 # change is laid out anew.

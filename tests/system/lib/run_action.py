@@ -30,6 +30,8 @@ sys.dont_write_bytecode = True
 import grpc  # noqa: E402
 import remote  # noqa: E402
 
+BATCH_BYTES = 16 << 20
+
 
 def content_of(name: str, size: int) -> bytes:
     """The bytes of an input: a script where it is executable."""
@@ -104,6 +106,17 @@ def execute(client: Any, action: Any, options: argparse.Namespace) -> Any:
     return response
 
 
+def upload(client: Any, blobs: dict[str, Any]) -> None:
+    """All blobs, in batches that servers take."""
+    batch: list[Any] = []
+    for digest, data in blobs.values():
+        if batch and sum(len(d) for _, d in batch) + len(data) > BATCH_BYTES:
+            client.batch_update(batch)
+            batch = []
+        batch.append((digest, data))
+    client.batch_update(batch)
+
+
 def execute_until(client: Any, options: argparse.Namespace) -> Any:
     """Upload and execute, again if the server went away and --retry."""
     end = time.monotonic() + options.wait
@@ -111,7 +124,7 @@ def execute_until(client: Any, options: argparse.Namespace) -> Any:
     action = make_action(options, blobs)
     while True:
         try:
-            client.batch_update(blobs.values())
+            upload(client, blobs)
             return execute(client, action, options)
         except grpc.RpcError as error:
             if not options.retry or time.monotonic() > end:
