@@ -162,6 +162,9 @@ cargo_crate_locate(struct cargo_crate *crate, struct error *err)
 	crate->layout = cargo_session_layout(crate->session, err);
 	if (crate->layout == NULL || note_crates(crate, err) < 0)
 		return -1;
+	if (cargo_session_keeps(crate->session, crate->arguments.crate_name))
+		return error_set(err, ERROR_FAILED_PRECONDITION,
+		    "it is to stay here (--local)");
 	if (crate->wrapper != NULL)
 		return error_set(err, ERROR_FAILED_PRECONDITION,
 		    "%s: a wrapper that is not known", crate->wrapper);

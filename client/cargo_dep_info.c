@@ -81,6 +81,32 @@ escape_blanks(const char *text)
 	return out;
 }
 
+/* How much of the line is as rustc was told it, not escaped: a variable, or
+ * the output before the sources of a rule. */
+static size_t
+unescaped_length(struct str line)
+{
+	const char *end;
+
+	if (str_starts_with(line, STR(VARIABLE)))
+		return line.len;
+	end = memmem(line.data, line.len, ": ", 2);
+	return end != NULL ? (size_t)(end - line.data) : 0;
+}
+
+static int
+map_line(const struct cargo_paths *paths, const struct cargo_paths *escaped,
+    struct str line, struct buffer *out)
+{
+	size_t length = unescaped_length(line);
+	const struct str first = {line.data, length};
+	const struct str rest = {line.data + length, line.len - length};
+
+	if (cargo_paths_map(paths, CARGO_PATHS_TO_REAL, first, out) < 0)
+		return -1;
+	return cargo_paths_map(escaped, CARGO_PATHS_TO_REAL, rest, out);
+}
+
 int
 cargo_dep_info_map(
     const struct cargo_paths *paths, struct str text, struct buffer *out)
@@ -99,9 +125,7 @@ cargo_dep_info_map(
 		struct str line = {text.data,
 		    end != NULL ? (size_t)(end - text.data) + 1 : text.len};
 
-		rc = cargo_paths_map(
-		    str_starts_with(line, STR(VARIABLE)) ? paths : &escaped,
-		    CARGO_PATHS_TO_REAL, line, out);
+		rc = map_line(paths, &escaped, line, out);
 		text.data += line.len;
 		text.len -= line.len;
 	}

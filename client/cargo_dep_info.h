@@ -24,8 +24,8 @@ void cargo_dep_info_parse(struct cargo_dep_info *info, struct str text);
 void cargo_dep_info_clear(struct cargo_dep_info *info);
 
 /* Appends the text of such a file with true paths for fixed ones, as rustc
- * would have written it here: blanks in paths are escaped, in values of
- * variables they are not. -1 past the buffer's limit. */
+ * would have written it here: blanks are escaped in sources, not in outputs
+ * and values of variables. -1 past the buffer's limit. */
 int cargo_dep_info_map(const struct cargo_paths *paths, struct str text,
     struct buffer *out) __attribute__((warn_unused_result));
 

@@ -27,6 +27,7 @@
 struct cargo_options {
 	struct client_options client;
 	struct setting_list libraries;
+	struct setting_list local;
 	char *verify;
 	char *stats;
 };
@@ -37,6 +38,9 @@ static const struct setting table[] = {
     {"library", SETTING_LIST, FIELD(libraries), "NAME", NULL,
 	"A library of this machine to link with, as after -l; may be\n"
 	"repeated."},
+    {"local", SETTING_LIST, FIELD(local), "CRATE", NULL,
+	"A crate to compile here, at its true path, as cargo would; for\n"
+	"macros that leave paths in programs. May be repeated."},
     {"verify", SETTING_TEXT, FIELD(verify), "WHEN", "boot",
 	"When files that look unchanged are read all the same: always, boot\n"
 	"(once after each start of the machine) or stat (never). With CI\n"
@@ -296,6 +300,7 @@ open_session(struct front *front, struct error *err)
 	const struct cargo_session_options options = {
 	    .client = &front->options.client,
 	    .libraries = &front->options.libraries,
+	    .local = &front->options.local,
 	    .cache = front->cache,
 	    .verify = front->verify,
 	    .metadata = front->metadata.items,

@@ -205,6 +205,7 @@ map_dep_info(struct run *run, struct error *err)
 {
 	const char *path = run->place->dep_info;
 	struct buffer text, mapped;
+	int fd = -1;
 	int rc;
 
 	buffer_init(&text, TEXT_MAX);
@@ -214,8 +215,14 @@ map_dep_info(struct run *run, struct error *err)
 	    cargo_dep_info_map(&run->paths, buffer_str(&text), &mapped) < 0)
 		rc = error_set(
 		    err, ERROR_RESOURCE_EXHAUSTED, "%s is too large", path);
+	/* In its place, with the mode that the compiler gave it. */
 	if (rc == 0)
-		rc = file_replace(path, mapped.data, mapped.len, err);
+		fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+	if (rc == 0 && fd == -1)
+		rc = error_set_errno(err, errno, "%s", path);
+	if (rc == 0)
+		rc = file_write(fd, mapped.data, mapped.len, err);
+	file_close(&fd);
 	buffer_clear(&text);
 	buffer_clear(&mapped);
 	return rc;

@@ -24,6 +24,7 @@
 #define TOOLCHAINS_MAX 8
 /* Of a call. A build should go on soon when the server hangs. */
 #define TIMEOUT_MS 20000
+#define FIRST_TIMEOUT_MS 5000
 #define RETRIES 1
 #define FAILURES_MAX 3
 
@@ -184,6 +185,26 @@ cargo_session_function(const struct cargo_session *session)
 	return session->function;
 }
 
+bool
+cargo_session_keeps(const struct cargo_session *session, const char *crate)
+{
+	const struct setting_list *local = session->options.local;
+
+	for (size_t i = 0; i < local->count; i++) {
+		const char *name = local->items[i];
+		size_t at = 0;
+
+		/* As the package or as the compiler calls it. */
+		while (name[at] != '\0' &&
+		       (name[at] == crate[at] ||
+			   (name[at] == '-' && crate[at] == '_')))
+			at++;
+		if (name[at] == '\0' && crate[at] == '\0')
+			return true;
+	}
+	return false;
+}
+
 /* --- where things are ----------------------------------------------------- */
 
 static char *
@@ -327,6 +348,7 @@ make_server(struct cargo_session *session, struct error *err)
 	    .compress = options->compress,
 	    .retries = RETRIES,
 	    .timeout_ms = TIMEOUT_MS,
+	    .first_timeout_ms = FIRST_TIMEOUT_MS,
 	};
 
 	server->instance = options->instance;

@@ -8,6 +8,7 @@
 #ifndef TOOLROOT_CLIENT_CARGO_SESSION_H
 #define TOOLROOT_CLIENT_CARGO_SESSION_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "client/cargo_strings.h"
@@ -25,7 +26,8 @@ struct setting_list;
 struct cargo_session_options {
 	const struct client_options *client; /* borrowed, all */
 	const struct setting_list *libraries;
-	const char *cache; /* directory, exists */
+	const struct setting_list *local; /* crates that are to stay here */
+	const char *cache;                /* directory, exists */
 	enum stat_ledger_verify verify;
 	/* `cargo metadata` for this build, ends in NULL. */
 	char *const *metadata;
@@ -43,6 +45,8 @@ char *const *cargo_session_environment(const struct cargo_session *session);
 const char *cargo_session_invocation(const struct cargo_session *session);
 enum digest_function cargo_session_function(
     const struct cargo_session *session);
+bool cargo_session_keeps(
+    const struct cargo_session *session, const char *crate);
 
 /* Where the build is; both live as long as the session. */
 struct cargo_layout {

@@ -237,6 +237,7 @@ cas_client_open(const struct cas_client_options *options, struct error *err)
 	const char *instance =
 	    options->instance != NULL ? options->instance : "";
 	struct cas_client *client;
+	int64_t timeout_ms;
 
 	if (strlen(instance) > CAS_INSTANCE_MAX) {
 		error_set(err, ERROR_INVALID_ARGUMENT,
@@ -252,13 +253,17 @@ cas_client_open(const struct cas_client_options *options, struct error *err)
 	client->metadata_count = options->metadata_count;
 	client->retries =
 	    options->retries > 0 ? options->retries : DEFAULT_RETRIES;
-	client->timeout_ms =
+	timeout_ms =
 	    options->timeout_ms > 0 ? options->timeout_ms : DEFAULT_TIMEOUT_MS;
+	client->timeout_ms = options->first_timeout_ms > 0
+				 ? options->first_timeout_ms
+				 : timeout_ms;
 	client->compress = options->compress;
 	if (ask_capabilities(client, err) < 0) {
 		cas_client_close(client);
 		return NULL;
 	}
+	client->timeout_ms = timeout_ms;
 	client->pool = thread_pool_new(
 	    options->threads > 0 ? options->threads : DEFAULT_THREADS);
 	return client;

@@ -45,8 +45,11 @@ struct cas_client_options {
 	unsigned retries;   /* without progress; 0 = 5 */
 	int64_t timeout_ms; /* of a call; streams get more as they are
 			     * larger; 0 = one minute */
-	bool compress;      /* zstd for streams, if the server has it: for
-			     * slow networks */
+	/* Of the first call, which shows whether a server is there; 0 = as
+	 * above. */
+	int64_t first_timeout_ms;
+	bool compress; /* zstd for streams, if the server has it: for
+			* slow networks */
 };
 
 struct cas_capabilities {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A table by path; the file is one line an entry, "key digest mode path". */
+/* A table by path. The file: a header, when it was written, then one line an
+ * entry, "key digest mode path". */
 #include "client/stat_ledger.h"
 
 #include <errno.h>
@@ -17,11 +18,13 @@
 #include "base/map.h"
 #include "base/memory.h"
 
-#define VERSION "toolroot-ledger 1"
+#define VERSION "toolroot-ledger 2"
 #define LEDGER_MAX (256u << 20)
 #define READ_PIECE ((size_t)1 << 20)
 #define KEY_MAX 160
 #define TRIES 3
+/* So many files that nobody asked for any more are forgotten. */
+#define UNUSED_MAX 100000
 /* Time stamps come from a tick of up to 10 ms; file systems with coarser ones
  * (2 s) are why it is so long. */
 #define RACY_NS INT64_C(2000000000)
@@ -32,6 +35,7 @@ struct entry {
 	struct digest digest;
 	bool executable;
 	bool racy; /* not to be saved */
+	bool used; /* in this run */
 };
 
 struct stat_ledger {
@@ -145,6 +149,16 @@ load_line(struct stat_ledger *ledger, struct str line)
 	return true;
 }
 
+/* Where the clock was set back, times tell nothing. */
+static bool
+is_of_the_past(struct str line)
+{
+	uint64_t written;
+
+	return str_to_uint64(line, INT64_MAX, &written) &&
+	       (int64_t)written <= (int64_t)time(NULL);
+}
+
 static void
 load(struct stat_ledger *ledger)
 {
@@ -155,7 +169,8 @@ load(struct stat_ledger *ledger)
 	buffer_init(&text, LEDGER_MAX);
 	if (file_read_all(ledger->path, &text, &ignored) == 0) {
 		rest = buffer_str(&text);
-		if (str_equal(str_cut(&rest, '\n'), str_from(ledger->header))) {
+		if (str_equal(str_cut(&rest, '\n'), str_from(ledger->header)) &&
+		    is_of_the_past(str_cut(&rest, '\n'))) {
 			while (rest.len > 0 &&
 			       load_line(ledger, str_cut(&rest, '\n')))
 				;
@@ -205,13 +220,15 @@ static int
 write_out(struct stat_ledger *ledger, struct buffer *out, struct error *err)
 {
 	const struct entry *entry;
-	size_t position = 0;
-	int rc = buffer_printf(out, "%s\n", ledger->header);
+	size_t position = 0, unused = 0;
+	int rc = buffer_printf(
+	    out, "%s\n%lld\n", ledger->header, (long long)time(NULL));
 
 	while ((entry = map_next(&ledger->entries, &position)) != NULL) {
 		char text[DIGEST_TEXT_MAX];
 
-		if (entry->racy || strchr(entry->path, '\n') != NULL)
+		if (entry->racy || strchr(entry->path, '\n') != NULL ||
+		    (!entry->used && ++unused > UNUSED_MAX))
 			continue;
 		rc |= buffer_printf(out, "%s %s %s %s\n", entry->key,
 		    digest_format(&entry->digest, text),
@@ -248,7 +265,7 @@ static bool
 find(struct stat_ledger *ledger, const char *path, const char *key,
     struct stat_ledger_file *file)
 {
-	const struct entry *entry;
+	struct entry *entry;
 	bool found;
 
 	pthread_mutex_lock(&ledger->lock);
@@ -256,6 +273,7 @@ find(struct stat_ledger *ledger, const char *path, const char *key,
 	entry = map_get(&ledger->entries, str_from(path));
 	found = entry != NULL && strcmp(entry->key, key) == 0;
 	if (found) {
+		entry->used = true;
 		file->digest = entry->digest;
 		file->executable = entry->executable;
 	}
@@ -266,6 +284,7 @@ find(struct stat_ledger *ledger, const char *path, const char *key,
 static void
 learn(struct stat_ledger *ledger, struct entry *entry)
 {
+	entry->used = true;
 	pthread_mutex_lock(&ledger->lock);
 	ledger->counts.read++;
 	ledger->counts.read_bytes += entry->digest.size;

@@ -7,7 +7,8 @@
  *
  * A file whose mtime or ctime is so young that it could change again without
  * its status changing is believed during this run only and never saved.
- * Not seen: writes through a mapping that was made before.
+ * A ledger from the future, where the clock was set back, is ignored. Not seen:
+ * writes through a mapping that was made before.
  */
 #ifndef TOOLROOT_CLIENT_STAT_LEDGER_H
 #define TOOLROOT_CLIENT_STAT_LEDGER_H

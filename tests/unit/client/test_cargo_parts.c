@@ -331,7 +331,7 @@ dep_info_tells_sources_and_variables(void **state)
 }
 
 static void
-blanks_are_escaped_in_dep_info_paths_alone(void **state)
+blanks_are_escaped_in_sources_alone(void **state)
 {
 	struct cargo_paths paths = {.count = 0};
 	struct buffer out;
@@ -339,13 +339,14 @@ blanks_are_escaped_in_dep_info_paths_alone(void **state)
 	(void)state;
 	cargo_paths_add(&paths, "/my ws", "/b/w");
 	buffer_init(&out, 1000);
-	assert_int_equal(
-	    cargo_dep_info_map(&paths,
-		STR("/b/w/t/a.d: src/a.rs /b/w/b.rs\n# env-dep:D=/b/w/o\n"),
-		&out),
+	assert_int_equal(cargo_dep_info_map(&paths,
+			     STR("/b/w/t/a.d: src/a.rs "
+				 "/b/w/b.rs\n/b/w/b.rs:\n# env-dep:D=/b/w/o\n"),
+			     &out),
 	    0);
 	assert_string_equal(out.data,
-	    "/my\\ ws/t/a.d: src/a.rs /my\\ ws/b.rs\n# env-dep:D=/my ws/o\n");
+	    "/my ws/t/a.d: src/a.rs /my\\ ws/b.rs\n/my\\ ws/b.rs:\n# "
+	    "env-dep:D=/my ws/o\n");
 	buffer_clear(&out);
 	buffer_init(&out, 10);
 	assert_int_equal(
@@ -504,7 +505,7 @@ main(void)
 	    WITH_PATHS(an_action_has_no_state_and_no_terminal),
 	    cmocka_unit_test(what_it_reads_is_asked_without_making_anything),
 	    cmocka_unit_test(dep_info_tells_sources_and_variables),
-	    cmocka_unit_test(blanks_are_escaped_in_dep_info_paths_alone),
+	    cmocka_unit_test(blanks_are_escaped_in_sources_alone),
 	    WITH_PATHS(variables_of_cargo_belong_to_the_action),
 	    WITH_PATHS(what_cargo_was_asked_for_counts_for_macros_alone),
 	    WITH_PATHS(a_variable_that_differs_is_found),

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "base/buffer.h"
 #include "base/error.h"
 #include "base/file.h"
 
@@ -181,6 +182,57 @@ a_damaged_ledger_is_an_empty_one(void **state)
 }
 
 static void
+a_ledger_of_the_future_is_not_believed(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stat_ledger *ledger =
+	    stat_ledger_open(fixture->path, DIGEST_SHA256, STAT_LEDGER_BOOT);
+	struct stat_ledger_file file;
+	struct buffer text;
+	struct error err;
+	char *line;
+
+	assert_int_equal(
+	    stat_ledger_digest(ledger, "/bin/true", &file, &err), 0);
+	assert_int_equal(stat_ledger_save(ledger, &err), 0);
+	stat_ledger_close(ledger);
+	buffer_init(&text, 10000);
+	assert_int_equal(file_read_all(fixture->path, &text, &err), 0);
+	line = strchr(text.data, '\n') + 1;
+	assert_in_range(*line, '1', '8');
+	*line = '9'; /* the second line says when it was written */
+	put(fixture->path, text.data);
+	buffer_clear(&text);
+	ledger =
+	    stat_ledger_open(fixture->path, DIGEST_SHA256, STAT_LEDGER_BOOT);
+	assert_int_equal(
+	    stat_ledger_digest(ledger, "/bin/true", &file, &err), 0);
+	assert_int_equal(files_read(ledger), 1);
+	stat_ledger_close(ledger);
+}
+
+/* Each content has the same size and comes at once after the one before, so
+ * that a coarse clock gives both the same times; each ledger is a new run's. */
+static void
+no_write_is_so_quick_that_it_is_missed(void **state)
+{
+	struct fixture *fixture = *state;
+	struct error err;
+
+	for (int i = 0; i < 300; i++) {
+		struct stat_ledger *ledger = stat_ledger_open(
+		    fixture->path, DIGEST_SHA256, STAT_LEDGER_STAT);
+		char content[32];
+
+		snprintf(content, sizeof(content), "content %05d", i);
+		put(fixture->file, content);
+		expect(ledger, fixture->file, content);
+		assert_int_equal(stat_ledger_save(ledger, &err), 0);
+		stat_ledger_close(ledger);
+	}
+}
+
+static void
 what_is_no_file_is_refused(void **state)
 {
 	struct fixture *fixture = *state;
@@ -208,6 +260,8 @@ main(void)
 	    TEST(a_file_that_was_just_written_is_not_kept),
 	    TEST(an_old_file_is_kept_unless_all_is_to_be_read),
 	    TEST(a_damaged_ledger_is_an_empty_one),
+	    TEST(a_ledger_of_the_future_is_not_believed),
+	    TEST(no_write_is_so_quick_that_it_is_missed),
 	    TEST(what_is_no_file_is_refused),
 	};
 
