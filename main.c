@@ -73,6 +73,9 @@ main(int argc, char **argv)
 	    strcmp(name, "--version") != 0)
 		return cargo_command(argv);
 
+	/* The shim calls it, nobody else does. */
+	if (strcmp(name, CARGO_SHIM_ALONE) == 0 && argc > 2)
+		return cargo_front_alone(argv + 1);
 	for (size_t i = 0; i < COMMANDS; i++) {
 		if (strcmp(name, commands[i].name) == 0)
 			return commands[i].run(argv + 1);

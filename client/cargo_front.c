@@ -3,26 +3,31 @@
 #include "client/cargo_front.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/buffer.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/settings.h"
 #include "client/cargo_broker.h"
 #include "client/cargo_config.h"
+#include "client/cargo_message.h"
 #include "client/cargo_process.h"
 #include "client/cargo_session.h"
 #include "client/cargo_shim.h"
 #include "client/cargo_strings.h"
 #include "client/cargo_summary.h"
+#include "client/cargo_unit.h"
 #include "client/client_options.h"
 #include "rpc/runtime.h"
 
 #define EXIT_USAGE 2
+#define PARENT_MAX (16u << 20)
 
 struct cargo_options {
 	struct client_options client;
@@ -72,6 +77,7 @@ struct front {
 	struct cargo_strings cargo;       /* the command line */
 	struct cargo_strings metadata;    /* likewise */
 	struct cargo_strings environment; /* cargo's */
+	char *const *before;              /* the build's environment */
 	struct cargo_session *session;
 	struct cargo_broker *broker;
 };
@@ -304,12 +310,16 @@ open_session(struct front *front, struct error *err)
 	    .cache = front->cache,
 	    .verify = front->verify,
 	    .metadata = front->metadata.items,
-	    .environment = environ,
+	    .environment = front->before,
 	};
 
 	front->session = cargo_session_open(&options, err);
-	if (front->session == NULL)
-		return -1;
+	return front->session != NULL ? 0 : -1;
+}
+
+static int
+start_broker(struct front *front, struct error *err)
+{
 	front->broker = cargo_broker_start(front->session, err);
 	return front->broker != NULL ? 0 : -1;
 }
@@ -359,7 +369,8 @@ build(struct front *front, struct error *err)
 	bool idle;
 
 	make_commands(front);
-	if (open_session(front, err) < 0)
+	front->before = environ;
+	if (open_session(front, err) < 0 || start_broker(front, err) < 0)
 		goto out;
 	make_environment(front);
 	process = cargo_process_start(
@@ -423,5 +434,120 @@ cargo_front_main(char **argv)
 		fprintf(stderr, "toolroot cargo: %s\n", err.text);
 out:
 	front_clear(&front);
+	return status;
+}
+
+/* --- without a front ------------------------------------------------------ */
+
+/* A file of our parent's with strings that end in NUL. */
+static void
+read_parent(const char *name, struct cargo_strings *out)
+{
+	char *path = xasprintf("/proc/%d/%s", (int)getppid(), name);
+	struct error ignored; /* it is gone: an empty list */
+	struct buffer text;
+	struct str rest;
+
+	buffer_init(&text, PARENT_MAX);
+	if (file_read_all(path, &text, &ignored) == 0) {
+		rest = buffer_str(&text);
+		while (rest.len > 0) {
+			struct str item = str_cut(&rest, '\0');
+
+			cargo_strings_take(out, xstrndup(item.data, item.len));
+		}
+	}
+	cargo_strings_end(out);
+	buffer_clear(&text);
+	free(path);
+}
+
+/* Build scripts call the compiler, too. Its directory becomes ours. */
+static bool
+is_called_by_cargo(void)
+{
+	char target[PATH_MAX];
+	char *exe = xasprintf("/proc/%d/exe", (int)getppid());
+	char *directory = xasprintf("/proc/%d/cwd", (int)getppid());
+	ssize_t length = readlink(exe, target, sizeof(target) - 1);
+	bool by_cargo = false;
+
+	if (length > 0) {
+		const char *slash;
+
+		target[length] = '\0';
+		slash = strrchr(target, '/');
+		by_cargo = slash != NULL && strcmp(slash, "/cargo") == 0 &&
+			   chdir(directory) == 0;
+	}
+	free(exe);
+	free(directory);
+	return by_cargo;
+}
+
+static int
+answer_alone(struct front *front, const struct cargo_message_call *call,
+    struct cargo_message_answer *answer, struct error *err)
+{
+	struct cargo_strings words = {.count = 0};
+	struct cargo_strings before = {.count = 0};
+	int rc = -1;
+
+	read_parent("cmdline", &words);
+	read_parent("environ", &before);
+	front->words = words.items + (words.count > 0 ? 1 : 0);
+	if (front->words[0] == NULL) {
+		error_set(err, ERROR_UNAVAILABLE, "cargo is gone");
+		goto out;
+	}
+	make_commands(front);
+	front->before = before.items;
+	if (open_session(front, err) == 0) {
+		cargo_unit_answer(front->session, call, answer);
+		cargo_session_close(front->session);
+		rc = 0;
+	}
+out:
+	cargo_strings_clear(&words);
+	cargo_strings_clear(&before);
+	return rc;
+}
+
+int
+cargo_front_alone(char **argv)
+{
+	char *const none[] = {(char[]){"cargo"}, NULL};
+	struct setting_arguments arguments = {NULL, 0};
+	struct front front = {.words = NULL};
+	struct cargo_message_answer answer;
+	struct cargo_message_call call;
+	struct error err;
+	int status;
+
+	cargo_message_answer_init(&answer);
+	if (cargo_shim_call(&call, argv) == 0 && is_called_by_cargo()) {
+		int rc = settings_read(&cargo_settings, (char **)none,
+		    &front.options, &arguments, &err);
+
+		if (rc == 0)
+			rc = choose_verify(&front, &err);
+		if (rc == 0)
+			rc = make_cache(&front, &err);
+		if (rc == 0) {
+			rpc_init();
+			rc = answer_alone(&front, &call, &answer, &err);
+			rpc_shutdown();
+		}
+		if (rc != 0)
+			fprintf(stderr, "toolroot: %s\n", err.text);
+		free(arguments.items);
+		front_clear(&front);
+	}
+	/* The directory was cargo's meanwhile. */
+	status = call.directory != NULL && chdir(call.directory) == 0
+		     ? cargo_shim_finish(&answer, argv)
+		     : EXIT_FAILURE;
+	cargo_message_answer_clear(&answer);
+	cargo_message_call_clear(&call);
 	return status;
 }

@@ -9,5 +9,10 @@
 
 /* argv[0] is "cargo". Returns cargo's exit status; 2 when called wrongly. */
 int cargo_front_main(char **argv);
+/* One call of the compiler without a front: argv[1] is the compiler, as for
+ * the shim. Settings come from the environment and the settings file, the rest
+ * from the cargo that is our parent. Returns the exit status, or does not
+ * return. */
+int cargo_front_alone(char **argv);
 
 #endif

@@ -45,8 +45,8 @@ connect_broker(const char *path)
 	return fd;
 }
 
-static int
-make_call(struct cargo_message_call *call, char **argv)
+int
+cargo_shim_call(struct cargo_message_call *call, char **argv)
 {
 	*call = (struct cargo_message_call){.directory = getcwd(NULL, 0)};
 	if (call->directory == NULL)
@@ -70,7 +70,7 @@ ask_broker(char **argv, struct cargo_message_answer *answer)
 
 	if (fd == -1)
 		return;
-	if (make_call(&call, argv) < 0 ||
+	if (cargo_shim_call(&call, argv) < 0 ||
 	    cargo_message_send_call(fd, &call, &ignored) < 0 ||
 	    cargo_message_receive_answer(fd, answer, &ignored) < 0)
 		answer->kind = CARGO_MESSAGE_LOCAL;
@@ -106,6 +106,42 @@ run_here(const struct cargo_message_answer *answer, char **argv)
 }
 
 int
+cargo_shim_finish(const struct cargo_message_answer *answer, char **argv)
+{
+	switch (answer->kind) {
+	case CARGO_MESSAGE_DONE:
+		return hand_on(answer);
+	case CARGO_MESSAGE_PLACE:
+		return run_here(answer, argv);
+	default:
+		return become_compiler(argv);
+	}
+}
+
+/* Without a front. Returns only when that cannot be. */
+static void
+become_front(char **argv)
+{
+	char *self = realpath("/proc/self/exe", NULL);
+	char *slash = self != NULL ? strrchr(self, '/') : NULL;
+	struct cargo_strings words = {.count = 0};
+	char *program;
+
+	if (slash == NULL)
+		return;
+	*slash = '\0';
+	program = xasprintf("%s/toolroot", self);
+	cargo_strings_add(&words, program);
+	cargo_strings_add(&words, CARGO_SHIM_ALONE);
+	for (char **at = argv + 1; *at != NULL; at++)
+		cargo_strings_add(&words, *at);
+	execv(program, words.items);
+	cargo_strings_clear(&words);
+	free(program);
+	free(self);
+}
+
+int
 cargo_shim_main(char **argv)
 {
 	struct cargo_message_answer answer;
@@ -121,14 +157,11 @@ cargo_shim_main(char **argv)
 	/* When cargo is gone nobody wants what is under way; the compiler
 	 * keeps this. */
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getenv(CARGO_SHIM_BROKER) == NULL)
+		become_front(argv);
 	cargo_message_answer_init(&answer);
 	ask_broker(argv, &answer);
-	if (answer.kind == CARGO_MESSAGE_DONE)
-		status = hand_on(&answer);
-	else if (answer.kind == CARGO_MESSAGE_PLACE)
-		status = run_here(&answer, argv);
-	else
-		status = become_compiler(argv);
+	status = cargo_shim_finish(&answer, argv);
 	cargo_message_answer_clear(&answer);
 	return status;
 }

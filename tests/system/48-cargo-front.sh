@@ -103,7 +103,7 @@ local_ones() {
 	counts | cut -d' ' -f 4
 }
 
-plan 54
+plan 58
 project "$WORK/$one"
 project "$WORK/two"
 export CARGO_INCREMENTAL=0
@@ -206,6 +206,20 @@ else
 		skip "$fact" "there is one toolchain here"
 	done
 fi
+
+# --- without the front --------------------------------------------------------
+echo '// only here' >> "$WORK/two/app/src/main.rs"
+alone() {
+	rm -rf "$WORK/two/target"
+	PATH=$BUILD:$PATH RUSTC_WRAPPER=toolroot-rustc TOOLROOT_SERVER=grpc://$1 \
+		plain two build
+}
+ok "plain cargo with the shim" alone "$GRPC_ADDR"
+rm -rf "$WORK/two/target"
+builds "fills the cache" "3 3 0 0" two build
+cp "$WORK/two/target/debug/app" "$WORK/kept"
+ok "without a server it builds, too" alone 127.0.0.1:1
+ok "the same program" cmp "$WORK/kept" "$WORK/two/target/debug/app"
 
 # --- what stays here ----------------------------------------------------------
 cargo_crate "$WORK/three" three '[workspace]'
