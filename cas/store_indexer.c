@@ -21,11 +21,12 @@
 #include "base/memory.h"
 #include "cas/store_segment.h"
 
-/* Bounds of a group. More pending blobs in one share more pages of the index:
- * 16384 cost a third less each than 4096. */
+/* Bounds of a group. The more blobs and touches in one, the more of them share
+ * a page of the index; but each page that changes is 4 KiB of memory until the
+ * commit, and what the index acknowledges waits so long. */
 #define GROUP_BYTES ((size_t)32 << 20)
 #define GROUP_JOBS 4096
-#define GROUP_PENDING 16384
+#define GROUP_PENDING 8192
 /* Pending blobs wait so long, or until so many are there: GROUP_PENDING, or
  * these bytes. */
 #define PENDING_INTERVAL_MS 500
@@ -35,7 +36,7 @@
 #define LAG_COUNT 65536
 /* Touches wait so long, or until there are so many. */
 #define TOUCH_INTERVAL_MS 2000
-#define TOUCHES_A_GROUP 16384
+#define TOUCHES_A_GROUP 8192
 #define READER_CHECK_INTERVAL_MS 60000
 
 STAILQ_HEAD(index_queue, commit_job);
