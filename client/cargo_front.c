@@ -345,19 +345,17 @@ pass_on(int number)
 	kill(cargo_process, number);
 }
 
-/* The terminal tells cargo of its own accord, others tell us alone; we end
- * when cargo has. */
+/* Others tell us alone, the terminal tells cargo, too: twice does no harm. We
+ * end when cargo has. */
 static void
 handle_signals(pid_t process)
 {
-	const struct sigaction ignore = {.sa_handler = SIG_IGN};
+	static const int numbers[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP};
 	const struct sigaction pass = {.sa_handler = pass_on};
 
 	cargo_process = process;
-	sigaction(SIGINT, &ignore, NULL);
-	sigaction(SIGQUIT, &ignore, NULL);
-	sigaction(SIGTERM, &pass, NULL);
-	sigaction(SIGHUP, &pass, NULL);
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		sigaction(numbers[i], &pass, NULL);
 }
 
 /* The exit status, or -1. */

@@ -103,7 +103,7 @@ local_ones() {
 	counts | cut -d' ' -f 4
 }
 
-plan 58
+plan 61
 project "$WORK/$one"
 project "$WORK/two"
 export CARGO_INCREMENTAL=0
@@ -300,4 +300,5 @@ stopped() {
 			-newer "$WORK/four/src/main.rs" 2> /dev/null | wc -l)" 0
 }
 stopped "SIGTERM, compiling here" TERM 127.0.0.1:1
+stopped "SIGINT, compiling here" INT 127.0.0.1:1
 stopped "SIGTERM, compiling there" TERM "$GRPC_ADDR"
