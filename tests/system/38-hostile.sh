@@ -225,7 +225,7 @@ end_worker() {
 }
 at_exit end_worker
 
-plan 84
+plan 88
 make_root "$WORK/root" perl head tr find grep wc mv rm ln chmod mknod mkfifo \
 	touch setsid cp truncate
 ok "the server starts" server_start --workers 2 --config "$WORK/toolroot.conf" || exit 1
@@ -247,6 +247,20 @@ is "no control group of the worker is left" "$(find /sys/fs/cgroup -type d \
 		"$SERVER_LOG")-*" 2> /dev/null)" ""
 check=$("$TOOLROOT" store check --store "$SERVER_STORE")
 is "every byte of the store verifies" $? 0 || diag "$check"
+
+note "a network, where it is allowed"
+ok "the server starts with --allow-network" server_start --workers 1 \
+	--allow-network
+call="perl -e 'socket(my \$s, 2, 1, 0);
+	print connect(\$s, pack(q(S n C4 x8), 2, ${GRPC_ADDR##*:}, 127, 0, 0, 1)) ?
+	qq(reached\\n) : qq(failed\\n)'"
+act "$call" --property network=true
+like "an action that asks for it has one" "$out" "exit=0.*reached"
+act "$call"
+like "another has none" "$out" "exit=0.*failed"
+act "$call" --property network=false
+like "nor has one that asks for none" "$out" "exit=0.*failed"
+server_stop || server_show_log
 
 if [ "$(id -u)" -eq 0 ]; then
 	need setpriv util-linux
