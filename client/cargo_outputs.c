@@ -17,6 +17,7 @@
 #include "client/cargo_dep_info.h"
 #include "client/cargo_paths.h"
 #include "client/cas_client.h"
+#include "client/stat_ledger.h"
 
 #define TEXT_MAX (64u << 20) /* a dep-info file, standard error */
 
@@ -30,10 +31,17 @@ cargo_outputs_init(struct cargo_outputs *outputs)
 void
 cargo_outputs_clear(struct cargo_outputs *outputs)
 {
-	for (size_t i = 0; i < outputs->temporary.count; i++)
-		unlink(outputs->temporary.items[i]);
-	cargo_strings_clear(&outputs->temporary);
-	cargo_strings_clear(&outputs->final);
+	for (size_t i = 0; i < outputs->count; i++) {
+		struct cargo_output *item = &outputs->items[i];
+
+		if (item->temporary != NULL)
+			unlink(item->temporary);
+		free(item->temporary);
+		free(item->final);
+	}
+	free(outputs->items);
+	outputs->items = NULL;
+	outputs->count = 0;
 	buffer_clear(&outputs->dep_info);
 	buffer_clear(&outputs->errors);
 }
@@ -82,51 +90,62 @@ fetch_dep_info(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
 }
 
 static int
-fetch_binary(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
-    int fd, struct error *err)
+fetch_binary(struct cargo_outputs *outputs, const struct digest *digest, int fd,
+    struct error *err)
 {
-	struct digest digest;
 	char text[DIGEST_TEXT_MAX];
 	int rc = 1;
 
-	if (digest_from_message(DIGEST_UNKNOWN, file->digest, &digest, err) < 0)
-		return -1;
-	if (!digest_is_empty(&digest))
+	if (!digest_is_empty(digest))
 		rc = cas_client_read_file(
-		    outputs->client, outputs->transfer, &digest, fd, err);
+		    outputs->client, outputs->transfer, digest, fd, err);
 	if (rc == 0)
 		return error_set(err, ERROR_NOT_FOUND, "the server lacks %s",
-		    digest_format(&digest, text));
-	outputs->bytes += digest.size;
+		    digest_format(digest, text));
+	outputs->bytes += digest->size;
 	return rc < 0 ? -1 : 0;
+}
+
+static int
+fetch_into(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
+    struct cargo_output *item, struct error *err)
+{
+	size_t length = strlen(item->final);
+	/* The umask takes its part, as it does from a compiler's file. */
+	int fd = open(item->temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC,
+	    file->is_executable ? 0777 : 0666);
+	int rc;
+
+	if (fd == -1)
+		return error_set_errno(err, errno, "%s", item->temporary);
+	item->mapped =
+	    length > 2 && strcmp(item->final + length - 2, ".d") == 0;
+	rc = digest_from_message(
+	    DIGEST_UNKNOWN, file->digest, &item->digest, err);
+	if (rc == 0)
+		rc = item->mapped
+			 ? fetch_dep_info(outputs, file, fd, err)
+			 : fetch_binary(outputs, &item->digest, fd, err);
+	if (rc == 0 && fstat(fd, &item->written) == -1)
+		rc = error_set_errno(err, errno, "%s", item->temporary);
+	file_close(&fd);
+	return rc;
 }
 
 static int
 fetch_file(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
     const char *name, struct error *err)
 {
-	char *final = xasprintf("%s/%s", outputs->directory, name);
-	char *temporary = xasprintf("%s.toolroot-%d", final, (int)getpid());
-	size_t length = strlen(name);
-	/* The umask takes its part, as it does from a compiler's file. */
-	int fd = open(temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC,
-	    file->is_executable ? 0777 : 0666);
-	int rc = -1;
+	struct cargo_output *item;
 
-	if (fd == -1) {
-		error_set_errno(err, errno, "%s", temporary);
-		free(temporary);
-		free(final);
-		return -1;
-	}
-	cargo_strings_take(&outputs->temporary, temporary);
-	cargo_strings_take(&outputs->final, final);
-	if (length > 2 && strcmp(name + length - 2, ".d") == 0)
-		rc = fetch_dep_info(outputs, file, fd, err);
-	else
-		rc = fetch_binary(outputs, file, fd, err);
-	file_close(&fd);
-	return rc;
+	outputs->items = xreallocarray(
+	    outputs->items, outputs->count + 1, sizeof(*outputs->items));
+	item = &outputs->items[outputs->count++];
+	*item = (struct cargo_output){
+	    .final = xasprintf("%s/%s", outputs->directory, name)};
+	item->temporary =
+	    xasprintf("%s.toolroot-%d", item->final, (int)getpid());
+	return fetch_into(outputs, file, item, err);
 }
 
 static int
@@ -190,12 +209,16 @@ cargo_outputs_fetch(struct cargo_outputs *outputs,
 int
 cargo_outputs_put(struct cargo_outputs *outputs, struct error *err)
 {
-	for (size_t i = 0; i < outputs->final.count; i++) {
-		if (rename(outputs->temporary.items[i],
-			outputs->final.items[i]) == -1)
-			return error_set_errno(
-			    err, errno, "%s", outputs->final.items[i]);
+	for (size_t i = 0; i < outputs->count; i++) {
+		struct cargo_output *item = &outputs->items[i];
+
+		if (rename(item->temporary, item->final) == -1)
+			return error_set_errno(err, errno, "%s", item->final);
+		free(item->temporary);
+		item->temporary = NULL;
+		if (!item->mapped)
+			stat_ledger_note(outputs->ledger, item->final,
+			    &item->digest, &item->written);
 	}
-	cargo_strings_clear(&outputs->temporary);
 	return 0;
 }

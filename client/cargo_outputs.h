@@ -8,25 +8,38 @@
 #define TOOLROOT_CLIENT_CARGO_OUTPUTS_H
 
 #include <build/bazel/remote/execution/v2/remote_execution.pb-c.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "base/buffer.h"
+#include "cas/digest.h"
 #include "client/cargo_strings.h"
 
 struct cargo_paths;
 struct cas_client;
 struct cas_transfer;
 struct error;
+struct stat_ledger;
+
+struct cargo_output {
+	char *temporary; /* owned; NULL: it is in its place */
+	char *final;     /* owned */
+	struct digest digest;
+	bool mapped;         /* a dep-info file: not the bytes of digest */
+	struct stat written; /* its status, when all bytes were there */
+};
 
 struct cargo_outputs {
-	struct cas_client *client; /* borrowed, all */
+	struct cas_client *client;  /* borrowed, all */
+	struct stat_ledger *ledger; /* told of what is put in place */
 	const struct cas_transfer *transfer;
 	const struct cargo_paths *paths;
 	const char *directory;                /* real */
 	const struct cargo_strings *expected; /* names */
 	/* The rest is ours. */
-	struct cargo_strings temporary;
-	struct cargo_strings final;
+	struct cargo_output *items;
+	size_t count;
 	struct buffer dep_info; /* as the action wrote it */
 	struct buffer errors;   /* standard error, with real paths */
 	uint64_t bytes;         /* fetched */

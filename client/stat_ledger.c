@@ -282,12 +282,14 @@ find(struct stat_ledger *ledger, const char *path, const char *key,
 }
 
 static void
-learn(struct stat_ledger *ledger, struct entry *entry)
+learn(struct stat_ledger *ledger, struct entry *entry, bool read)
 {
 	entry->used = true;
 	pthread_mutex_lock(&ledger->lock);
-	ledger->counts.read++;
-	ledger->counts.read_bytes += entry->digest.size;
+	if (read) {
+		ledger->counts.read++;
+		ledger->counts.read_bytes += entry->digest.size;
+	}
 	ledger->changed = ledger->changed || !entry->racy;
 	keep(ledger, entry);
 	pthread_mutex_unlock(&ledger->lock);
@@ -374,12 +376,34 @@ stat_ledger_digest(struct stat_ledger *ledger, const char *path,
 		file->digest = entry->digest;
 		file->executable = entry->executable;
 		entry->path = xstrdup(path);
-		learn(ledger, entry);
+		learn(ledger, entry, true);
 	}
 	if (rc == 0)
 		return error_set(err, ERROR_FAILED_PRECONDITION,
 		    "%s changes while it is read", path);
 	return rc < 0 ? -1 : 0;
+}
+
+void
+stat_ledger_note(struct stat_ledger *ledger, const char *path,
+    const struct digest *digest, const struct stat *written)
+{
+	struct entry *entry;
+	struct stat status;
+
+	/* A rename moves ctime alone. */
+	if (stat(path, &status) == -1 || status.st_dev != written->st_dev ||
+	    status.st_ino != written->st_ino ||
+	    nanoseconds(status.st_mtim) != nanoseconds(written->st_mtim) ||
+	    (uint64_t)status.st_size != digest->size)
+		return;
+	entry = xcalloc(1, sizeof(*entry));
+	entry->path = xstrdup(path);
+	key_of(&status, entry->key);
+	entry->digest = *digest;
+	entry->executable = (status.st_mode & 0111) != 0;
+	entry->racy = true; /* it is new */
+	learn(ledger, entry, false);
 }
 
 void

@@ -20,6 +20,7 @@
 #include "cas/digest.h"
 
 struct error;
+struct stat;
 struct stat_ledger;
 
 enum stat_ledger_verify {
@@ -48,6 +49,11 @@ int stat_ledger_save(struct stat_ledger *ledger, struct error *err);
  * read. */
 int stat_ledger_digest(struct stat_ledger *ledger, const char *path,
     struct stat_ledger_file *file, struct error *err);
+/* The caller wrote the file, hashing what it wrote; written is the status of
+ * the descriptor after the last byte (the file may have been renamed since).
+ * Saves reading it again in this run. */
+void stat_ledger_note(struct stat_ledger *ledger, const char *path,
+    const struct digest *digest, const struct stat *written);
 /* The status of any file, as a key that changes when the file is changed or
  * replaced; for a directory, when an entry comes or goes. The caller frees
  * it. NULL with an error. */

@@ -250,6 +250,39 @@ what_is_no_file_is_refused(void **state)
 	stat_ledger_close(ledger);
 }
 
+static void
+a_file_that_was_just_written_is_not_read_again(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stat_ledger *ledger =
+	    stat_ledger_open(fixture->path, DIGEST_SHA256, STAT_LEDGER_STAT);
+	struct digest digest;
+	struct stat written;
+	char renamed[128];
+
+	snprintf(renamed, sizeof(renamed), "%s/renamed", fixture->directory);
+	put(fixture->file, "noted");
+	assert_int_equal(stat(fixture->file, &written), 0);
+	assert_int_equal(rename(fixture->file, renamed), 0);
+	digest_compute(DIGEST_SHA256, "noted", 5, &digest);
+	stat_ledger_note(ledger, renamed, &digest, &written);
+	expect(ledger, renamed, "noted");
+	assert_int_equal(files_read(ledger), 0);
+
+	/* Another file at its place is. */
+	put(fixture->file, "other");
+	assert_int_equal(rename(fixture->file, renamed), 0);
+	stat_ledger_note(ledger, renamed, &digest, &written);
+	expect(ledger, renamed, "other");
+	assert_int_equal(files_read(ledger), 1);
+
+	/* It is too young to be believed by another run. */
+	ledger = reopen(ledger, fixture->path, STAT_LEDGER_STAT);
+	expect(ledger, renamed, "other");
+	assert_int_equal(files_read(ledger), 1);
+	stat_ledger_close(ledger);
+}
+
 int
 main(void)
 {
@@ -263,6 +296,7 @@ main(void)
 	    TEST(a_ledger_of_the_future_is_not_believed),
 	    TEST(no_write_is_so_quick_that_it_is_missed),
 	    TEST(what_is_no_file_is_refused),
+	    TEST(a_file_that_was_just_written_is_not_read_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
