@@ -71,6 +71,9 @@ static const char *const gcc_programs[] = {"cc1", "cc1plus", "collect2", "lto1",
     "objcopy", "objdump", "ranlib", "strip", "readelf", "strings", "size",
     "addr2line", "c++filt", "dwp"};
 
+static const char *const linking_programs[] = {
+    "collect2", "lto-wrapper", "ld", "ld.bfd", "ld.gold", "ld.lld"};
+
 /* Beside the driver, with what stands behind its name ("-12"). */
 static const char *const gcc_siblings[] = {
     "gcc", "g++", "cpp", "gcc-ar", "gcc-nm", "gcc-ranlib", "gcov"};
@@ -149,27 +152,49 @@ add_alias(const struct cc *cc, const char *name, struct error *err)
 }
 
 static int
-add_programs(const struct cc *cc, struct error *err)
+add_listed_programs(const struct cc *cc, const char *const *names, size_t count,
+    struct error *err)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (add_program(cc, names[i], err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+add_siblings(const struct cc *cc, struct error *err)
 {
 	const char *const *siblings = cc->clang ? clang_siblings : gcc_siblings;
 	size_t count = cc->clang ? COUNT(clang_siblings) : COUNT(gcc_siblings);
 	const char *suffix = driver_suffix(cc);
 
-	if (capture_host_add(cc->host, cc->driver, NULL, err) < 0)
-		return -1;
-	for (size_t i = 0; i < COUNT(gcc_programs); i++) {
-		if (add_program(cc, gcc_programs[i], err) < 0)
-			return -1;
-	}
 	for (size_t i = 0; i < count; i++) {
 		if (add_sibling(cc, siblings[i], suffix, err) < 0)
 			return -1;
 	}
-	for (size_t i = 0; i < COUNT(aliases); i++) {
-		if (add_alias(cc, aliases[i], err) < 0)
-			return -1;
-	}
 	return 0;
+}
+
+static int
+add_programs(const struct cc *cc, struct error *err)
+{
+	int rc;
+
+	if (capture_host_add(cc->host, cc->driver, NULL, err) < 0)
+		return -1;
+	if (cc->options->scope == CAPTURE_CC_LINKER) {
+		rc = add_listed_programs(
+		    cc, linking_programs, COUNT(linking_programs), err);
+	} else {
+		rc = add_listed_programs(
+		    cc, gcc_programs, COUNT(gcc_programs), err);
+		if (rc == 0)
+			rc = add_siblings(cc, err);
+	}
+	for (size_t i = 0; i < COUNT(aliases) && rc == 0; i++)
+		rc = add_alias(cc, aliases[i], err);
+	return rc;
 }
 
 /* --- headers -------------------------------------------------------------- */
@@ -356,18 +381,37 @@ wanted_minimal(void *cookie, struct str path, bool directory)
 	return wanted_of_gcc(cookie, path, directory) && !is_sanitizer(path);
 }
 
+static bool
+wanted_for_linking(void *cookie, struct str path, bool directory)
+{
+	static const char *const others[] = {"include", "include-fixed",
+	    "install-tools", "cc1", "cc1plus", "lto1"};
+
+	for (size_t i = 0; i < COUNT(others); i++) {
+		if (str_equal(path, str_from(others[i])))
+			return false;
+	}
+	return wanted_minimal(cookie, path, directory);
+}
+
 /* Where libgcc is, crtbegin and libstdc++ are; clang uses them too. */
 static int
 add_runtime_directory(const struct cc *cc, const char *file, struct error *err)
 {
+	static bool (*const wanted[])(
+	    void *cookie, struct str path, bool directory) = {
+	    [CAPTURE_CC_WHOLE] = wanted_of_gcc,
+	    [CAPTURE_CC_MINIMAL] = wanted_minimal,
+	    [CAPTURE_CC_LINKER] = wanted_for_linking,
+	};
 	char *path = ask(cc, "-print-file-name", file, err);
 	int rc = 0;
 
 	if (path == NULL)
 		return -1;
 	if (path[0] == '/')
-		rc = capture_host_add_content(cc->host, dirname(path),
-		    cc->options->minimal ? wanted_minimal : wanted_of_gcc, err);
+		rc = capture_host_add_content(
+		    cc->host, dirname(path), wanted[cc->options->scope], err);
 	free(path);
 	return rc < 0 ? -1 : 0;
 }
@@ -492,10 +536,13 @@ capture(struct cc *cc, struct capture_programs *programs, struct error *err)
 		return -1;
 	cc->clang = strstr(programs->items[programs->count - 1].version,
 			"clang") != NULL;
-	if (add_programs(cc, err) < 0 || add_headers(cc, err) < 0 ||
-	    add_runtime(cc, err) < 0)
+	if (add_programs(cc, err) < 0 || add_runtime(cc, err) < 0)
 		return -1;
-	return cc->options->minimal ? 0 : capture_commands(cc->host, err);
+	if (cc->options->scope != CAPTURE_CC_LINKER && add_headers(cc, err) < 0)
+		return -1;
+	return cc->options->scope == CAPTURE_CC_WHOLE
+		   ? capture_commands(cc->host, err)
+		   : 0;
 }
 
 int

@@ -9,18 +9,24 @@
 #ifndef TOOLROOT_CLIENT_CAPTURE_CC_H
 #define TOOLROOT_CLIENT_CAPTURE_CC_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 struct capture_host;
 struct capture_programs;
 struct error;
 
-struct capture_cc_options {
-	const char *compiler; /* "gcc", "clang" or a path; NULL = gcc or cc */
+enum capture_cc_scope {
+	CAPTURE_CC_WHOLE,
 	/* Without the shell and the usual commands, and without sanitizer
 	 * libraries. */
-	bool minimal;
+	CAPTURE_CC_MINIMAL,
+	/* What linking needs alone: no compilers, no headers. */
+	CAPTURE_CC_LINKER,
+};
+
+struct capture_cc_options {
+	const char *compiler; /* "gcc", "clang" or a path; NULL = gcc or cc */
+	enum capture_cc_scope scope;
 	/* Libraries, as after -l, that are to be there for linking. */
 	char *const *libraries;
 	size_t library_count;

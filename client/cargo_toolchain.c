@@ -62,7 +62,7 @@ capture_programs_of(struct capture_host *host,
 {
 	const struct capture_cc_options cc = {
 	    .compiler = "cc",
-	    .minimal = true,
+	    .scope = CAPTURE_CC_LINKER,
 	    .libraries = options->libraries->items,
 	    .library_count = options->libraries->count,
 	};

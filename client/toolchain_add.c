@@ -155,7 +155,7 @@ capture_from_host(struct adding *adding, struct error *err)
 	const struct add_options *options = adding->options;
 	const struct capture_cc_options cc = {
 	    .compiler = value_or_null(options->cc),
-	    .minimal = options->minimal,
+	    .scope = options->minimal ? CAPTURE_CC_MINIMAL : CAPTURE_CC_WHOLE,
 	    .libraries = options->libraries.items,
 	    .library_count = options->libraries.count,
 	};
