@@ -59,8 +59,13 @@ $(PROGRAM): $(BUILD)/main.o $(ARCHIVES)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(ARCHIVES) \
 	    -Wl,--end-group $(LDLIBS)
 
-$(BUILD)/cargo-toolroot $(BUILD)/toolroot-rustc: $(PROGRAM)
+$(BUILD)/cargo-toolroot: $(PROGRAM)
 	ln -sf toolroot $@
+
+$(BUILD)/toolroot-rustc: $(BUILD)/rustc_shim.o $(BUILD)/libclient.a \
+    $(BUILD)/libbase.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^
 
 # --- tests -----------------------------------------------------------------
 # tests/unit/<module>/test_*.c links that module and what lies below it.
@@ -134,7 +139,8 @@ bench: all $(TOOLS)
 	tests/bench/run
 
 # --- care ------------------------------------------------------------------
-ALL_C = $(SOURCES) $(HEADERS) $(wildcard protos/*.c) main.c $(wildcard tests/*/*.c tests/*/*/*.c)
+ALL_C = $(SOURCES) $(HEADERS) $(wildcard protos/*.c) main.c rustc_shim.c \
+	$(wildcard tests/*/*.c tests/*/*/*.c)
 SCRIPTS = $(wildcard .ci/run tests/unit/run config/packages config/*.bash-completion \
 	  tests/check-layers tests/*/*.sh)
 
@@ -142,7 +148,7 @@ format:
 	clang-format -i $(ALL_C)
 lint: check-headers check-layers check-style check-scripts tidy
 # One target a file, so that -j works: `make -j2 -k tidy`.
-TIDY = $(addprefix tidy/,$(SOURCES) main.c)
+TIDY = $(addprefix tidy/,$(SOURCES) main.c rustc_shim.c)
 tidy: $(TIDY)
 $(TIDY): tidy/%: | $(PROTO_STAMP)
 	@clang-tidy --quiet $* -- $(CPPFLAGS) -std=c17 2> /dev/null
@@ -178,7 +184,8 @@ packages-lint:
 install: all
 	install -D -m 0755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/toolroot
 	ln -sf toolroot $(DESTDIR)$(PREFIX)/bin/cargo-toolroot
-	ln -sf toolroot $(DESTDIR)$(PREFIX)/bin/toolroot-rustc
+	install -m 0755 $(BUILD)/toolroot-rustc \
+	    $(DESTDIR)$(PREFIX)/bin/toolroot-rustc
 	install -D -m 0644 docs/toolroot.1 \
 	    $(DESTDIR)$(PREFIX)/share/man/man1/toolroot.1
 	install -D -m 0644 config/toolroot.conf \
@@ -207,7 +214,7 @@ help:
 	@echo 'make lint|format|check-headers|check-layers'
 	@echo 'make install PREFIX=/usr/local DESTDIR='
 
--include $(OBJECTS:.o=.d) $(BUILD)/main.d $(UNIT_TESTS:=.d) $(TOOLS:=.d) \
+-include $(OBJECTS:.o=.d) $(BUILD)/main.d $(BUILD)/rustc_shim.d $(UNIT_TESTS:=.d) $(TOOLS:=.d) \
 	$(FUZZERS:=.d)
 .PHONY: all test unit system fuzz fuzz-run bench format lint tidy $(TIDY) \
 	check-style check-headers check-layers check-scripts run packages packages-run \

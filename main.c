@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "client/cargo_front.h"
-#include "client/cargo_shim.h"
 #include "client/explain_command.h"
 #include "client/gc_command.h"
 #include "client/store_command.h"
@@ -67,8 +66,6 @@ main(int argc, char **argv)
 	const char *program = slash != NULL ? slash + 1 : argv[0];
 	const char *name = argc > 1 ? argv[1] : "";
 
-	if (argc > 0 && strcmp(program, CARGO_SHIM_NAME) == 0)
-		return cargo_shim_main(argv);
 	if (argc > 0 && strcmp(program, "cargo-toolroot") == 0 &&
 	    strcmp(name, "--version") != 0)
 		return cargo_command(argv);
