@@ -341,7 +341,7 @@ state_init(struct state *state, const struct cargo_attempt *attempt)
 	state->transfer.metadata = &state->metadata;
 	state->results = (struct cargo_outputs){
 	    .client = attempt->server->cas,
-	    .ledger = cargo_session_ledger(attempt->session),
+	    .ledger = cargo_session_ledger(crate->session),
 	    .transfer = &state->transfer,
 	    .paths = &state->paths,
 	    .directory = crate->arguments.out_dir,
