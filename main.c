@@ -14,6 +14,7 @@
 #include "client/toolchain_command.h"
 #include "frontend/serve.h"
 #include "worker/command.h"
+#include "worker/doctor_command.h"
 
 struct command {
 	const char *name;
@@ -32,6 +33,8 @@ static const struct command commands[] = {
     {"gc", gc_command, "drop what was not used for longest"},
     {"store", store_command, "figures of a store, checks, pins"},
     {"explain", explain_command, "why actions were not in the cache"},
+    {"doctor", doctor_command,
+	"checks this machine, the server and cargo; says what to mend"},
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
