@@ -136,6 +136,7 @@ make_action(struct state *state)
 	cargo_environment_choose(&state->environment, &environment);
 	cargo_action_make(&state->action, &parts);
 	digest_format_hash(&state->action.digest, state->digest_text);
+	digest_format(&state->action.digest, state->attempt->row->action);
 	cargo_strings_clear(&arguments);
 	cargo_strings_clear(&environment);
 	free(out_dir);

@@ -16,12 +16,14 @@
 #include "base/settings.h"
 #include "client/cargo_broker.h"
 #include "client/cargo_config.h"
+#include "client/cargo_explain.h"
 #include "client/cargo_message.h"
 #include "client/cargo_process.h"
 #include "client/cargo_session.h"
 #include "client/cargo_shim.h"
 #include "client/cargo_strings.h"
 #include "client/cargo_summary.h"
+#include "client/cargo_terminal.h"
 #include "client/cargo_unit.h"
 #include "client/client_options.h"
 #include "rpc/runtime.h"
@@ -35,6 +37,7 @@ struct cargo_options {
 	struct setting_list local;
 	char *verify;
 	char *stats;
+	char *explain;
 };
 
 #define FIELD(name) offsetof(struct cargo_options, name)
@@ -52,6 +55,9 @@ static const struct setting table[] = {
 	"in the environment: always."},
     {"stats", SETTING_TEXT, FIELD(stats), "FILE", NULL,
 	"Write what became of each call of the compiler there, as JSON."},
+    {"explain", SETTING_TEXT, FIELD(explain), "CRATE", NULL,
+	"Build nothing: tell why this crate was not taken from the cache in\n"
+	"the last build, or stayed here."},
     CLIENT_OPTIONS_TABLE(struct cargo_options),
 };
 
@@ -65,7 +71,8 @@ static const struct settings cargo_settings = {
     .count = sizeof(table) / sizeof(table[0]),
     .epilogue = "Examples:\n"
 		"  cargo toolroot build --release\n"
-		"  toolroot cargo --server grpc://cache:8980 test\n",
+		"  toolroot cargo --server grpc://cache:8980 test\n"
+		"  toolroot cargo --explain serde\n",
 };
 
 struct front {
@@ -117,7 +124,8 @@ read_settings(struct front *front, char **argv, struct error *err)
 	    &cargo_settings, ours, &front->options, &arguments, err);
 	free(arguments.items);
 	free(ours);
-	if (rc == 0 && front->words[0] == NULL)
+	if (rc == 0 && front->words[0] == NULL &&
+	    front->options.explain == NULL)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "which command of cargo's? As in: cargo toolroot build");
 	return rc;
@@ -268,7 +276,7 @@ static void
 make_commands(struct front *front)
 {
 	const char *given = getenv("CARGO");
-	bool toolchain = front->words[0][0] == '+';
+	bool toolchain = front->words[0] != NULL && front->words[0][0] == '+';
 	const char *cargo = given != NULL && !toolchain ? given : "cargo";
 
 	cargo_strings_add(&front->cargo, cargo);
@@ -324,6 +332,26 @@ start_broker(struct front *front, struct error *err)
 	return front->broker != NULL ? 0 : -1;
 }
 
+/* For --explain; a build with nothing to do leaves the last one's. */
+static int
+record(struct front *front, struct cargo_summary *summary, struct error *err)
+{
+	struct cargo_summary_counts counts = cargo_summary_count(summary);
+	const struct cargo_layout *layout;
+	char *path;
+	int rc;
+
+	if (counts.hits + counts.remote + counts.local == 0)
+		return 0;
+	layout = cargo_session_layout(front->session, err);
+	if (layout == NULL)
+		return 0; /* the crates' causes say so */
+	path = cargo_explain_record(layout->target);
+	rc = cargo_summary_write(summary, path, err);
+	free(path);
+	return rc;
+}
+
 static void
 report(struct front *front)
 {
@@ -333,6 +361,8 @@ report(struct front *front)
 	cargo_summary_print(summary);
 	if (front->options.stats != NULL &&
 	    cargo_summary_write(summary, front->options.stats, &err) < 0)
+		fprintf(stderr, "toolroot: %s\n", err.text);
+	if (record(front, summary, &err) < 0)
 		fprintf(stderr, "toolroot: %s\n", err.text);
 }
 
@@ -358,11 +388,32 @@ handle_signals(pid_t process)
 		sigaction(numbers[i], &pass, NULL);
 }
 
+/* Its exit status, or -1. */
+static int
+run_cargo(struct front *front, struct error *err)
+{
+	struct cargo_terminal *terminal = cargo_terminal_open(
+	    front->words, cargo_session_summary(front->session));
+	pid_t process;
+	int status = -1;
+
+	cargo_terminal_environment(terminal, &front->environment);
+	process =
+	    cargo_process_start(front->cargo.items, front->environment.items,
+		terminal != NULL ? cargo_terminal_fd(terminal) : -1, err);
+	cargo_terminal_started(terminal);
+	if (process != -1) {
+		handle_signals(process);
+		status = cargo_process_wait(process, err);
+	}
+	cargo_terminal_close(terminal);
+	return status;
+}
+
 /* The exit status, or -1. */
 static int
 build(struct front *front, struct error *err)
 {
-	pid_t process;
 	int status = -1;
 	bool idle;
 
@@ -371,12 +422,7 @@ build(struct front *front, struct error *err)
 	if (open_session(front, err) < 0 || start_broker(front, err) < 0)
 		goto out;
 	make_environment(front);
-	process = cargo_process_start(
-	    front->cargo.items, front->environment.items, err);
-	if (process != -1) {
-		handle_signals(process);
-		status = cargo_process_wait(process, err);
-	}
+	status = run_cargo(front, err);
 out:
 	idle = cargo_broker_stop(front->broker);
 	if (front->session != NULL && status >= 0)
@@ -386,6 +432,24 @@ out:
 		_exit(status >= 0 ? status : EXIT_FAILURE);
 	cargo_session_close(front->session);
 	return status;
+}
+
+static int
+explain(struct front *front, struct error *err)
+{
+	const struct cargo_layout *layout;
+	int rc = -1;
+
+	make_commands(front);
+	front->before = environ;
+	if (open_session(front, err) < 0)
+		return -1;
+	layout = cargo_session_layout(front->session, err);
+	if (layout != NULL)
+		rc = cargo_explain(&front->options.client, layout->target,
+		    front->options.explain, err);
+	cargo_session_close(front->session);
+	return rc;
 }
 
 static void
@@ -424,7 +488,8 @@ cargo_front_main(char **argv)
 		rc = find_shim(&front, &err);
 	if (rc == 0) {
 		rpc_init();
-		rc = build(&front, &err);
+		rc = front.options.explain != NULL ? explain(&front, &err)
+						   : build(&front, &err);
 		rpc_shutdown();
 		status = rc >= 0 ? rc : EXIT_FAILURE;
 	}

@@ -46,11 +46,18 @@ spawn(pid_t *process, const posix_spawn_file_actions_t *actions,
 
 pid_t
 cargo_process_start(
-    char *const *argv, char *const *environment, struct error *err)
+    char *const *argv, char *const *environment, int errors, struct error *err)
 {
+	posix_spawn_file_actions_t actions;
 	pid_t process;
-	int number = spawn(&process, NULL, argv, environment);
+	int number;
 
+	posix_spawn_file_actions_init(&actions);
+	if (errors != -1)
+		posix_spawn_file_actions_adddup2(
+		    &actions, errors, STDERR_FILENO);
+	number = spawn(&process, &actions, argv, environment);
+	posix_spawn_file_actions_destroy(&actions);
 	if (number == 0)
 		return process;
 	error_set_errno(err, number, "start %s", argv[0]);

@@ -11,10 +11,11 @@
 
 struct error;
 
-/* With our standard streams; environment ends in NULL, signals are as they are
+/* With our standard streams, but standard error into errors if that is not -1;
+ * environment ends in NULL, signals are as they are
  * for a fresh program. The process, or -1. */
 pid_t cargo_process_start(
-    char *const *argv, char *const *environment, struct error *err);
+    char *const *argv, char *const *environment, int errors, struct error *err);
 /* What it ends with: an exit status as a shell would give it. */
 int cargo_process_wait(pid_t process, struct error *err);
 /* Standard output of a program with our environment; the caller frees it. NULL

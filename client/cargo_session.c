@@ -458,13 +458,17 @@ static int
 upload(struct cargo_session *session, struct toolchain *toolchain, uint64_t *up,
     struct error *err)
 {
-	struct toolchain_progress *progress = toolchain_progress_start();
+	/* The terminal is cargo's meanwhile. */
+	struct toolchain_progress *progress = toolchain_progress_start(false);
 	const struct toolchain_upload what = {session->server.cas,
 	    toolchain->toolchain->tree, toolchain->toolchain->builder, NULL,
 	    progress};
 	struct toolchain_upload_stats stats = {.bytes = 0};
-	int rc = toolchain_upload(&what, &stats, err);
+	int rc;
 
+	cargo_summary_set_status(session->summary, "sending the toolchain");
+	rc = toolchain_upload(&what, &stats, err);
+	cargo_summary_set_status(session->summary, NULL);
 	toolchain_progress_stop(progress);
 	if (rc == 0)
 		*up += stats.bytes - stats.present_bytes;

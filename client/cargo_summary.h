@@ -8,6 +8,8 @@
 
 #include <stdint.h>
 
+#include "cas/digest.h"
+
 struct cargo_summary;
 struct error;
 
@@ -18,9 +20,12 @@ enum cargo_outcome {
 };
 
 struct cargo_summary_row {
-	const char *crate; /* copied, all three */
-	const char *type;  /* of crate */
-	const char *cause; /* why it was local; NULL or "" otherwise */
+	const char *crate;   /* copied, all four */
+	const char *package; /* NULL or "" when it has none */
+	const char *type;    /* of crate */
+	const char *cause;   /* why it was local; NULL or "" otherwise */
+	/* The last action that was looked for, as HASH/SIZE; "": none was. */
+	char action[DIGEST_TEXT_MAX];
 	enum cargo_outcome outcome;
 	int64_t wall_ms;     /* of the call, in the front */
 	int64_t executed_ms; /* of the compiler, when it ran elsewhere */
@@ -34,6 +39,18 @@ void cargo_summary_add(
     struct cargo_summary *summary, const struct cargo_summary_row *row);
 /* A fact about the whole build, told once. */
 void cargo_summary_note(struct cargo_summary *summary, const char *text);
+
+struct cargo_summary_counts {
+	uint64_t hits;
+	uint64_t remote;
+	uint64_t local;
+};
+/* Up to now. */
+struct cargo_summary_counts cargo_summary_count(struct cargo_summary *summary);
+
+/* What all wait for, a static text for the progress line; NULL: nothing. */
+void cargo_summary_set_status(struct cargo_summary *summary, const char *text);
+const char *cargo_summary_status(struct cargo_summary *summary);
 
 /* To standard error; nothing when nothing was called. */
 void cargo_summary_print(struct cargo_summary *summary);

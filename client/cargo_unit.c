@@ -67,6 +67,7 @@ answer_compile(struct cargo_crate *crate, struct cargo_message_answer *answer)
 {
 	struct cargo_summary_row row = {
 	    .crate = crate->arguments.crate_name,
+	    .package = cargo_crate_variable(crate, "CARGO_PKG_NAME"),
 	    .type = crate->arguments.crate_type,
 	};
 	int64_t start = clock_monotonic_ms();

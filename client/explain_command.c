@@ -535,6 +535,16 @@ out:
 	return rc;
 }
 
+int
+explain_action(
+    const struct client_options *client, const char *action, struct error *err)
+{
+	const struct explain_options options = {
+	    .client = *client, .changes = 20, .diff = true};
+
+	return explain(&options, action, err);
+}
+
 static int
 run(const struct explain_options *options,
     const struct setting_arguments *arguments)

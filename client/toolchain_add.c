@@ -560,7 +560,7 @@ add_run(void *cookie, char **names, struct error *err)
 		goto out;
 	capture_programs_clean(adding.source);
 	adding.tree = capture_tree_new(function, &limits);
-	adding.progress = toolchain_progress_start();
+	adding.progress = toolchain_progress_start(true);
 	rc = capture(&adding, err);
 	if (rc == 0)
 		rc = build(&adding, err);

@@ -124,13 +124,13 @@ progress_thread(void *cookie)
 }
 
 struct toolchain_progress *
-toolchain_progress_start(void)
+toolchain_progress_start(bool shown)
 {
 	struct toolchain_progress *progress = xcalloc(1, sizeof(*progress));
 
 	pthread_mutex_init(&progress->lock, NULL);
 	pthread_cond_init(&progress->changed, NULL);
-	progress->shown = isatty(STDERR_FILENO) == 1 &&
+	progress->shown = shown && isatty(STDERR_FILENO) == 1 &&
 			  pthread_create(&progress->thread, NULL,
 			      progress_thread, progress) == 0;
 	return progress;

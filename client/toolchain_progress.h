@@ -7,14 +7,15 @@
 #ifndef TOOLROOT_CLIENT_TOOLCHAIN_PROGRESS_H
 #define TOOLROOT_CLIENT_TOOLCHAIN_PROGRESS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "client/capture_hash.h"
 
 struct toolchain_progress;
 
-/* Never NULL. */
-struct toolchain_progress *toolchain_progress_start(void);
+/* Never NULL. Counts and draws nothing unless it is to be shown. */
+struct toolchain_progress *toolchain_progress_start(bool shown);
 /* Clears the line and ends the thread. NULL is allowed. */
 void toolchain_progress_stop(struct toolchain_progress *progress);
 /* The next part of the work; what is a static text ("uploading"). Its counters
