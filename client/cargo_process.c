@@ -9,6 +9,7 @@
 #include <spawn.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -153,9 +154,10 @@ ends_within(pid_t process, int64_t timeout_ms)
 	return rc != 0;
 }
 
-int
-cargo_process_run(
-    const struct cargo_process *process, char *const *argv, struct error *err)
+/* outputs: for standard output and standard error; -1 is nowhere. */
+static int
+run(const struct cargo_process *process, char *const *argv,
+    const int outputs[static 2], struct error *err)
 {
 	posix_spawn_file_actions_t actions;
 	pid_t started;
@@ -163,9 +165,15 @@ cargo_process_run(
 	bool ended;
 
 	posix_spawn_file_actions_init(&actions);
-	for (int fd = 0; fd <= STDERR_FILENO; fd++)
-		posix_spawn_file_actions_addopen(
-		    &actions, fd, "/dev/null", O_RDWR, 0);
+	for (int fd = 0; fd <= STDERR_FILENO; fd++) {
+		int to = fd > 0 ? outputs[fd - 1] : -1;
+
+		if (to != -1)
+			posix_spawn_file_actions_adddup2(&actions, to, fd);
+		else
+			posix_spawn_file_actions_addopen(
+			    &actions, fd, "/dev/null", O_RDWR, 0);
+	}
 	posix_spawn_file_actions_addchdir_np(&actions, process->directory);
 	number = spawn(&started, &actions, argv, process->environment);
 	posix_spawn_file_actions_destroy(&actions);
@@ -180,4 +188,36 @@ cargo_process_run(
 		    "%s was not done after %lld s", argv[0],
 		    (long long)process->timeout_ms / 1000);
 	return number;
+}
+
+int
+cargo_process_run(
+    const struct cargo_process *process, char *const *argv, struct error *err)
+{
+	const int nowhere[2] = {-1, -1};
+
+	return run(process, argv, nowhere, err);
+}
+
+int
+cargo_process_capture(const struct cargo_process *process, char *const *argv,
+    struct buffer *output, struct buffer *errors, struct error *err)
+{
+	int files[2] = {memfd_create("output", MFD_CLOEXEC),
+	    memfd_create("errors", MFD_CLOEXEC)};
+	int status = -1;
+
+	if (files[0] == -1 || files[1] == -1)
+		error_set_errno(err, errno, "memfd_create");
+	else
+		status = run(process, argv, files, err);
+	if (status >= 0 && (lseek(files[0], 0, SEEK_SET) == -1 ||
+			       lseek(files[1], 0, SEEK_SET) == -1))
+		status = error_set_errno(err, errno, "lseek");
+	if (status >= 0 && (read_all(files[0], output, err) < 0 ||
+			       read_all(files[1], errors, err) < 0))
+		status = -1;
+	file_close(&files[0]);
+	file_close(&files[1]);
+	return status;
 }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct buffer;
 struct error;
 
 /* With our standard streams, but standard error into errors if that is not -1;
@@ -31,5 +32,9 @@ struct cargo_process {
  * DEADLINE_EXCEEDED when it took too long, and was killed. */
 int cargo_process_run(
     const struct cargo_process *process, char *const *argv, struct error *err);
+/* The same, with what it wrote, appended; nothing is on its standard input. */
+int cargo_process_capture(const struct cargo_process *process,
+    char *const *argv, struct buffer *output, struct buffer *errors,
+    struct error *err);
 
 #endif

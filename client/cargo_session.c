@@ -167,6 +167,12 @@ cargo_session_ledger(struct cargo_session *session)
 	return session->ledger;
 }
 
+const char *
+cargo_session_cache(const struct cargo_session *session)
+{
+	return session->options.cache;
+}
+
 char *const *
 cargo_session_environment(const struct cargo_session *session)
 {

@@ -41,6 +41,7 @@ void cargo_session_close(struct cargo_session *session);
 
 struct cargo_summary *cargo_session_summary(struct cargo_session *session);
 struct stat_ledger *cargo_session_ledger(struct cargo_session *session);
+const char *cargo_session_cache(const struct cargo_session *session);
 char *const *cargo_session_environment(const struct cargo_session *session);
 const char *cargo_session_invocation(const struct cargo_session *session);
 enum digest_function cargo_session_function(

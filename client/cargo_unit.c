@@ -10,6 +10,7 @@
 #include "client/cargo_attempt.h"
 #include "client/cargo_crate.h"
 #include "client/cargo_message.h"
+#include "client/cargo_probe.h"
 #include "client/cargo_session.h"
 #include "client/cargo_summary.h"
 #include "client/cargo_toolchain.h"
@@ -108,6 +109,8 @@ cargo_unit_answer(struct cargo_session *session,
 	cargo_crate_init(&crate, session, call);
 	if (crate.arguments.call == CARGO_CALL_VERSION)
 		answer_version(&crate, answer);
+	else if (cargo_probe_is(&crate))
+		cargo_probe_answer(&crate, answer);
 	else if (crate.arguments.of_cargo)
 		answer_compile(&crate, answer);
 	cargo_crate_clear(&crate);

@@ -15,8 +15,10 @@
 #include "base/memory.h"
 #include "client/cargo_arguments.h"
 #include "client/cargo_config.h"
+#include "client/cargo_crate.h"
 #include "client/cargo_dep_info.h"
 #include "client/cargo_environment.h"
+#include "client/cargo_probe.h"
 
 /* --- paths ---------------------------------------------------------------- */
 
@@ -484,6 +486,42 @@ another_wrapper_is_found_in_configuration(void **state)
 	}
 }
 
+/* --- cargo's question before a build -------------------------------------- */
+
+static bool
+is_probe(const char *text)
+{
+	struct cargo_crate crate = {.driver = NULL};
+	struct str rest = str_from(text);
+	bool probe;
+
+	while (rest.data != NULL) {
+		struct str word = str_cut(&rest, ' ');
+
+		cargo_strings_take(&crate.words, xstrndup(word.data, word.len));
+	}
+	probe = cargo_probe_is(&crate);
+	cargo_strings_clear(&crate.words);
+	return probe;
+}
+
+static void
+only_cargos_own_question_is_remembered(void **state)
+{
+	(void)state;
+	assert_true(is_probe("- --crate-name ___ --print=file-names "
+			     "--crate-type bin --print=sysroot --print=cfg"));
+	/* A build script's probe has a source on standard input. */
+	assert_false(is_probe("- --crate-name probe0 --print=cfg"));
+	assert_false(is_probe("- --crate-name ___ --emit=metadata"));
+	assert_false(is_probe("--crate-name ___ --print=cfg src/lib.rs"));
+	/* The file may change. */
+	assert_false(
+	    is_probe("- --crate-name ___ --print=cfg --target /x/own.json"));
+	assert_false(is_probe("-"));
+	assert_false(is_probe("- --crate-name"));
+}
+
 int
 main(void)
 {
@@ -511,6 +549,7 @@ main(void)
 	    WITH_PATHS(a_variable_that_differs_is_found),
 	    cmocka_unit_test(places_are_told_from_generated_code),
 	    cmocka_unit_test(another_wrapper_is_found_in_configuration),
+	    cmocka_unit_test(only_cargos_own_question_is_remembered),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
