@@ -81,6 +81,24 @@ path_of(const struct cargo_crate *crate, const struct digest *toolchain)
 	    "%s/probe-%s", cargo_session_cache(crate->session), text);
 }
 
+/* "VERSION OUTPUT-LENGTH ERRORS-LENGTH": whether it is ours and says how long
+ * what follows is. */
+static bool
+parse_header(struct str line, size_t length, size_t lengths[static 2])
+{
+	char text[80], *end;
+
+	(void)snprintf(text, sizeof(text), "%.*s", STR_ARG(line));
+	if (strncmp(text, VERSION " ", sizeof(VERSION)) != 0)
+		return false;
+	lengths[0] = strtoul(text + sizeof(VERSION), &end, 10);
+	if (*end != ' ')
+		return false;
+	lengths[1] = strtoul(end + 1, &end, 10);
+	return *end == '\0' && lengths[0] <= length &&
+	       lengths[1] == length - lengths[0];
+}
+
 static bool
 load(const char *path, struct cargo_message_answer *answer)
 {
@@ -89,17 +107,12 @@ load(const char *path, struct cargo_message_answer *answer)
 	size_t lengths[2];
 	struct str rest, line;
 	bool found = false;
-	char text[80];
 
 	buffer_init(&content, FILE_MAX);
 	if (file_read_all(path, &content, &ignored) == 0) {
 		rest = buffer_str(&content);
 		line = str_cut(&rest, '\n');
-		(void)snprintf(text, sizeof(text), "%.*s", STR_ARG(line));
-		found = sscanf(text, VERSION " %zu %zu", &lengths[0],
-			    &lengths[1]) == 2 &&
-			lengths[0] <= rest.len &&
-			lengths[1] == rest.len - lengths[0] &&
+		found = parse_header(line, rest.len, lengths) &&
 			buffer_append(&answer->output, rest.data, lengths[0]) ==
 			    0 &&
 			buffer_append(&answer->errors, rest.data + lengths[0],
