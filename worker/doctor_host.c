@@ -20,6 +20,7 @@
 #include "worker/cgroup.h"
 #include "worker/namespaces.h"
 #include "worker/spawner.h"
+#include "worker/staging.h"
 
 #define ROOM_MIN ((uint64_t)5 << 30)
 #define FILES_MIN ((uint64_t)100000)
@@ -35,14 +36,20 @@ struct sandbox_answer {
 	bool works;
 	enum sandbox_tier tier;
 	enum cgroup_kind limits;
+	enum staging staging;
 	struct error error;
 };
 
 static _Noreturn void
-try_sandbox(int fd)
+try_sandbox(const char *cache, enum staging staging, int fd)
 {
 	const struct spawner_options options = {
-	    .slots = 1, .scratch_bytes = 16u << 20, .scratch_files = 1000};
+	    .slots = 1,
+	    .scratch_bytes = 16u << 20,
+	    .scratch_files = 1000,
+	    .cache = cache,
+	    .staging = staging,
+	};
 	struct sandbox_answer answer = {.works = false};
 	struct spawner *spawner = spawner_start(&options, &answer.error);
 	struct error ignored;
@@ -51,6 +58,7 @@ try_sandbox(int fd)
 		answer.works = true;
 		answer.tier = spawner_tier(spawner);
 		answer.limits = spawner_limits_kind(spawner);
+		answer.staging = spawner_staging(spawner);
 	}
 	/* Without an answer the parent says so. */
 	(void)file_write(fd, &answer, sizeof(answer), &ignored);
@@ -60,7 +68,8 @@ try_sandbox(int fd)
 
 /* False when the child could not be asked. */
 static bool
-ask_sandbox(struct sandbox_answer *answer)
+ask_sandbox(
+    const char *cache, enum staging staging, struct sandbox_answer *answer)
 {
 	int ends[2], status;
 	ssize_t got;
@@ -70,7 +79,7 @@ ask_sandbox(struct sandbox_answer *answer)
 		return false;
 	child = fork();
 	if (child == 0)
-		try_sandbox(ends[1]);
+		try_sandbox(cache, staging, ends[1]);
 	file_close(&ends[1]);
 	got = child != -1 ? read(ends[0], answer, sizeof(*answer)) : -1;
 	file_close(&ends[0]);
@@ -80,13 +89,28 @@ ask_sandbox(struct sandbox_answer *answer)
 	return got == (ssize_t)sizeof(*answer);
 }
 
+/* Why it is not the fastest way is told when that is asked for. */
 static void
-look_at_sandbox(struct doctor_report *report)
+report_staging(
+    struct doctor_report *report, const char *cache, enum staging staging)
+{
+	struct sandbox_answer answer = {.works = false};
+
+	if (staging == STAGING_EROFS)
+		doctor_report_add(report, DOCTOR_OK, "host: staging",
+		    staging_name(staging), NULL);
+	else if (ask_sandbox(cache, STAGING_EROFS, &answer) && !answer.works)
+		doctor_report_add(report, DOCTOR_WARNING, "host: staging",
+		    staging_name(staging), answer.error.text);
+}
+
+static void
+look_at_sandbox(struct doctor_report *report, const char *cache)
 {
 	struct sandbox_answer answer;
 	bool limited;
 
-	if (!ask_sandbox(&answer)) {
+	if (!ask_sandbox(cache, STAGING_AUTO, &answer)) {
 		doctor_report_add(report, DOCTOR_FAILED, "host: sandbox",
 		    "a process that was to try it ended without an answer",
 		    "look for its end in the kernel's log (dmesg)");
@@ -102,6 +126,7 @@ look_at_sandbox(struct doctor_report *report)
 	}
 	doctor_report_add(report, DOCTOR_OK, "host: sandbox",
 	    sandbox_tier_name(answer.tier), NULL);
+	report_staging(report, cache, answer.staging);
 	limited = answer.limits != CGROUP_NONE;
 	doctor_report_add(report, limited ? DOCTOR_OK : DOCTOR_WARNING,
 	    "host: limits", cgroup_kind_name(answer.limits),
@@ -202,10 +227,32 @@ look_at_clock(struct doctor_report *report)
 	free(found);
 }
 
+/* Where images are tried, as a worker would in its cache; the caller frees
+ * it. */
+static char *
+make_temporary(void)
+{
+	const char *base = getenv("TMPDIR");
+	char *path = xasprintf("%s/toolroot-doctor-XXXXXX",
+	    base != NULL && base[0] == '/' ? base : "/tmp");
+
+	/* What fails is told by the trial. */
+	if (mkdtemp(path) == NULL)
+		path[0] = '\0';
+	return path;
+}
+
 void
 doctor_host(struct doctor_report *report)
 {
-	look_at_sandbox(report);
+	char *cache = make_temporary();
+	struct error err;
+
+	look_at_sandbox(report, cache);
+	if (cache[0] != '\0' && file_remove_tree(cache, &err) < 0)
+		doctor_report_add(report, DOCTOR_WARNING, "host: temporary",
+		    err.text, "remove that directory");
+	free(cache);
 	look_at_disks(report);
 	look_at_clock(report);
 }
