@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "client/cargo_front.h"
+#include "client/cargo_shim.h"
 #include "client/explain_command.h"
 #include "client/gc_command.h"
 #include "client/store_command.h"
