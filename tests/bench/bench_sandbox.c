@@ -3,15 +3,21 @@
  * What a sandbox costs over bare vfork+exec: /bin/true with a number of small
  * inputs, staged, run and collected from a local store, rounds of both
  * interleaved; then with toolchain trees of 99 and 52,000 files at "/", which
- * must not matter but for the first use. Prints medians and 90th percentiles
- * in microseconds, and what it takes to check that a tree is whole.
+ * must not matter but for the first use, beside hard-linking every file of the
+ * same tree; then rustc, where it is given, as a tree of its own. Prints
+ * medians and 90th percentiles in microseconds.
  *
- *	bench_sandbox [ROUNDS]      (as root or not: both tiers)
+ *	bench_sandbox [ROUNDS [STAGING [SYSROOT]]]
+ *
+ * As root or not; STAGING as in worker/staging.h; SYSROOT of rustc.
  */
+#include <dirent.h>
+#include <fcntl.h>
 #include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,6 +36,7 @@
 #include "worker/outputs.h"
 #include "worker/run_action.h"
 #include "worker/spawner.h"
+#include "worker/tree_build.h"
 #include "worker/tree_cache.h"
 
 #define ROUNDS 300
@@ -37,6 +44,8 @@
 /* Of the files of a toolchain tree, so many differ. */
 #define BODIES 500
 #define FILES_PER_DIRECTORY 36
+#define ARGUMENTS_MAX 12
+#define GIB ((uint64_t)1 << 30)
 
 struct bench {
 	enum staging staging;
@@ -48,6 +57,9 @@ struct bench {
 	struct digest command;
 	struct digest root;
 	struct digest toolchain; /* size 0: none */
+	const char *property;    /* where that is to be */
+	/* The program that is run bare. */
+	const char *arguments[ARGUMENTS_MAX];
 };
 
 static void
@@ -73,12 +85,11 @@ open_all(struct bench *bench)
 {
 	struct spawner_options spawner = {.slots = 1,
 	    .host_root = true,
-	    .scratch_bytes = (uint64_t)1 << 30,
+	    .scratch_bytes = GIB,
 	    .scratch_files = 100000,
 	    .staging = bench->staging,
 	    .cache = bench->path};
-	struct store_options store = {
-	    .path = bench->path, .max_size = (uint64_t)1 << 30};
+	struct store_options store = {.path = bench->path, .max_size = 4 * GIB};
 	char files[80];
 	char trees[80];
 	struct error err;
@@ -91,11 +102,11 @@ open_all(struct bench *bench)
 	bench->store = store_open(&store, &err);
 	check(bench->store != NULL ? 0 : -1, &err);
 	snprintf(files, sizeof(files), "%s/files", bench->path);
-	bench->files = file_cache_open(files, (uint64_t)1 << 30, &err);
+	bench->files = file_cache_open(files, GIB, &err);
 	check(bench->files != NULL ? 0 : -1, &err);
 	snprintf(trees, sizeof(trees), "%s/trees", bench->path);
 	bench->trees = tree_cache_open(
-	    trees, (uint64_t)1 << 32, spawner_staging(bench->spawner), &err);
+	    trees, 4 * GIB, spawner_staging(bench->spawner), &err);
 	check(bench->trees != NULL ? 0 : -1, &err);
 }
 
@@ -203,17 +214,33 @@ put_tree(struct bench *bench, size_t count)
 	put_directories(bench, tree, &bench->root);
 }
 
+static ProtobufCBinaryData
+bytes_of(const char *text)
+{
+	return (ProtobufCBinaryData){
+	    .len = strlen(text), .data = (uint8_t *)(uintptr_t)text};
+}
+
+/* In the sandbox: the program by its path there, and an output or NULL. */
 static void
-put_command(struct bench *bench)
+put_command(struct bench *bench, const char *program, const char *output)
 {
 	Reapi__Command command = REAPI__COMMAND__INIT;
-	ProtobufCBinaryData arguments[] = {
-	    {.len = 9, .data = (uint8_t *)(uintptr_t) "/bin/true"}};
-	uint8_t packed[64];
+	ProtobufCBinaryData arguments[ARGUMENTS_MAX] = {bytes_of(program)};
+	ProtobufCBinaryData outputs[] = {
+	    bytes_of(output != NULL ? output : "")};
+	uint8_t packed[1024];
 	size_t len;
 
 	command.arguments = arguments;
 	command.n_arguments = 1;
+	while (bench->arguments[command.n_arguments] != NULL) {
+		arguments[command.n_arguments] =
+		    bytes_of(bench->arguments[command.n_arguments]);
+		command.n_arguments++;
+	}
+	command.output_paths = outputs;
+	command.n_output_paths = output != NULL;
 	len = reapi__command__pack(&command, packed);
 	put(bench, (struct str){(const char *)packed, len}, &bench->command);
 }
@@ -225,13 +252,6 @@ upload(void *cookie, const struct outputs *outputs, struct error *err)
 	(void)outputs;
 	(void)err;
 	return 0;
-}
-
-static ProtobufCBinaryData
-bytes_of(const char *text)
-{
-	return (ProtobufCBinaryData){
-	    .len = strlen(text), .data = (uint8_t *)(uintptr_t)text};
 }
 
 static void
@@ -268,28 +288,35 @@ run_sandboxed(struct bench *bench)
 	action.command_digest = &command;
 	action.input_root_digest = &root;
 	digest_format(&bench->toolchain, toolchain_text);
-	property.name = bytes_of("toolchain-root");
+	property.name = bytes_of(bench->property);
 	property.value = bytes_of(toolchain_text);
 	platform.properties = properties;
 	platform.n_properties = 1;
 	if (bench->toolchain.size > 0)
 		action.platform = &platform;
 	check(run_action(&run, &result, &err), &err);
+	if (result->exit_code != 0) {
+		fprintf(stderr, "bench_sandbox: exit %d\n", result->exit_code);
+		exit(1);
+	}
 	arena_clear(&arena);
 }
 
 static void
-run_bare(void)
+run_bare(const struct bench *bench)
 {
-	char *arguments[] = {(char *)(uintptr_t) "/bin/true", NULL};
-	char *environment[] = {NULL};
+	char *environment[] = {(char *)(uintptr_t) "PATH=/bin:/usr/bin", NULL};
+	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	pid_t pid = vfork();
 
 	if (pid == 0) {
-		execve(arguments[0], arguments, environment);
+		dup2(null, STDOUT_FILENO);
+		execve(bench->arguments[0],
+		    (char *const *)(uintptr_t)bench->arguments, environment);
 		_exit(127);
 	}
 	waitpid(pid, NULL, 0);
+	close(null);
 }
 
 static int
@@ -302,17 +329,15 @@ compare(const void *left, const void *right)
 }
 
 static void
-measure(struct bench *bench, size_t inputs, size_t rounds)
+measure_rounds(struct bench *bench, const char *what, size_t rounds)
 {
 	int64_t *bare = xcalloc(rounds, sizeof(*bare));
 	int64_t *boxed = xcalloc(rounds, sizeof(*boxed));
 	int64_t start;
 
-	put_tree(bench, inputs);
-	run_sandboxed(bench);
 	for (size_t i = 0; i < rounds; i++) {
 		start = clock_monotonic_ns();
-		run_bare();
+		run_bare(bench);
 		bare[i] = clock_monotonic_ns() - start;
 		start = clock_monotonic_ns();
 		run_sandboxed(bench);
@@ -322,9 +347,9 @@ measure(struct bench *bench, size_t inputs, size_t rounds)
 	}
 	qsort(bare, rounds, sizeof(*bare), compare);
 	qsort(boxed, rounds, sizeof(*boxed), compare);
-	printf("%6zu inputs: bare %5lld us (p90 %5lld), sandboxed %6lld us "
-	       "(p90 %6lld), over bare %6lld us\n",
-	    inputs, (long long)bare[rounds / 2] / 1000,
+	printf("%-26s bare %7lld us (p90 %7lld), sandboxed %7lld us "
+	       "(p90 %7lld), over bare %6lld us\n",
+	    what, (long long)bare[rounds / 2] / 1000,
 	    (long long)bare[rounds * 9 / 10] / 1000,
 	    (long long)boxed[rounds / 2] / 1000,
 	    (long long)boxed[rounds * 9 / 10] / 1000,
@@ -332,6 +357,95 @@ measure(struct bench *bench, size_t inputs, size_t rounds)
 	free(bare);
 	free(boxed);
 }
+
+static void
+measure(struct bench *bench, size_t inputs, size_t rounds)
+{
+	int64_t start;
+	char what[64];
+
+	put_tree(bench, inputs);
+	start = clock_monotonic_ns();
+	run_sandboxed(bench);
+	snprintf(what, sizeof(what), "%zu inputs, first", inputs);
+	printf("%-26s %lld us\n", what,
+	    (long long)(clock_monotonic_ns() - start) / 1000);
+	snprintf(what, sizeof(what), "%zu inputs, again", inputs);
+	measure_rounds(bench, what, rounds);
+}
+
+/* --- hard links -----------------------------------------------------------
+ */
+
+static void
+link_tree(int from, int to)
+{
+	DIR *stream = fdopendir(openat(from, ".", O_RDONLY | O_DIRECTORY));
+	const struct dirent *entry;
+	int below[2];
+
+	while (stream != NULL && (entry = readdir(stream)) != NULL) {
+		if (entry->d_name[0] == '.')
+			continue;
+		if (entry->d_type != DT_DIR) {
+			(void)!linkat(
+			    from, entry->d_name, to, entry->d_name, 0);
+			continue;
+		}
+		mkdirat(to, entry->d_name, 0755);
+		below[0] = openat(from, entry->d_name, O_RDONLY | O_DIRECTORY);
+		below[1] = openat(to, entry->d_name, O_RDONLY | O_DIRECTORY);
+		link_tree(below[0], below[1]);
+		close(below[0]);
+		close(below[1]);
+	}
+	closedir(stream);
+}
+
+/* What others do for each action: the same tree, every file linked. */
+static void
+measure_links(struct bench *bench, size_t rounds)
+{
+	struct tree_build build = {.store = bench->store,
+	    .max_bytes = 4 * GIB,
+	    .cancel_fd = -1,
+	    .like = -1};
+	char *from = xasprintf("%s/plain", bench->path);
+	char *to = xasprintf("%s/linked", bench->path);
+	int64_t linked = 0;
+	int64_t removed = 0;
+	int64_t start;
+	struct error err;
+	int fds[2];
+
+	check(file_make_directories(from, &err), &err);
+	fds[0] = open(from, O_RDONLY | O_DIRECTORY);
+	start = clock_monotonic_ns();
+	check(tree_build(&build, fds[0], &bench->toolchain, &err), &err);
+	printf("  as plain files, once: %lld us\n",
+	    (long long)(clock_monotonic_ns() - start) / 1000);
+	for (size_t i = 0; i < rounds; i++) {
+		check(file_make_directories(to, &err), &err);
+		fds[1] = open(to, O_RDONLY | O_DIRECTORY);
+		start = clock_monotonic_ns();
+		link_tree(fds[0], fds[1]);
+		linked += clock_monotonic_ns() - start;
+		close(fds[1]);
+		start = clock_monotonic_ns();
+		check(file_remove_tree(to, &err), &err);
+		removed += clock_monotonic_ns() - start;
+	}
+	printf("  every file hard-linked: %lld us, and removed: %lld us\n",
+	    (long long)(linked / (int64_t)rounds) / 1000,
+	    (long long)(removed / (int64_t)rounds) / 1000);
+	close(fds[0]);
+	check(file_remove_tree(from, &err), &err);
+	free(from);
+	free(to);
+}
+
+/* --- toolchains -----------------------------------------------------------
+ */
 
 static int
 read_store(void *cookie, const struct digest *digest, struct buffer *content,
@@ -385,28 +499,140 @@ measure_toolchain(struct bench *bench, size_t files, size_t rounds)
 	    files, (long long)(checked - start) / 1000,
 	    (long long)(clock_monotonic_ns() - checked) / 1000);
 	measure(bench, 200, rounds);
+	measure_links(bench, files > 1000 ? 1 : 10);
+	bench->toolchain.size = 0;
+}
+
+/* --- rustc ----------------------------------------------------------------
+ */
+
+/* Every file below directory, as path below the tree's root. */
+static void
+add_directory(struct program *program, const char *directory, const char *path)
+{
+	DIR *stream = opendir(directory);
+	const struct dirent *entry;
+
+	while (stream != NULL && (entry = readdir(stream)) != NULL) {
+		struct merkle_file file = {.executable = true};
+		struct buffer content;
+		struct error err;
+		char *from;
+		char *to;
+
+		/* Documentation and sources are for people. */
+		if (entry->d_name[0] == '.' ||
+		    strcmp(entry->d_name, "share") == 0 ||
+		    strcmp(entry->d_name, "src") == 0)
+			continue;
+		from = xasprintf("%s/%s", directory, entry->d_name);
+		to = xasprintf(
+		    "%s%s%s", path, path[0] != '\0' ? "/" : "", entry->d_name);
+		if (entry->d_type == DT_DIR) {
+			add_directory(program, from, to);
+		} else if (entry->d_type == DT_REG) {
+			buffer_init(&content, GIB);
+			check(file_read_all(from, &content, &err), &err);
+			put(program->bench, buffer_str(&content), &file.digest);
+			check(merkle_builder_add_file(
+				  program->tree, str_from(to), &file, &err),
+			    &err);
+			program->files++;
+			buffer_clear(&content);
+		}
+		free(from);
+		free(to);
+	}
+	if (stream != NULL)
+		closedir(stream);
+}
+
+/* A crate of some functions, for the host and for the sandbox. */
+static void
+put_crate(struct bench *bench)
+{
+	struct merkle_builder *tree = merkle_builder_new(DIGEST_SHA256);
+	struct merkle_file file = {.executable = false};
+	char *path = xasprintf("%s/lib.rs", bench->path);
+	struct buffer content;
+	struct error err;
+
+	buffer_init(&content, 1 << 20);
+	for (int i = 0; i < 400; i++)
+		check(buffer_printf(&content,
+			  "pub fn f%d(x: u64) -> String { let mut v: "
+			  "Vec<u64> = (0..x).map(|y| y * %d).collect(); "
+			  "v.sort(); format!(\"{:?}\", v) }\n",
+			  i, i),
+		    &err);
+	put(bench, buffer_str(&content), &file.digest);
+	check(merkle_builder_add_file(tree, STR("lib.rs"), &file, &err), &err);
+	check(file_replace(path, content.data, content.len, &err), &err);
+	put_directories(bench, tree, &bench->root);
+	buffer_clear(&content);
+	free(path);
+}
+
+static void
+measure_rustc(struct bench *bench, const char *sysroot, size_t rounds)
+{
+	struct program program = {bench, merkle_builder_new(DIGEST_SHA256), 0};
+	char *rustc = xasprintf("%s/bin/rustc", sysroot);
+	int64_t start;
+
+	add_directory(&program, sysroot, "");
+	put_directories(bench, program.tree, &bench->toolchain);
+	bench->property = "toolchain-root:/rust";
+	memset(bench->arguments, 0, sizeof(bench->arguments));
+	bench->arguments[0] = rustc;
+	bench->arguments[1] = "--version";
+	put_command(bench, "/rust/bin/rustc", NULL);
+	put_crate(bench);
+	start = clock_monotonic_ns();
+	run_sandboxed(bench);
+	printf("rustc of %zu files: first use %lld us\n", program.files,
+	    (long long)(clock_monotonic_ns() - start) / 1000);
+	measure_rounds(bench, "rustc --version", rounds / 4 + 1);
+	bench->arguments[1] = "--edition=2021";
+	bench->arguments[2] = "--crate-type=rlib";
+	bench->arguments[3] = "--emit=metadata,link";
+	bench->arguments[4] = "--out-dir=out";
+	bench->arguments[5] = "lib.rs";
+	put_command(bench, "/rust/bin/rustc", "out/liblib.rlib");
+	if (chdir(bench->path) == -1)
+		exit(1);
+	measure_rounds(bench, "rustc, a crate", rounds / 30 + 1);
+	bench->toolchain.size = 0;
+	free(rustc);
 }
 
 int
 main(int argc, char **argv)
 {
 	size_t rounds = argc > 1 ? strtoul(argv[1], NULL, 10) : ROUNDS;
-	struct bench bench = {.spawner = NULL};
+	struct bench bench = {
+	    .property = "toolchain-root", .arguments = {"/bin/true"}};
 	struct error err;
 
-	if (argc > 2 && !staging_parse(argv[2], &bench.staging))
+	if (argc > 2 && !staging_parse(argv[2], &bench.staging)) {
+		fprintf(stderr, "bench_sandbox: staging \"%s\"?\n", argv[2]);
 		return 2;
+	}
 	open_all(&bench);
-	printf("sandbox tier: %s, %zu rounds\n",
-	    sandbox_tier_name(spawner_tier(bench.spawner)), rounds);
-	put_command(&bench);
+	printf("sandbox tier: %s, staging: %s, uid %u, %zu rounds\n",
+	    sandbox_tier_name(spawner_tier(bench.spawner)),
+	    staging_name(spawner_staging(bench.spawner)), geteuid(), rounds);
+	put_command(&bench, "/bin/true", NULL);
 	measure(&bench, 0, rounds);
 	measure(&bench, 10, rounds);
 	measure(&bench, 200, rounds);
-	measure(&bench, 1000, rounds);
+	measure(&bench, 1000, rounds / 3 + 1);
+	measure(&bench, 10000, rounds / 10 + 1);
 	measure_toolchain(&bench, 99, rounds);
 	measure_toolchain(&bench, 52000, rounds);
 	measure_toolchain(&bench, 99, rounds);
+	if (argc > 3)
+		measure_rustc(&bench, argv[3], rounds);
 	file_cache_close(bench.files);
 	tree_cache_close(bench.trees);
 	store_close(bench.store);
