@@ -6,6 +6,7 @@
  */
 #include "worker/erofs_image.h"
 
+#include <assert.h>
 #include <endian.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -63,6 +64,7 @@ struct erofs_directory {
 	size_t capacity;
 	size_t subdirectories;
 	size_t *sorted; /* by number: place among the entries */
+	uint8_t *xattrs;
 	struct item item;
 };
 
@@ -370,6 +372,7 @@ erofs_directory_free(struct erofs_directory *directory)
 		return;
 	free(directory->entries);
 	free(directory->sorted);
+	free(directory->xattrs);
 	free(directory);
 }
 
@@ -386,6 +389,19 @@ erofs_directory_name(
 	    .name = name, .kind = kind, .number = directory->count};
 	directory->count++;
 	directory->subdirectories += kind == EROFS_DIRECTORY;
+}
+
+void
+erofs_directory_redirect(struct erofs_directory *directory, struct str redirect)
+{
+	struct item *item = &directory->item;
+
+	assert(redirect.len <= EROFS_REDIRECT_MAX);
+	directory->xattrs = xcalloc(1, XATTRS_MAX);
+	item->xattrs = directory->xattrs;
+	item->xattr_len = sizeof(struct erofs_xattr_header);
+	item->xattr_len += put_xattr(directory->xattrs + item->xattr_len,
+	    STR("overlay.redirect"), redirect);
 }
 
 static int

@@ -89,6 +89,10 @@ void erofs_directory_free(struct erofs_directory *directory);
  * bytes, and borrowed until the end. "." and ".." go without saying. */
 void erofs_directory_name(
     struct erofs_directory *directory, struct str name, enum erofs_kind kind);
+/* What the directory redirect ("/name") of a lower layer has is in it, too: the
+ * attribute trusted.overlay.redirect. Before its place is given. */
+void erofs_directory_redirect(
+    struct erofs_directory *directory, struct str redirect);
 /* Gives it its place, which depends on all its names. */
 int erofs_directory_begin(struct erofs_directory *directory,
     const struct erofs_attributes *attributes, struct error *err);

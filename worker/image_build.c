@@ -2,6 +2,7 @@
 /* A visitor of the tree's walk that writes an image. */
 #include "worker/image_build.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/buffer.h"
@@ -24,6 +25,7 @@ struct work {
 	struct tree_walk walk;
 	struct erofs_image *image;
 	struct buffer content; /* of the file at hand */
+	struct erofs_directory *top;
 };
 
 struct place {
@@ -71,7 +73,7 @@ visit_enter(struct tree_walk *walk, void *parent, const char *name,
 
 	(void)name;
 	here->directory = erofs_directory_new(
-	    work->image, above != NULL ? above->directory : NULL);
+	    work->image, above != NULL ? above->directory : work->top);
 	/* In the order in which they are shown. */
 	for (size_t i = 0; i < message->n_files; i++)
 		erofs_directory_name(here->directory,
@@ -92,10 +94,62 @@ visit_enter(struct tree_walk *walk, void *parent, const char *name,
 		erofs_directory_set(above->directory, above->next++,
 		    erofs_directory_node(here->directory));
 	} else {
+		erofs_directory_set(
+		    work->top, 0, erofs_directory_node(here->directory));
 		work->build->root_mode = attributes.mode;
 		work->build->root_time = attributes.time;
 	}
 	return 0;
+}
+
+/* An empty directory here, which overlayfs merges with the layer's. */
+static int
+add_layer(struct work *work, struct place *above, const char *layer,
+    struct error *err)
+{
+	const struct erofs_attributes attributes = {
+	    stage_directory_mode(NULL), stage_file_time(NULL)};
+	struct erofs_directory *directory =
+	    erofs_directory_new(work->image, above->directory);
+	char redirect[IMAGE_BODY_NAME_MAX + 1];
+	int rc = -1;
+
+	snprintf(redirect, sizeof(redirect), "/%s", layer);
+	erofs_directory_redirect(directory, str_from(redirect));
+	if (erofs_directory_begin(directory, &attributes, err) == 0 &&
+	    erofs_directory_end(directory, err) == 0) {
+		erofs_directory_set(above->directory, above->next++,
+		    erofs_directory_node(directory));
+		rc = 1;
+	}
+	erofs_directory_free(directory);
+	return rc;
+}
+
+static int
+visit_skip(struct tree_walk *walk, void *parent, const struct digest *digest,
+    uint64_t *entries, struct error *err)
+{
+	struct work *work = walk->cookie;
+	const struct image_build *build = work->build;
+	const char *layer;
+	int rc = 0;
+
+	if (build->find_layer != NULL)
+		rc = build->find_layer(
+		    build->cookie, digest, &layer, entries, err);
+	return rc == 1 ? add_layer(work, parent, layer, err) : rc;
+}
+
+static void
+visit_walked(struct tree_walk *walk, const struct digest *digest,
+    const Reapi__Directory *message, uint64_t entries)
+{
+	const struct work *work = walk->cookie;
+
+	if (work->build->walked != NULL)
+		work->build->walked(work->build->cookie, digest, entries,
+		    message->node_properties == NULL);
 }
 
 static int
@@ -180,8 +234,15 @@ int
 image_build(
     struct image_build *build, const struct digest *root, struct error *err)
 {
-	static const struct tree_visitor visitor = {
-	    visit_enter, visit_file, visit_link, visit_complete, visit_leave};
+	static const struct tree_visitor visitor = {.enter = visit_enter,
+	    .file = visit_file,
+	    .link = visit_link,
+	    .complete = visit_complete,
+	    .leave = visit_leave,
+	    .skip = visit_skip,
+	    .walked = visit_walked};
+	const struct erofs_attributes attributes = {
+	    stage_directory_mode(NULL), stage_file_time(NULL)};
 	const struct erofs_image_options options = {.uid = build->uid,
 	    .gid = build->gid,
 	    .time = STAGE_TIME,
@@ -200,7 +261,14 @@ image_build(
 
 	work.walk.cookie = &work;
 	buffer_init(&work.content, PACKED_MAX);
-	rc = tree_walk_run(&work.walk, root, err);
+	work.top = erofs_directory_new(work.image, NULL);
+	erofs_directory_name(work.top, str_from(build->top), EROFS_DIRECTORY);
+	rc = erofs_directory_begin(work.top, &attributes, err);
+	if (rc == 0)
+		rc = tree_walk_run(&work.walk, root, err);
+	if (rc == 0)
+		rc = erofs_directory_end(work.top, err);
+	erofs_directory_free(work.top);
 	if (rc == 0)
 		rc = erofs_image_finish(work.image, &build->bytes, err);
 	buffer_clear(&work.content);

@@ -8,6 +8,7 @@
 #ifndef TOOLROOT_WORKER_IMAGE_BUILD_H
 #define TOOLROOT_WORKER_IMAGE_BUILD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include <time.h>
@@ -19,6 +20,9 @@ struct digest_list;
 struct error;
 struct store;
 
+/* Layers that one image may refer to: each costs a little with every name that
+ * is looked up. */
+#define IMAGE_LAYERS_MAX 16
 /* A name in the directory of large bodies. */
 #define IMAGE_BODY_NAME_MAX 200
 
@@ -39,6 +43,16 @@ struct image_build {
 	int (*keep_body)(void *cookie, struct blob *blob,
 	    char name[static IMAGE_BODY_NAME_MAX], struct error *err);
 	void *cookie;
+	/* The tree is in a directory of this name, alone. */
+	const char *top;
+	/* NULL, or: 1 when what the directory (digest) holds, *entries in all,
+	 * is found in a lower layer, in a directory whose name it gives, which
+	 * stays: the top of another image; 0; -1. */
+	int (*find_layer)(void *cookie, const struct digest *digest,
+	    const char **layer, uint64_t *entries, struct error *err);
+	/* NULL, or gets what was walked; plain: it asks for no property. */
+	void (*walked)(void *cookie, const struct digest *digest,
+	    uint64_t entries, bool plain);
 	/* Filled: of the image, and what the root directory asks for. */
 	uint64_t bytes;
 	mode_t root_mode;

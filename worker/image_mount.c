@@ -57,6 +57,22 @@ add_layer(int context, const char *option, int directory)
 	return fsconfig(context, FSCONFIG_SET_FD, option, NULL, directory) == 0;
 }
 
+/* Layers with data alone are below all others. */
+static bool
+add_lowers(int context, const struct image_layers *layers)
+{
+	bool added = true;
+
+	for (size_t i = 0; i < layers->lower_count && added; i++)
+		added =
+		    add_layer(context, "lowerdir+", layers->lowers[i].mount);
+	added = added && add_layer(context, "datadir+", layers->bodies);
+	for (size_t i = 0; i < layers->lower_count && added; i++)
+		added =
+		    add_layer(context, "datadir+", layers->lowers[i].bodies);
+	return added;
+}
+
 static bool
 add_scratch(int context, int scratch)
 {
@@ -92,7 +108,7 @@ mount_overlay(
 	/* metacopy stays off: a file that an action changes the mode of
 	 * becomes a whole one. */
 	if (context == -1 || !add_layer(context, "lowerdir+", lower) ||
-	    !add_layer(context, "datadir+", layers->bodies) ||
+	    !add_lowers(context, layers) ||
 	    fsconfig(context, FSCONFIG_SET_STRING, "metacopy", "off", 0) ==
 		-1 ||
 	    (layers->scratch != -1 && !add_scratch(context, layers->scratch)) ||
@@ -111,10 +127,16 @@ int
 image_mount(const struct image_layers *layers, struct image_mounts *mounts,
     struct error *err)
 {
-	mounts->whole = mounts->lower = -1;
-	if (mount_erofs(layers->image, &mounts->lower, err) == 0 &&
-	    mount_overlay(layers, mounts->lower, &mounts->whole, err) == 0)
+	*mounts = IMAGE_MOUNTS_NONE;
+	if (mount_erofs(layers->image, &mounts->lower, err) < 0 ||
+	    mount_overlay(layers, mounts->lower, &mounts->whole, err) < 0)
+		goto failed;
+	mounts->shown = open_tree(
+	    mounts->whole, layers->top, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	if (mounts->shown != -1)
 		return 0;
+	error_set_errno(err, errno, "clone a part of an overlay");
+failed:
 	image_mounts_close(mounts);
 	return -1;
 }
@@ -122,6 +144,7 @@ image_mount(const struct image_layers *layers, struct image_mounts *mounts,
 void
 image_mounts_close(struct image_mounts *mounts)
 {
+	file_close(&mounts->shown);
 	file_close(&mounts->whole);
 	file_close(&mounts->lower);
 }

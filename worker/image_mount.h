@@ -10,26 +10,40 @@
 #ifndef TOOLROOT_WORKER_IMAGE_MOUNT_H
 #define TOOLROOT_WORKER_IMAGE_MOUNT_H
 
+#include <stddef.h>
+
 struct error;
 
 /* Directories of a scratch file system for image_mount_writable. */
 #define IMAGE_MOUNT_UPPER "upper"
 #define IMAGE_MOUNT_WORK "work"
 
+/* An image that is mounted already, below another one that refers to it. */
+struct image_lower {
+	int mount;
+	int bodies;
+};
+
 struct image_layers {
-	int image;  /* the file */
-	int bodies; /* directory of large bodies */
+	int image;       /* the file */
+	int bodies;      /* directory of large bodies */
+	const char *top; /* the directory of the image that is shown */
+	const struct image_lower *lowers;
+	size_t lower_count;
 	/* The file system that has IMAGE_MOUNT_UPPER, which takes what is
 	 * written, and IMAGE_MOUNT_WORK, both empty; -1: read-only. */
 	int scratch;
 };
 
 struct image_mounts {
-	int whole; /* what is wanted */
-	/* The image alone. The kernel takes some 0.2 ms to let go of a mount
-	 * that is not attached: whoever is in a hurry closes this later. */
+	int shown; /* what is wanted */
+	/* The image alone, and the overlay with all tops. The kernel takes
+	 * some 0.2 ms to let go of a mount that is not attached: whoever is in
+	 * a hurry closes these later. */
 	int lower;
+	int whole;
 };
+#define IMAGE_MOUNTS_NONE ((struct image_mounts){-1, -1, -1})
 
 /* mounts are the caller's, -1 on error. The layers stay the caller's and may
  * be closed. Errors name the step that the kernel refused. */

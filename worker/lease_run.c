@@ -250,6 +250,7 @@ prepare(struct lease_run *run)
 	    .slot = run->lease->slot,
 	    .store = run->worker->store,
 	    .files = run->worker->files,
+	    .subtrees = run->worker->subtrees,
 	    .trees = run->worker->trees,
 	    .worker_name = run->worker->name,
 	    .default_path = options->default_path,

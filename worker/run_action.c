@@ -159,6 +159,7 @@ make_image(
 		return 0;
 	execution->image = (struct stage_image){.store = run->store,
 	    .files = run->files,
+	    .subtrees = run->subtrees,
 	    .missing = run->missing,
 	    .max_bytes = spawner_options(run->spawner)->scratch_bytes};
 	return stage_image_make(&execution->image, root, err);

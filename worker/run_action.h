@@ -21,6 +21,7 @@ struct file_cache;
 struct outputs;
 struct spawner;
 struct store;
+struct subtrees;
 struct tree_cache;
 
 enum run_stage {
@@ -36,7 +37,8 @@ struct run_action {
 	size_t slot;
 	struct store *store; /* holds command and inputs */
 	struct file_cache *files;
-	struct tree_cache *trees; /* NULL: none can be shown */
+	struct subtrees *subtrees; /* NULL: only with STAGING_EROFS */
+	struct tree_cache *trees;  /* NULL: none can be shown */
 	const char *worker_name;
 	const char *default_path; /* NULL = RUN_COMMAND_DEFAULT_PATH */
 	size_t stream_limit;      /* bytes of stdout and of stderr */

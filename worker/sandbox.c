@@ -50,7 +50,7 @@ struct sandbox {
 	char *input_root_below; /* below the root, "" or ending in "/" */
 	char *host_path;        /* of the root, without namespaces */
 	int input_root;
-	int inputs;    /* the image's own mount; -1 without */
+	int kept[2];   /* parts of the inputs' mount; -1 without */
 	bool new_root; /* in place of the one that was spawned */
 	struct bind *binds;
 	size_t bind_count;
@@ -103,7 +103,7 @@ sandbox_new(struct spawner *spawner, size_t slot, struct error *err)
 	sandbox->slot = slot;
 	sandbox->spawned = SPAWNED_NONE;
 	sandbox->input_root = -1;
-	sandbox->inputs = -1;
+	sandbox->kept[0] = sandbox->kept[1] = -1;
 	sandbox->bind_limit = limit_of_binds(spawner);
 	if (spawner_take(spawner, slot, &sandbox->spawned, err) < 0 ||
 	    (!fenced(sandbox) && find_host_path(sandbox, err) < 0)) {
@@ -135,7 +135,8 @@ sandbox_free(struct sandbox *sandbox)
 	file_close(&sandbox->input_root);
 	file_close(&sandbox->spawned.root);
 	file_close(&sandbox->spawned.layers);
-	file_close(&sandbox->inputs);
+	file_close(&sandbox->kept[0]);
+	file_close(&sandbox->kept[1]);
 	drop_binds(sandbox);
 	/* Closing the socket lets the first process go; the kill is for one
 	 * that was never started or is stuck. */
@@ -174,18 +175,22 @@ bind_graft(void *cookie, int fd, const char *target)
 	add_bind(cookie, fd, xstrdup(target));
 }
 
-/* The scratch's upper directory is seen as the root of the inputs. */
+/* The upper directory of the inputs' root, so that nothing has to be copied up
+ * when outputs are made there. */
 static int
-set_up_upper(const struct sandbox *sandbox, const struct sandbox_inputs *inputs,
+make_upper(const struct sandbox *sandbox, const struct sandbox_inputs *inputs,
     struct error *err)
 {
 	const struct timespec times[2] = {inputs->time, inputs->time};
 	int layers = sandbox->spawned.layers;
+	char path[64];
 
-	if (fchmodat(layers, IMAGE_MOUNT_UPPER, inputs->mode, 0) == -1 ||
-	    fchownat(layers, IMAGE_MOUNT_UPPER, SANDBOX_UID, SANDBOX_GID, 0) ==
-		-1 ||
-	    utimensat(layers, IMAGE_MOUNT_UPPER, times, 0) == -1)
+	snprintf(path, sizeof(path), IMAGE_MOUNT_UPPER "/%s", inputs->top);
+	if (mkdirat(layers, path, 0755) == -1 ||
+	    (inputs->mode != 0755 &&
+		fchmodat(layers, path, inputs->mode, 0) == -1) ||
+	    fchownat(layers, path, SANDBOX_UID, SANDBOX_GID, 0) == -1 ||
+	    utimensat(layers, path, times, 0) == -1)
 		return error_set_errno(err, errno, "set up the input root");
 	return 0;
 }
@@ -197,20 +202,24 @@ mount_inputs(
 {
 	const struct image_layers layers = {.image = view->inputs->image,
 	    .bodies = view->inputs->bodies,
+	    .top = view->inputs->top,
+	    .lowers = view->inputs->lowers,
+	    .lower_count = view->inputs->lower_count,
 	    .scratch = sandbox->spawned.layers};
 	struct image_mounts mounts;
 
-	if (set_up_upper(sandbox, view->inputs, err) < 0 ||
+	if (make_upper(sandbox, view->inputs, err) < 0 ||
 	    image_mount(&layers, &mounts, err) < 0)
 		return -1;
-	sandbox->inputs = mounts.lower;
+	sandbox->kept[0] = mounts.lower;
+	sandbox->kept[1] = mounts.whole;
 	if (view->input_root[0] == '\0') {
 		file_close(&sandbox->spawned.root);
-		sandbox->spawned.root = mounts.whole;
+		sandbox->spawned.root = mounts.shown;
 		sandbox->new_root = true;
 		return 0;
 	}
-	add_bind(sandbox, mounts.whole, xstrdup(view->input_root));
+	add_bind(sandbox, mounts.shown, xstrdup(view->input_root));
 	sandbox->binds[0].mount = true;
 	return 0;
 }
@@ -314,12 +323,14 @@ send_start(struct sandbox *sandbox, struct run_spec *spec,
 	message.fds[SANDBOX_FD_SPEC] = spec_fd;
 	message.fds[SANDBOX_FD_STDOUT] = outcome->output.write_fd;
 	message.fds[SANDBOX_FD_STDERR] = outcome->errors.write_fd;
-	if (sandbox->inputs != -1) {
-		message.fds[message.fd_count++] = sandbox->inputs;
+	if (sandbox->kept[0] != -1) {
+		message.fds[message.fd_count++] = sandbox->kept[0];
+		message.fds[message.fd_count++] = sandbox->kept[1];
 		message.fds[message.fd_count++] = sandbox->spawned.layers;
 	}
 	rc = fd_message_send(sandbox->spawned.socket, &message, err);
-	file_close(&sandbox->inputs);
+	file_close(&sandbox->kept[0]);
+	file_close(&sandbox->kept[1]);
 	file_close(&sandbox->spawned.layers);
 out:
 	file_close(&spec_fd);

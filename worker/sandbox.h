@@ -33,6 +33,7 @@
 #include "worker/namespaces.h"
 
 struct error;
+struct image_lower;
 struct sandbox;
 struct spawner;
 
@@ -43,8 +44,12 @@ void sandbox_free(struct sandbox *sandbox);
 
 /* An input root as an image (worker/image_build.h). */
 struct sandbox_inputs {
-	int image;            /* the file; borrowed */
-	int bodies;           /* directory of its large bodies; borrowed */
+	int image;       /* the file; borrowed */
+	int bodies;      /* directory of its large bodies; borrowed */
+	const char *top; /* where it is in the image */
+	/* Images that it refers to; borrowed. */
+	const struct image_lower *lowers;
+	size_t lower_count;
 	mode_t mode;          /* of the root directory */
 	struct timespec time; /* likewise */
 };

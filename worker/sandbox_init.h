@@ -44,7 +44,7 @@ enum sandbox_start_fd {
 	SANDBOX_FD_STDERR,
 	SANDBOX_FD_COUNT,
 };
-#define SANDBOX_KEPT_MAX 2
+#define SANDBOX_KEPT_MAX 3
 
 struct sandbox_report {
 	struct error error; /* code OK: the program ran */

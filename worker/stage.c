@@ -309,8 +309,11 @@ int
 stage_input_root(
     const struct stage *stage, const struct digest *root, struct error *err)
 {
-	static const struct tree_visitor visitor = {
-	    visit_enter, visit_file, visit_link, visit_complete, visit_leave};
+	static const struct tree_visitor visitor = {.enter = visit_enter,
+	    .file = visit_file,
+	    .link = visit_link,
+	    .complete = visit_complete,
+	    .leave = visit_leave};
 	struct work work = {.stage = stage,
 	    .walk = {.visitor = &visitor,
 		.store = stage->store,

@@ -12,6 +12,11 @@
 #include "base/memory.h"
 #include "worker/file_cache.h"
 #include "worker/image_build.h"
+#include "worker/subtrees.h"
+#include "worker/tree_cache.h"
+
+/* In the image; no tree has such a name. */
+#define TOP "inputs"
 
 /* Takes the blob. */
 static int
@@ -33,6 +38,55 @@ keep_body(void *cookie, struct blob *blob,
 	return 0;
 }
 
+/* The tree, among those that the image refers to; at most IMAGE_LAYERS_MAX. */
+static void
+add_tree(struct stage_image *image, struct tree *tree)
+{
+	image->trees[image->tree_count] = tree;
+	image->lowers[image->tree_count] = *tree_lower(tree);
+	image->tree_count++;
+}
+
+static bool
+has_tree(const struct stage_image *image, const struct tree *tree)
+{
+	for (size_t i = 0; i < image->tree_count; i++)
+		if (image->trees[i] == tree)
+			return true;
+	return false;
+}
+
+static int
+find_layer(void *cookie, const struct digest *digest, const char **layer,
+    uint64_t *entries, struct error *err)
+{
+	struct stage_image *image = cookie;
+	struct tree *tree;
+	int found;
+
+	if (image->tree_count == IMAGE_LAYERS_MAX)
+		return 0;
+	found = subtrees_get(
+	    image->subtrees, image->store, digest, &tree, entries, err);
+	if (found != 1)
+		return found;
+	*layer = tree_top(tree);
+	if (has_tree(image, tree))
+		subtrees_unpin(image->subtrees, tree);
+	else
+		add_tree(image, tree);
+	return 1;
+}
+
+static void
+walked(void *cookie, const struct digest *digest, uint64_t entries, bool plain)
+{
+	const struct stage_image *image = cookie;
+
+	if (plain)
+		subtrees_note(image->subtrees, digest, entries);
+}
+
 int
 stage_image_make(
     struct stage_image *image, const struct digest *root, struct error *err)
@@ -48,15 +102,20 @@ stage_image_make(
 	    .gid = SANDBOX_GID,
 	    .image = openat(bodies, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600),
 	    .keep_body = keep_body,
-	    .cookie = image};
+	    .cookie = image,
+	    .top = TOP,
+	    .find_layer = image->subtrees != NULL ? find_layer : NULL,
+	    .walked = image->subtrees != NULL ? walked : NULL};
 
-	image->inputs =
-	    (struct sandbox_inputs){.image = build.image, .bodies = bodies};
+	image->inputs = (struct sandbox_inputs){
+	    .image = build.image, .bodies = bodies, .top = TOP};
 	if (build.image == -1)
 		return error_set_errno(
 		    err, errno, "make an image in the worker's cache");
 	if (image_build(&build, root, err) < 0)
 		return -1;
+	image->inputs.lowers = image->lowers;
+	image->inputs.lower_count = image->tree_count;
 	image->inputs.mode = build.root_mode;
 	image->inputs.time = build.root_time;
 	return 0;
@@ -71,6 +130,9 @@ stage_image_clear(struct stage_image *image)
 	file_close(&image->inputs.image);
 	while (image->pin_count > 0)
 		file_cache_unpin(image->files, image->pins[--image->pin_count]);
+	while (image->tree_count > 0)
+		subtrees_unpin(
+		    image->subtrees, image->trees[--image->tree_count]);
 	free(image->pins);
 	image->files = NULL;
 }

@@ -12,6 +12,8 @@
 #include <stdint.h>
 
 #include "cas/digest.h"
+#include "worker/image_build.h"
+#include "worker/image_mount.h"
 #include "worker/sandbox.h"
 
 struct cached_file;
@@ -19,11 +21,14 @@ struct digest_list;
 struct error;
 struct file_cache;
 struct store;
+struct subtrees;
+struct tree;
 
 struct stage_image {
 	/* Given. */
 	struct store *store;
 	struct file_cache *files;
+	struct subtrees *subtrees;   /* NULL: none */
 	struct digest_list *missing; /* gets blobs found absent; or NULL */
 	uint64_t max_bytes;          /* of the image, without large bodies */
 	/* Made; the image is the caller's to clear. */
@@ -31,6 +36,9 @@ struct stage_image {
 	struct cached_file **pins;
 	size_t pin_count;
 	size_t pin_capacity;
+	struct tree *trees[IMAGE_LAYERS_MAX];
+	struct image_lower lowers[IMAGE_LAYERS_MAX];
+	size_t tree_count;
 };
 
 /* FAILED_PRECONDITION for absent blobs; INVALID_ARGUMENT names what is

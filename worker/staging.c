@@ -22,6 +22,7 @@
 #define SMALL "small body"
 #define LARGE "large body"
 #define BODY "body"
+#define TOP "top"
 
 static const char *const names[] = {[STAGING_AUTO] = "auto",
     [STAGING_EROFS] = "erofs",
@@ -63,26 +64,45 @@ write_image(void *cookie, uint64_t offset, const void *data, size_t len,
 	return file_pwrite(probe->image, data, len, offset, err);
 }
 
-/* A directory with a file of either kind. */
+/* A file of either kind. */
+static int
+fill_top(
+    struct erofs_image *image, struct erofs_directory *top, struct error *err)
+{
+	const struct erofs_attributes attributes = {.mode = 0755};
+	uint64_t node;
+
+	erofs_directory_name(top, STR("small"), EROFS_FILE);
+	erofs_directory_name(top, STR("large"), EROFS_FILE);
+	if (erofs_directory_begin(top, &attributes, err) < 0 ||
+	    erofs_image_file(image, &attributes, STR(SMALL), &node, err) < 0)
+		return -1;
+	erofs_directory_set(top, 0, node);
+	if (erofs_image_file_elsewhere(image, &attributes, strlen(LARGE),
+		STR("/" BODY), &node, err) < 0)
+		return -1;
+	erofs_directory_set(top, 1, node);
+	return erofs_directory_end(top, err);
+}
+
 static int
 fill_image(
     struct erofs_image *image, struct erofs_directory *root, struct error *err)
 {
 	const struct erofs_attributes attributes = {.mode = 0755};
+	struct erofs_directory *top;
 	uint64_t size;
-	uint64_t node;
+	int rc;
 
-	erofs_directory_name(root, STR("small"), EROFS_FILE);
-	erofs_directory_name(root, STR("large"), EROFS_FILE);
-	if (erofs_directory_begin(root, &attributes, err) < 0 ||
-	    erofs_image_file(image, &attributes, STR(SMALL), &node, err) < 0)
+	erofs_directory_name(root, STR(TOP), EROFS_DIRECTORY);
+	if (erofs_directory_begin(root, &attributes, err) < 0)
 		return -1;
-	erofs_directory_set(root, 0, node);
-	if (erofs_image_file_elsewhere(image, &attributes, strlen(LARGE),
-		STR("/" BODY), &node, err) < 0)
-		return -1;
-	erofs_directory_set(root, 1, node);
-	if (erofs_directory_end(root, err) < 0)
+	top = erofs_directory_new(image, root);
+	rc = fill_top(image, top, err);
+	if (rc == 0)
+		erofs_directory_set(root, 0, erofs_directory_node(top));
+	erofs_directory_free(top);
+	if (rc < 0 || erofs_directory_end(root, err) < 0)
 		return -1;
 	return erofs_image_finish(image, &size, err);
 }
@@ -159,16 +179,16 @@ try_action(struct probe *probe, struct error *err)
 	const struct scratch_options options = {
 	    .bytes = 1 << 20, .files = 100, .layers = true};
 	struct image_layers layers = {
-	    .image = probe->image, .bodies = probe->directory};
+	    .image = probe->image, .top = TOP, .bodies = probe->directory};
 
 	if (scratch_make(&options, &probe->root, &probe->layers, err) < 0)
 		return -1;
 	layers.scratch = probe->layers;
 	if (image_mount(&layers, &probe->mounts, err) < 0 ||
-	    expect(probe->mounts.whole, "small", SMALL, err) < 0 ||
-	    expect(probe->mounts.whole, "large", LARGE, err) < 0 ||
-	    overwrite(probe->mounts.whole, "small", err) < 0 ||
-	    overwrite(probe->mounts.whole, "large", err) < 0 ||
+	    expect(probe->mounts.shown, "small", SMALL, err) < 0 ||
+	    expect(probe->mounts.shown, "large", LARGE, err) < 0 ||
+	    overwrite(probe->mounts.shown, "small", err) < 0 ||
+	    overwrite(probe->mounts.shown, "large", err) < 0 ||
 	    expect(probe->directory, BODY, LARGE, err) < 0)
 		return -1;
 	image_mounts_close(&probe->mounts);
@@ -179,14 +199,16 @@ try_action(struct probe *probe, struct error *err)
 static int
 try_tree(struct probe *probe, struct error *err)
 {
-	const struct image_layers layers = {
-	    .image = probe->image, .bodies = probe->directory, .scratch = -1};
+	const struct image_layers layers = {.image = probe->image,
+	    .top = TOP,
+	    .bodies = probe->directory,
+	    .scratch = -1};
 
 	if (mkdirat(probe->directory, "tree", 0700) == -1)
 		return error_set_errno(err, errno, "make a directory");
 	if (image_mount(&layers, &probe->mounts, err) < 0)
 		return -1;
-	if (move_mount(probe->mounts.whole, "", probe->directory, "tree",
+	if (move_mount(probe->mounts.shown, "", probe->directory, "tree",
 		MOVE_MOUNT_F_EMPTY_PATH) == -1)
 		return error_set_errno(err, errno, "attach an overlay");
 	return expect(probe->directory, "tree/large", LARGE, err);
@@ -199,7 +221,7 @@ probe_in(const char *path, struct error *err)
 	    .image = -1,
 	    .root = -1,
 	    .layers = -1,
-	    .mounts = {-1, -1}};
+	    .mounts = IMAGE_MOUNTS_NONE};
 	char *tree = xasprintf("%s/tree", path);
 	int rc = -1;
 

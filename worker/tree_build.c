@@ -278,8 +278,11 @@ int
 tree_build(struct tree_build *build, int directory, const struct digest *root,
     struct error *err)
 {
-	static const struct tree_visitor visitor = {
-	    visit_enter, visit_file, visit_link, visit_complete, visit_leave};
+	static const struct tree_visitor visitor = {.enter = visit_enter,
+	    .file = visit_file,
+	    .link = visit_link,
+	    .complete = visit_complete,
+	    .leave = visit_leave};
 	struct work work = {.build = build,
 	    .walk = {.visitor = &visitor,
 		.store = build->store,

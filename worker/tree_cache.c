@@ -24,6 +24,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/memory.h"
+#include "worker/image_mount.h"
 #include "worker/tree_build.h"
 #include "worker/tree_image.h"
 
@@ -42,7 +43,8 @@ struct tree {
 	struct digest digest; /* its key in the map */
 	char name[NAME_LEN];
 	enum tree_state state;
-	int directory; /* of its root; -1 while it is made */
+	int directory;            /* of its root; -1 while it is made */
+	struct image_lower lower; /* with STAGING_EROFS; else -1 */
 	uint64_t bytes;
 	size_t pins;
 	struct timespec used; /* only while the cache opens */
@@ -54,9 +56,9 @@ TAILQ_HEAD(tree_list, tree);
 struct tree_cache {
 	char *path;
 	int directory;
-	uint64_t max_bytes;
-	enum staging staging;
-	char boot[BOOT_ID_LEN + 1]; /* "" = unknown */
+	struct tree_cache_options options; /* path: the cache's own copy */
+	size_t count;                      /* of trees in the list */
+	char boot[BOOT_ID_LEN + 1];        /* "" = unknown */
 	atomic_uint_least64_t generation;
 	/* Guards all below and the trees' state, pins and links. bytes is the
 	 * sum over the list. */
@@ -78,6 +80,7 @@ tree_new(const struct digest *digest)
 
 	tree->digest = *digest;
 	tree->directory = -1;
+	tree->lower = (struct image_lower){-1, -1};
 	snprintf(tree->name, sizeof(tree->name), "%s-%s-%llu",
 	    digest_function_name(digest->function),
 	    digest_format_hash(digest, hash), (unsigned long long)digest->size);
@@ -88,6 +91,8 @@ static void
 tree_free(struct tree *tree)
 {
 	file_close(&tree->directory);
+	file_close(&tree->lower.mount);
+	file_close(&tree->lower.bodies);
 	free(tree);
 }
 
@@ -143,11 +148,20 @@ read_marker(const struct tree_cache *cache, const char *name, struct tree *tree,
 			str_to_uint64(
 			    str_cut(&rest, ' '), UINT64_MAX, &tree->bytes) &&
 			str_equal(str_cut(&rest, '\n'),
-			    str_from(staging_name(cache->staging)));
+			    str_from(staging_name(cache->options.staging)));
 	}
 	buffer_clear(&text);
 	free(path);
 	return valid;
+}
+
+static struct tree_image
+image_of(const struct tree_cache *cache, const struct tree *tree, int directory)
+{
+	return (struct tree_image){.directory = directory,
+	    .top = tree->name,
+	    .uid = cache->options.uid,
+	    .gid = cache->options.gid};
 }
 
 /* Makes the tree ready for use, under its own name. */
@@ -156,13 +170,14 @@ open_root(const struct tree_cache *cache, struct tree *tree, struct error *err)
 {
 	int directory = openat(cache->directory, tree->name,
 	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	const struct tree_image image = image_of(cache, tree, directory);
 	int rc = 0;
 
 	if (directory == -1)
 		return error_set_errno(
 		    err, errno, "open the tree %s", tree->name);
-	if (cache->staging == STAGING_EROFS)
-		rc = tree_image_mount(directory, err);
+	if (cache->options.staging == STAGING_EROFS)
+		rc = tree_image_mount(&image, &tree->lower, err);
 	if (rc == 0)
 		tree->directory = openat(directory, "root",
 		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -216,6 +231,7 @@ insert_found(struct tree_cache *cache, struct tree *tree)
 		TAILQ_INSERT_TAIL(&cache->by_use, tree, link);
 	map_put(&cache->trees, digest_key(&tree->digest), tree);
 	cache->bytes += tree->bytes;
+	cache->count++;
 }
 
 static int
@@ -224,7 +240,7 @@ remove_name(const struct tree_cache *cache, const char *name, struct error *err)
 	char *path = xasprintf("%s/%s", cache->path, name);
 	int rc;
 
-	if (cache->staging == STAGING_EROFS)
+	if (cache->options.staging == STAGING_EROFS)
 		tree_image_unmount(path);
 	rc = file_remove_tree(path, err);
 
@@ -260,15 +276,14 @@ scan(struct tree_cache *cache, struct error *err)
 static void evict(struct tree_cache *cache);
 
 struct tree_cache *
-tree_cache_open(const char *path, uint64_t max_bytes, enum staging staging,
-    struct error *err)
+tree_cache_open(const struct tree_cache_options *options, struct error *err)
 {
 	struct tree_cache *cache = xcalloc(1, sizeof(*cache));
 	pthread_condattr_t monotonic;
 
-	cache->path = xstrdup(path);
-	cache->max_bytes = max_bytes;
-	cache->staging = staging;
+	cache->options = *options;
+	cache->path = xstrdup(options->path);
+	cache->options.path = cache->path;
 	cache->directory = -1;
 	pthread_mutex_init(&cache->lock, NULL);
 	pthread_condattr_init(&monotonic);
@@ -278,11 +293,12 @@ tree_cache_open(const char *path, uint64_t max_bytes, enum staging staging,
 	map_init(&cache->trees);
 	TAILQ_INIT(&cache->by_use);
 	read_boot(cache);
-	if (file_make_directories(path, err) < 0)
+	if (file_make_directories(cache->path, err) < 0)
 		goto failed;
-	cache->directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cache->directory =
+	    open(cache->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (cache->directory == -1) {
-		error_set_errno(err, errno, "open %s", path);
+		error_set_errno(err, errno, "open %s", cache->path);
 		goto failed;
 	}
 	if (scan(cache, err) < 0)
@@ -300,7 +316,7 @@ hide(const struct tree_cache *cache, const struct tree *tree)
 {
 	char *path;
 
-	if (cache->staging != STAGING_EROFS)
+	if (cache->options.staging != STAGING_EROFS)
 		return;
 	path = xasprintf("%s/%s", cache->path, tree->name);
 	tree_image_unmount(path);
@@ -330,6 +346,15 @@ tree_cache_close(struct tree_cache *cache)
 /* --- removing -------------------------------------------------------------
  */
 
+/* Under the lock. */
+static bool
+is_over(const struct tree_cache *cache)
+{
+	return cache->bytes > cache->options.max_bytes ||
+	       (cache->options.max_trees > 0 &&
+		   cache->count > cache->options.max_trees);
+}
+
 /* The tree longest unused that nobody has, taken out; NULL when all is well or
  * nothing can go. Its directory has another name afterwards. */
 static struct tree *
@@ -338,7 +363,7 @@ take_victim(struct tree_cache *cache, char name[static NAME_LEN])
 	struct tree *tree = NULL;
 
 	pthread_mutex_lock(&cache->lock);
-	if (cache->bytes > cache->max_bytes) {
+	if (is_over(cache)) {
 		TAILQ_FOREACH (tree, &cache->by_use, link)
 			if (tree->pins == 0)
 				break;
@@ -347,6 +372,7 @@ take_victim(struct tree_cache *cache, char name[static NAME_LEN])
 		TAILQ_REMOVE(&cache->by_use, tree, link);
 		map_remove(&cache->trees, digest_key(&tree->digest));
 		cache->bytes -= tree->bytes;
+		cache->count--;
 		cache->evicted++;
 		atomic_fetch_add(&cache->generation, 1);
 		snprintf(name, NAME_LEN, "old-%llu",
@@ -393,7 +419,7 @@ write_marker(const struct tree_cache *cache, int directory, uint64_t bytes,
 	if (fd == -1)
 		return error_set_errno(err, errno, "mark a tree complete");
 	snprintf(text, sizeof(text), "%s %llu %s\n", cache->boot,
-	    (unsigned long long)bytes, staging_name(cache->staging));
+	    (unsigned long long)bytes, staging_name(cache->options.staging));
 	rc = file_write(fd, text, strlen(text), err);
 	file_close(&fd);
 	return rc;
@@ -438,7 +464,7 @@ unpin(struct tree_cache *cache, struct tree *tree)
 
 	pthread_mutex_lock(&cache->lock);
 	tree->pins--;
-	over = cache->bytes > cache->max_bytes;
+	over = is_over(cache);
 	pthread_mutex_unlock(&cache->lock);
 	return over;
 }
@@ -449,10 +475,11 @@ build_named(struct tree_cache *cache, const struct tree_request *request,
     struct tree *tree, const char *name, struct error *err)
 {
 	struct tree_build build = {.store = request->store,
-	    .max_bytes = cache->max_bytes,
+	    .max_bytes = cache->options.max_bytes,
 	    .cancel_fd = request->cancel_fd,
 	    .missing = request->missing};
 	struct tree *like = pin_newest(cache);
+	struct tree_image image;
 	int directory = -1;
 	int root = -1;
 	int rc = -1;
@@ -460,8 +487,9 @@ build_named(struct tree_cache *cache, const struct tree_request *request,
 	build.like = like != NULL ? like->directory : -1;
 	if (open_new(cache, name, &directory, &root, err) < 0)
 		goto out;
-	if ((cache->staging == STAGING_EROFS
-		    ? tree_image_build(&build, directory, &tree->digest, err)
+	image = image_of(cache, tree, directory);
+	if ((cache->options.staging == STAGING_EROFS
+		    ? tree_image_build(&build, &image, &tree->digest, err)
 		    : tree_build(&build, root, &tree->digest, err)) < 0 ||
 	    write_marker(cache, directory, build.bytes, err) < 0)
 		goto out;
@@ -567,6 +595,7 @@ end_making(struct tree_cache *cache, struct tree *tree, int rc)
 		tree->pins = 1;
 		TAILQ_INSERT_TAIL(&cache->by_use, tree, link);
 		cache->bytes += tree->bytes;
+		cache->count++;
 		cache->made++;
 		atomic_fetch_add(&cache->generation, 1);
 	} else {
@@ -615,6 +644,18 @@ tree_descriptor(const struct tree *tree)
 	return tree->directory;
 }
 
+const char *
+tree_top(const struct tree *tree)
+{
+	return tree->name;
+}
+
+const struct image_lower *
+tree_lower(const struct tree *tree)
+{
+	return &tree->lower;
+}
+
 size_t
 tree_cache_list(struct tree_cache *cache, struct digest *digests, size_t max)
 {
@@ -642,13 +683,10 @@ tree_cache_generation(struct tree_cache *cache)
 void
 tree_cache_usage(struct tree_cache *cache, struct tree_cache_usage *usage)
 {
-	const struct tree *tree;
-
 	pthread_mutex_lock(&cache->lock);
 	*usage = (struct tree_cache_usage){.bytes = cache->bytes,
+	    .trees = cache->count,
 	    .made = cache->made,
 	    .evicted = cache->evicted};
-	TAILQ_FOREACH (tree, &cache->by_use, link)
-		usage->trees++;
 	pthread_mutex_unlock(&cache->lock);
 }

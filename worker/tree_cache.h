@@ -25,19 +25,29 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "cas/digest.h"
 #include "worker/staging.h"
 
 struct digest_list;
 struct error;
+struct image_lower;
 struct store;
 struct tree;
 struct tree_cache;
 
 /* The directory is made when absent and owned by the cache alone. */
-struct tree_cache *tree_cache_open(const char *path, uint64_t max_bytes,
-    enum staging staging, struct error *err);
+struct tree_cache_options {
+	const char *path;
+	uint64_t max_bytes;
+	size_t max_trees; /* 0 = any number */
+	enum staging staging;
+	uid_t uid; /* owner of what is in images */
+	gid_t gid;
+};
+struct tree_cache *tree_cache_open(
+    const struct tree_cache_options *options, struct error *err);
 /* No tree may be pinned. The trees stay on disk. NULL is allowed. */
 void tree_cache_close(struct tree_cache *cache);
 
@@ -60,6 +70,11 @@ struct tree *tree_cache_get(struct tree_cache *cache,
 void tree_unpin(struct tree_cache *cache, struct tree *tree);
 /* Of its root directory, the tree's own. */
 int tree_descriptor(const struct tree *tree);
+
+/* With STAGING_EROFS: where it lies as a layer for other images
+ * (worker/image_build.h), the tree's own. */
+const char *tree_top(const struct tree *tree);
+const struct image_lower *tree_lower(const struct tree *tree);
 
 /* Digests of the trees that are there, as many as fit; returns how many. */
 size_t tree_cache_list(

@@ -89,7 +89,7 @@ open_parts(int directory, struct work *work, int *image, struct error *err)
 }
 
 int
-tree_image_build(struct tree_build *build, int directory,
+tree_image_build(struct tree_build *build, const struct tree_image *tree,
     const struct digest *root, struct error *err)
 {
 	struct work work = {.build = build, .bodies = -1};
@@ -99,15 +99,16 @@ tree_image_build(struct tree_build *build, int directory,
 	    .missing = build->missing,
 	    .max_bytes = build->max_bytes,
 	    .limit = "tree-cache-size",
-	    .uid = geteuid(),
-	    .gid = getegid(),
+	    .uid = tree->uid,
+	    .gid = tree->gid,
 	    .image = -1,
 	    .keep_body = keep_body,
-	    .cookie = &work};
+	    .cookie = &work,
+	    .top = tree->top};
 	int rc;
 
 	build->bytes = 0;
-	rc = open_parts(directory, &work, &image.image, err);
+	rc = open_parts(tree->directory, &work, &image.image, err);
 	if (rc == 0)
 		rc = image_build(&image, root, err);
 	if (rc == 0)
@@ -118,23 +119,29 @@ tree_image_build(struct tree_build *build, int directory,
 }
 
 int
-tree_image_mount(int directory, struct error *err)
+tree_image_mount(
+    const struct tree_image *tree, struct image_lower *lower, struct error *err)
 {
-	struct image_layers layers = {
+	int directory = tree->directory;
+	struct image_layers layers = {.top = tree->top,
 	    .image = openat(directory, IMAGE, O_RDONLY | O_CLOEXEC),
 	    .bodies =
 		openat(directory, BODIES, O_RDONLY | O_DIRECTORY | O_CLOEXEC),
 	    .scratch = -1};
-	struct image_mounts mounts = {-1, -1};
+	struct image_mounts mounts = IMAGE_MOUNTS_NONE;
 	int rc = -1;
 
 	if (layers.image == -1 || layers.bodies == -1)
 		error_set_errno(err, errno, "open a tree's image");
 	else
 		rc = image_mount(&layers, &mounts, err);
-	if (rc == 0 && move_mount(mounts.whole, "", directory, ROOT,
+	if (rc == 0 && move_mount(mounts.shown, "", directory, ROOT,
 			   MOVE_MOUNT_F_EMPTY_PATH) == -1)
 		rc = error_set_errno(err, errno, "attach a tree");
+	if (rc == 0) {
+		*lower = (struct image_lower){mounts.lower, layers.bodies};
+		mounts.lower = layers.bodies = -1;
+	}
 	image_mounts_close(&mounts);
 	file_close(&layers.image);
 	file_close(&layers.bodies);

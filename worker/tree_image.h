@@ -12,17 +12,28 @@
 #ifndef TOOLROOT_WORKER_TREE_IMAGE_H
 #define TOOLROOT_WORKER_TREE_IMAGE_H
 
+#include <sys/types.h>
+
 #include "cas/digest.h"
 
 struct error;
+struct image_lower;
 struct tree_build;
 
-/* Fills the directory, which has an empty root/. As tree_build; the tree that
- * it could be like does not matter. */
-int tree_image_build(struct tree_build *build, int directory,
+struct tree_image {
+	int directory;   /* the tree's, with an empty root/ */
+	const char *top; /* in the image, where the tree is */
+	uid_t uid;       /* owner of all in it */
+	gid_t gid;
+};
+
+/* Fills the directory. As tree_build; the tree that it could be like does not
+ * matter. */
+int tree_image_build(struct tree_build *build, const struct tree_image *tree,
     const struct digest *root, struct error *err);
-/* Mounts it, read-only. */
-int tree_image_mount(int directory, struct error *err);
+/* Mounts it, read-only. *lower, the caller's, is for image_mount. */
+int tree_image_mount(const struct tree_image *tree, struct image_lower *lower,
+    struct error *err);
 /* path is the tree's directory. What is still in use stays for its users. */
 void tree_image_unmount(const char *path);
 

@@ -59,11 +59,9 @@ tree_walk_open(struct tree_walk *walk, const struct digest *digest,
 }
 
 static int
-count_entries(
-    struct tree_walk *walk, const Reapi__Directory *message, struct error *err)
+count_entries(struct tree_walk *walk, uint64_t entries, struct error *err)
 {
-	walk->entries +=
-	    message->n_files + message->n_symlinks + message->n_directories;
+	walk->entries += entries;
 	if (walk->entries > CLOSURE_ENTRIES_MAX)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "the %s has more than %u entries", walk->what,
@@ -108,10 +106,17 @@ descend(struct tree_walk *walk, void *place, const Reapi__DirectoryNode *node,
 	size_t path_len = walk->path.len;
 	char name[DIRECTORY_NAME_MAX + 1];
 	struct digest digest;
-	int rc;
+	uint64_t entries;
+	int rc = 0;
 
 	copy_text(name, node->name);
 	if (digest_from_message(function, node->digest, &digest, err) < 0)
+		return -1;
+	if (walk->visitor->skip != NULL)
+		rc = walk->visitor->skip(walk, place, &digest, &entries, err);
+	if (rc == 1)
+		return count_entries(walk, entries, err);
+	if (rc < 0)
 		return -1;
 	if (buffer_printf(&walk->path, "%s/", name) < 0)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
@@ -161,7 +166,9 @@ visit(struct tree_walk *walk, void *parent, const char *name,
 	void *place = NULL;
 	int rc;
 
-	if (count_entries(walk, message, err) < 0 ||
+	if (count_entries(walk,
+		message->n_files + message->n_symlinks + message->n_directories,
+		err) < 0 ||
 	    walk->visitor->enter(walk, parent, name, message, &place, err) < 0)
 		return -1;
 	rc = show_entries(walk, place, message, function, err);
@@ -178,6 +185,7 @@ walk_directory(struct tree_walk *walk, void *parent, const char *name,
 	const Reapi__Directory *message;
 	struct buffer encoded;
 	struct arena arena;
+	uint64_t before = walk->entries;
 	int rc = -1;
 
 	if (check_cancelled(walk, err) < 0)
@@ -198,6 +206,9 @@ walk_directory(struct tree_walk *walk, void *parent, const char *name,
 	/* The encoded form is not needed while we descend. */
 	buffer_clear(&encoded);
 	rc = visit(walk, parent, name, message, digest->function, err);
+	if (rc == 0 && walk->visitor->walked != NULL)
+		walk->visitor->walked(
+		    walk, digest, message, walk->entries - before);
 out:
 	arena_clear(&arena);
 	buffer_clear(&encoded);

@@ -57,6 +57,13 @@ struct tree_visitor {
 	    const Reapi__Directory *message, struct error *err);
 	/* After complete or an error; for each place that was entered. */
 	void (*leave)(void *place);
+	/* May be NULL. 1: the directory is dealt with and not walked, *entries
+	 * are all below it; 0: it is to be walked; -1. */
+	int (*skip)(struct tree_walk *walk, void *parent,
+	    const struct digest *digest, uint64_t *entries, struct error *err);
+	/* May be NULL. Tells what was walked. */
+	void (*walked)(struct tree_walk *walk, const struct digest *digest,
+	    const Reapi__Directory *message, uint64_t entries);
 };
 
 struct tree_walk {

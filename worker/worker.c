@@ -28,6 +28,7 @@
 #include "worker/lease_table.h"
 #include "worker/session.h"
 #include "worker/spawner.h"
+#include "worker/subtrees.h"
 #include "worker/tree_cache.h"
 #include "worker/worker_cache.h"
 #include "worker/worker_state.h"
@@ -38,6 +39,8 @@
 #define TICK_MS 500
 /* What part of the cache plain files may take, beside the store. */
 #define FILES_PART 4
+/* The same for directories of inputs that come again. */
+#define SUBTREES_PART 8
 /* Transfers of one slot at once. */
 #define TRANSFERS_PER_SLOT 4
 #define TRANSFERS_MAX 32
@@ -207,7 +210,8 @@ open_store(struct worker *worker, struct error *err)
 {
 	const struct worker_options *options = worker->options;
 	struct store_options store = {.path = options->local_store,
-	    .max_size = options->cache_size - options->cache_size / FILES_PART,
+	    .max_size = options->cache_size - options->cache_size / FILES_PART -
+			options->cache_size / SUBTREES_PART,
 	    .read_only = options->local_store != NULL};
 	char *path = NULL;
 
@@ -225,6 +229,11 @@ open_store(struct worker *worker, struct error *err)
 static int
 open_files(struct worker *worker, struct error *err)
 {
+	struct tree_cache_options trees = {
+	    .max_bytes = worker->options->tree_cache_size,
+	    .staging = spawner_staging(worker->spawner),
+	    .uid = geteuid(),
+	    .gid = getegid()};
 	char *path = xasprintf("%s/files", worker->directory);
 
 	worker->files = file_cache_open(
@@ -233,10 +242,18 @@ open_files(struct worker *worker, struct error *err)
 	if (worker->files == NULL)
 		return -1;
 	path = xasprintf("%s/trees", worker->directory);
-	worker->trees = tree_cache_open(path, worker->options->tree_cache_size,
-	    spawner_staging(worker->spawner), err);
+	trees.path = path;
+	worker->trees = tree_cache_open(&trees, err);
 	free(path);
-	return worker->trees != NULL ? 0 : -1;
+	if (worker->trees == NULL)
+		return -1;
+	if (trees.staging != STAGING_EROFS)
+		return 0;
+	path = xasprintf("%s/subtrees", worker->directory);
+	worker->subtrees = subtrees_open(
+	    path, worker->options->cache_size / SUBTREES_PART, err);
+	free(path);
+	return worker->subtrees != NULL ? 0 : -1;
 }
 
 static int
@@ -291,6 +308,7 @@ stop(struct running *running)
 		rpc_shutdown();
 	file_cache_close(worker->files);
 	tree_cache_close(worker->trees);
+	subtrees_close(worker->subtrees);
 	store_close(worker->store);
 	spawner_stop(worker->spawner);
 	file_close(&running->cache_lock);

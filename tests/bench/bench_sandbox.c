@@ -36,6 +36,7 @@
 #include "worker/outputs.h"
 #include "worker/run_action.h"
 #include "worker/spawner.h"
+#include "worker/subtrees.h"
 #include "worker/tree_build.h"
 #include "worker/tree_cache.h"
 
@@ -52,6 +53,7 @@ struct bench {
 	struct spawner *spawner;
 	struct store *store;
 	struct file_cache *files;
+	struct subtrees *subtrees; /* or NULL */
 	struct tree_cache *trees;
 	char path[64];
 	struct digest command;
@@ -90,6 +92,8 @@ open_all(struct bench *bench)
 	    .staging = bench->staging,
 	    .cache = bench->path};
 	struct store_options store = {.path = bench->path, .max_size = 4 * GIB};
+	struct tree_cache_options tree_cache = {
+	    .max_bytes = 4 * GIB, .uid = geteuid(), .gid = getegid()};
 	char files[80];
 	char trees[80];
 	struct error err;
@@ -105,9 +109,15 @@ open_all(struct bench *bench)
 	bench->files = file_cache_open(files, GIB, &err);
 	check(bench->files != NULL ? 0 : -1, &err);
 	snprintf(trees, sizeof(trees), "%s/trees", bench->path);
-	bench->trees = tree_cache_open(
-	    trees, 4 * GIB, spawner_staging(bench->spawner), &err);
+	tree_cache.path = trees;
+	tree_cache.staging = spawner_staging(bench->spawner);
+	bench->trees = tree_cache_open(&tree_cache, &err);
 	check(bench->trees != NULL ? 0 : -1, &err);
+	if (tree_cache.staging != STAGING_EROFS)
+		return;
+	snprintf(trees, sizeof(trees), "%s/subtrees", bench->path);
+	bench->subtrees = subtrees_open(trees, 4 * GIB, &err);
+	check(bench->subtrees != NULL ? 0 : -1, &err);
 }
 
 /* Takes the tree. */
@@ -271,6 +281,7 @@ run_sandboxed(struct bench *bench)
 	struct run_action run = {.spawner = bench->spawner,
 	    .store = bench->store,
 	    .files = bench->files,
+	    .subtrees = bench->subtrees,
 	    .trees = bench->trees,
 	    .worker_name = "bench",
 	    .stream_limit = 1 << 20,
@@ -635,6 +646,7 @@ main(int argc, char **argv)
 		measure_rustc(&bench, argv[3], rounds);
 	file_cache_close(bench.files);
 	tree_cache_close(bench.trees);
+	subtrees_close(bench.subtrees);
 	store_close(bench.store);
 	spawner_stop(bench.spawner);
 	check(file_remove_tree(bench.path, &err), &err);

@@ -35,6 +35,7 @@
 #include "worker/outputs.h"
 #include "worker/run_action.h"
 #include "worker/spawner.h"
+#include "worker/subtrees.h"
 #include "worker/tree_cache.h"
 
 #define FIXTURE_FUNCTION DIGEST_SHA256
@@ -48,6 +49,7 @@ struct fixture {
 	char trees_path[80];
 	struct store *store;
 	struct file_cache *files;
+	struct subtrees *subtrees;
 	struct tree_cache *trees;
 	struct merkle_builder *tree;
 	struct digest root; /* used instead of tree when root_given */
@@ -317,6 +319,37 @@ fixture_assert_stdout(struct fixture *fixture, const char *expected)
 		    fixture, fixture->result->stdout_digest, expected);
 }
 
+static inline void
+fixture_open_trees(struct fixture *fixture, uint64_t max_bytes)
+{
+	const struct tree_cache_options options = {.path = fixture->trees_path,
+	    .max_bytes = max_bytes,
+	    .staging = spawner_staging(fixture_spawner),
+	    .uid = geteuid(),
+	    .gid = getegid()};
+	struct error err;
+
+	fixture->trees = tree_cache_open(&options, &err);
+	if (fixture->trees == NULL)
+		fail_msg("tree_cache_open: %s", err.text);
+	fixture->run.trees = fixture->trees;
+}
+
+/* Only with STAGING_EROFS. */
+static inline void
+fixture_open_subtrees(struct fixture *fixture)
+{
+	char path[96];
+	struct error err;
+
+	if (spawner_staging(fixture_spawner) != STAGING_EROFS)
+		return;
+	snprintf(path, sizeof(path), "%s/subtrees", fixture->path);
+	fixture->subtrees = subtrees_open(path, (uint64_t)1 << 30, &err);
+	if (fixture->subtrees == NULL)
+		fail_msg("subtrees_open: %s", err.text);
+}
+
 static inline int
 fixture_setup(void **state)
 {
@@ -341,10 +374,8 @@ fixture_setup(void **state)
 	    file_cache_open(fixture->cache_path, (uint64_t)1 << 30, &err);
 	if (fixture->files == NULL)
 		fail_msg("file_cache_open: %s", err.text);
-	fixture->trees = tree_cache_open(fixture->trees_path, (uint64_t)1 << 30,
-	    spawner_staging(fixture_spawner), &err);
-	if (fixture->trees == NULL)
-		fail_msg("tree_cache_open: %s", err.text);
+	fixture_open_trees(fixture, (uint64_t)1 << 30);
+	fixture_open_subtrees(fixture);
 	fixture->tree = merkle_builder_new(FIXTURE_FUNCTION);
 	reapi__platform__init(&fixture->platform);
 	reapi__command__init(&fixture->command);
@@ -353,6 +384,7 @@ fixture_setup(void **state)
 	fixture->run = (struct run_action){.spawner = fixture_spawner,
 	    .store = fixture->store,
 	    .files = fixture->files,
+	    .subtrees = fixture->subtrees,
 	    .trees = fixture->trees,
 	    .worker_name = "tester",
 	    .stream_limit = 1 << 20,
@@ -376,6 +408,7 @@ fixture_teardown(void **state)
 	merkle_builder_free(fixture->tree);
 	file_cache_close(fixture->files);
 	tree_cache_close(fixture->trees);
+	subtrees_close(fixture->subtrees);
 	store_close(fixture->store);
 	digest_list_clear(&fixture->missing);
 	arena_clear(&fixture->arena);

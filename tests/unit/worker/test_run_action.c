@@ -3,6 +3,7 @@
  * outputs as an ActionResult. */
 #include "run_fixture.h"
 
+#include <dirent.h>
 #include <sys/stat.h>
 
 #include <sys/eventfd.h>
@@ -117,6 +118,62 @@ changing_inputs_changes_nothing_in_the_store(void **state)
 	    pread(blob_descriptor(blob), &last, 1, (off_t)size - 1), 1);
 	assert_int_equal(last, 'x');
 	blob_free(blob);
+	free(data);
+}
+
+/* Names in the directory but for dots. */
+static size_t
+count_names(const char *path)
+{
+	DIR *stream = opendir(path);
+	const struct dirent *entry;
+	size_t count = 0;
+
+	while (stream != NULL && (entry = readdir(stream)) != NULL)
+		count += entry->d_name[0] != '.';
+	if (stream != NULL)
+		closedir(stream);
+	return count;
+}
+
+/* By images: the second and third run find src as a layer. */
+static void
+inputs_that_come_again_are_the_actions_own_each_time(void **state)
+{
+	struct fixture *fixture = *state;
+	size_t size = 300000;
+	char *data = xmalloc(size);
+	char path[96];
+	char text[32];
+
+	memset(data, 'd', size);
+	for (int i = 0; i < 80; i++) {
+		snprintf(path, sizeof(path), "src/f%d", i);
+		snprintf(text, sizeof(text), "text %d\n", i);
+		fixture_add_text(fixture, path, text);
+	}
+	fixture_add_text(fixture, "src/deep/x", "deep\n");
+	fixture_add_text(fixture, "top", "");
+	fixture_add_file(fixture, "src/large", (struct str){data, size}, true);
+	fixture_script(fixture,
+	    "ls -a; cat src/f7 src/deep/x; stat -c '%a %s %Y' src/large; "
+	    "stat -c '%a %u %g %Y' src src/f9 src/deep; "
+	    "chmod u+w src/f7; echo changed > src/f7; rm -f src/f8; "
+	    "echo new > src/new; mkdir -p src/out/a; mv src/deep src/moved; "
+	    "cat src/f7 src/moved/x src/new; ls src | wc -l");
+	for (int i = 0; i < 3; i++) {
+		fixture_run_well(fixture);
+		fixture->root_given = true;
+		assert_int_equal(fixture->result->exit_code, 0);
+		fixture_assert_stdout(fixture,
+		    ".\n..\nsrc\ntop\ntext 7\ndeep\n555 300000 946684800\n"
+		    "755 20001 20001 946684800\n444 20001 20001 946684800\n"
+		    "755 20001 20001 946684800\n"
+		    "changed\ndeep\nnew\n83\n");
+		snprintf(path, sizeof(path), "%s/subtrees", fixture->path);
+		assert_int_equal(count_names(path),
+		    i > 0 && spawner_staging(fixture_spawner) == STAGING_EROFS);
+	}
 	free(data);
 }
 
@@ -541,6 +598,7 @@ run_all(void)
 	    RUN_TEST(missing_output_is_left_out),
 	    RUN_TEST(large_inputs_are_mounted_executable_or_not),
 	    RUN_TEST(changing_inputs_changes_nothing_in_the_store),
+	    RUN_TEST(inputs_that_come_again_are_the_actions_own_each_time),
 	    RUN_TEST(inputs_have_fixed_modes_and_times),
 	    RUN_TEST(environment_is_exactly_the_commands),
 	    RUN_TEST(program_is_searched_in_the_commands_path),

@@ -352,14 +352,8 @@ get(struct fixture *fixture, const struct digest *root)
 static void
 reopen(struct fixture *fixture, uint64_t max_bytes)
 {
-	struct error err;
-
 	tree_cache_close(fixture->trees);
-	fixture->trees = tree_cache_open(fixture->trees_path, max_bytes,
-	    spawner_staging(fixture_spawner), &err);
-	if (fixture->trees == NULL)
-		fail_msg("%s", err.text);
-	fixture->run.trees = fixture->trees;
+	fixture_open_trees(fixture, max_bytes);
 }
 
 static void

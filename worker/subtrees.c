@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A map of what was seen, and a tree cache. */
+#include "worker/subtrees.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/memory.h"
+#include "worker/namespaces.h"
+#include "worker/tree_cache.h"
+
+/* Of directories that are remembered. */
+#define SEEN_MAX 65536
+/* Each takes three descriptors and a mount. */
+#define TREES_MAX 200
+
+struct seen {
+	struct digest digest; /* its key */
+	uint64_t entries;
+};
+
+struct subtrees {
+	struct tree_cache *trees;
+	pthread_mutex_t lock; /* guards all below */
+	struct map seen;
+	size_t count;
+};
+
+struct subtrees *
+subtrees_open(const char *path, uint64_t max_bytes, struct error *err)
+{
+	const struct tree_cache_options options = {.path = path,
+	    .max_bytes = max_bytes,
+	    .max_trees = TREES_MAX,
+	    .staging = STAGING_EROFS,
+	    .uid = SANDBOX_UID,
+	    .gid = SANDBOX_GID};
+	struct tree_cache *trees = tree_cache_open(&options, err);
+	struct subtrees *subtrees;
+
+	if (trees == NULL)
+		return NULL;
+	subtrees = xcalloc(1, sizeof(*subtrees));
+	subtrees->trees = trees;
+	pthread_mutex_init(&subtrees->lock, NULL);
+	map_init(&subtrees->seen);
+	return subtrees;
+}
+
+/* Under the lock, or with no other thread left. */
+static void
+forget(struct subtrees *subtrees)
+{
+	struct seen *seen;
+	size_t position = 0;
+
+	while ((seen = map_next(&subtrees->seen, &position)) != NULL)
+		free(seen);
+	map_clear(&subtrees->seen);
+	map_init(&subtrees->seen);
+	subtrees->count = 0;
+}
+
+void
+subtrees_close(struct subtrees *subtrees)
+{
+	if (subtrees == NULL)
+		return;
+	forget(subtrees);
+	map_clear(&subtrees->seen);
+	pthread_mutex_destroy(&subtrees->lock);
+	tree_cache_close(subtrees->trees);
+	free(subtrees);
+}
+
+void
+subtrees_note(
+    struct subtrees *subtrees, const struct digest *directory, uint64_t entries)
+{
+	struct seen *seen;
+
+	if (entries < SUBTREES_ENTRIES_MIN)
+		return;
+	pthread_mutex_lock(&subtrees->lock);
+	if (map_get(&subtrees->seen, digest_key(directory)) == NULL) {
+		if (subtrees->count == SEEN_MAX)
+			forget(subtrees);
+		seen = xcalloc(1, sizeof(*seen));
+		seen->digest = *directory;
+		seen->entries = entries;
+		map_put(&subtrees->seen, digest_key(&seen->digest), seen);
+		subtrees->count++;
+	}
+	pthread_mutex_unlock(&subtrees->lock);
+}
+
+int
+subtrees_get(struct subtrees *subtrees, struct store *store,
+    const struct digest *directory, struct tree **tree, uint64_t *entries,
+    struct error *err)
+{
+	const struct tree_request request = {
+	    .root = *directory, .store = store, .cancel_fd = -1};
+	const struct seen *seen;
+
+	pthread_mutex_lock(&subtrees->lock);
+	seen = map_get(&subtrees->seen, digest_key(directory));
+	if (seen != NULL)
+		*entries = seen->entries;
+	pthread_mutex_unlock(&subtrees->lock);
+	if (seen == NULL)
+		return 0;
+	*tree = tree_cache_get(subtrees->trees, &request, err);
+	if (*tree != NULL)
+		return 1;
+	/* Too large for the cache, say: it can still be walked, and what is
+	 * really wrong shows then. */
+	log_warn("subtree_not_made", "error=\"%s\"", err->text);
+	return 0;
+}
+
+void
+subtrees_unpin(struct subtrees *subtrees, struct tree *tree)
+{
+	tree_unpin(subtrees->trees, tree);
+}
