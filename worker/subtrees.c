@@ -37,7 +37,8 @@ subtrees_open(const char *path, uint64_t max_bytes, struct error *err)
 	    .max_trees = TREES_MAX,
 	    .staging = STAGING_EROFS,
 	    .uid = SANDBOX_UID,
-	    .gid = SANDBOX_GID};
+	    .gid = SANDBOX_GID,
+	    .quiet = true};
 	struct tree_cache *trees = tree_cache_open(&options, err);
 	struct subtrees *subtrees;
 

@@ -72,6 +72,12 @@ struct tree_cache {
 	uint64_t evicted;
 };
 
+static enum log_level
+level_of(const struct tree_cache *cache)
+{
+	return cache->options.quiet ? LOG_DEBUG : LOG_INFO;
+}
+
 static struct tree *
 tree_new(const struct digest *digest)
 {
@@ -395,8 +401,8 @@ evict(struct tree_cache *cache)
 	struct error err;
 
 	while ((tree = take_victim(cache, name)) != NULL) {
-		log_info("tree_evicted", "tree=%s bytes=%llu", tree->name,
-		    (unsigned long long)tree->bytes);
+		log_write(level_of(cache), "tree_evicted", "tree=%s bytes=%llu",
+		    tree->name, (unsigned long long)tree->bytes);
 		tree_free(tree);
 		if (name[0] != '\0' && remove_name(cache, name, &err) < 0)
 			log_warn("tree_left", "name=%s error=\"%s\"", name,
@@ -531,9 +537,9 @@ make(struct tree_cache *cache, const struct tree_request *request,
 		(void)remove_name(cache, tree->name, &ignored);
 		return -1;
 	}
-	log_info("tree_made", "tree=%s bytes=%llu fetch_ms=%lld make_ms=%lld",
-	    tree->name, (unsigned long long)tree->bytes,
-	    (long long)(fetched_ms - start_ms),
+	log_write(level_of(cache), "tree_made",
+	    "tree=%s bytes=%llu fetch_ms=%lld make_ms=%lld", tree->name,
+	    (unsigned long long)tree->bytes, (long long)(fetched_ms - start_ms),
 	    (long long)(clock_monotonic_ms() - fetched_ms));
 	return 0;
 }

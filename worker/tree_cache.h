@@ -45,6 +45,7 @@ struct tree_cache_options {
 	enum staging staging;
 	uid_t uid; /* owner of what is in images */
 	gid_t gid;
+	bool quiet; /* what is made and evicted is told at level debug */
 };
 struct tree_cache *tree_cache_open(
     const struct tree_cache_options *options, struct error *err);

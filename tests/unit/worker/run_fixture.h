@@ -426,18 +426,23 @@ static enum staging fixture_staging;
 static inline bool
 fixture_start_spawner(const char *unfenced_scratch)
 {
+	/* Only while it starts; other tests run beside this one. */
+	char cache[] = "/tmp/toolroot-cache-XXXXXX";
 	struct spawner_options options = {.slots = 1,
 	    .host_root = true,
 	    .unfenced = unfenced_scratch != NULL,
 	    .scratch_path = unfenced_scratch,
 	    .scratch_bytes = (uint64_t)256 << 20,
 	    .scratch_files = 20000,
-	    .cache = "/tmp"};
+	    .cache = cache};
 	struct error err;
 
 	options.staging = fixture_staging;
 
+	if (mkdtemp(cache) == NULL)
+		return false;
 	fixture_spawner = spawner_start(&options, &err);
+	rmdir(cache);
 	if (fixture_spawner == NULL)
 		fprintf(stderr, "no sandbox on this host: %s\n", err.text);
 	return fixture_spawner != NULL;
