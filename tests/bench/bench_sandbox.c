@@ -629,6 +629,7 @@ main(int argc, char **argv)
 		fprintf(stderr, "bench_sandbox: staging \"%s\"?\n", argv[2]);
 		return 2;
 	}
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	open_all(&bench);
 	printf("sandbox tier: %s, staging: %s, uid %u, %zu rounds\n",
 	    sandbox_tier_name(spawner_tier(bench.spawner)),
