@@ -285,6 +285,7 @@ lease_run(struct worker *worker, struct held_lease *lease)
 	log_result(&run, result, answer.error);
 	answer.result = result;
 	answer.message = run.action.message;
+	atomic_store(&lease->answered, true);
 	lease_result_send(worker->session, lease, &answer);
 	digest_list_clear(&run.missing);
 }

@@ -15,7 +15,9 @@
 struct slot {
 	struct lease_table *table;
 	pthread_t thread;
-	struct held_lease *lease; /* under the table's lock; NULL = free */
+	/* Under the table's lock. */
+	struct held_lease *lease; /* NULL: free */
+	struct held_lease *next;  /* comes after one that is answered */
 };
 
 struct lease_table {
@@ -25,7 +27,7 @@ struct lease_table {
 	 * is freed by the slot's thread alone, after it was taken out. */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	size_t busy;   /* slots that have a lease */
+	size_t busy;   /* leases in slots */
 	size_t active; /* and those that still tell of the last one's end */
 	bool ending;
 };
@@ -40,6 +42,7 @@ held_lease_new(const struct arena *arena, const Workerapi__Lease *message)
 	lease->received_wall_ns = clock_wall_ns();
 	lease->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	atomic_init(&lease->stage, WORKERAPI__LEASE_STATE__STAGE__FETCHING);
+	atomic_init(&lease->answered, false);
 	atomic_init(&lease->cancelled, false);
 	return lease;
 }
@@ -75,7 +78,8 @@ run_lease(struct slot *slot, struct held_lease *lease)
 
 	table->options.run(table->options.cookie, lease);
 	pthread_mutex_lock(&table->lock);
-	slot->lease = NULL;
+	slot->lease = slot->next;
+	slot->next = NULL;
 	table->busy--;
 	pthread_mutex_unlock(&table->lock);
 	held_lease_free(lease);
@@ -141,24 +145,54 @@ lease_table_free(struct lease_table *table)
 	free(table);
 }
 
+/* Where the lease can go: a free slot, or behind an answer; NULL: nowhere.
+ * Under the lock. */
+static struct held_lease **
+find_place(struct lease_table *table, size_t *slot)
+{
+	struct held_lease **behind = NULL;
+
+	for (size_t i = 0; i < table->options.slots; i++) {
+		struct slot *candidate = &table->slots[i];
+
+		if (candidate->lease == NULL) {
+			*slot = i;
+			return &candidate->lease;
+		}
+		if (behind == NULL && candidate->next == NULL &&
+		    atomic_load(&candidate->lease->answered)) {
+			*slot = i;
+			behind = &candidate->next;
+		}
+	}
+	return behind;
+}
+
 bool
 lease_table_offer(struct lease_table *table, struct held_lease *lease)
 {
-	bool taken = false;
+	struct held_lease **place;
 
 	pthread_mutex_lock(&table->lock);
-	for (size_t i = 0; i < table->options.slots && !taken; i++) {
-		if (table->slots[i].lease != NULL)
-			continue;
-		lease->slot = i;
-		table->slots[i].lease = lease;
+	place = find_place(table, &lease->slot);
+	if (place != NULL) {
+		*place = lease;
 		table->busy++;
 		table->active++;
-		taken = true;
+		pthread_cond_broadcast(&table->changed);
 	}
-	pthread_cond_broadcast(&table->changed);
 	pthread_mutex_unlock(&table->lock);
-	return taken;
+	return place != NULL;
+}
+
+/* The nth of all leases, two places a slot; NULL where none is. Under the
+ * lock. */
+static struct held_lease *
+lease_at(const struct lease_table *table, size_t n)
+{
+	const struct slot *slot = &table->slots[n / 2];
+
+	return n % 2 == 0 ? slot->lease : slot->next;
 }
 
 bool
@@ -167,8 +201,8 @@ lease_table_cancel(struct lease_table *table, struct str id)
 	bool found = false;
 
 	pthread_mutex_lock(&table->lock);
-	for (size_t i = 0; i < table->options.slots; i++) {
-		struct held_lease *lease = table->slots[i].lease;
+	for (size_t i = 0; i < 2 * table->options.slots; i++) {
+		struct held_lease *lease = lease_at(table, i);
 
 		if (lease == NULL || !str_equal(held_lease_id(lease), id))
 			continue;
@@ -183,9 +217,12 @@ void
 lease_table_cancel_all(struct lease_table *table)
 {
 	pthread_mutex_lock(&table->lock);
-	for (size_t i = 0; i < table->options.slots; i++)
-		if (table->slots[i].lease != NULL)
-			cancel(table->slots[i].lease);
+	for (size_t i = 0; i < 2 * table->options.slots; i++) {
+		struct held_lease *lease = lease_at(table, i);
+
+		if (lease != NULL)
+			cancel(lease);
+	}
 	pthread_mutex_unlock(&table->lock);
 }
 
@@ -230,16 +267,19 @@ lease_table_states(
     struct lease_table *table, struct arena *arena, size_t *count)
 {
 	Workerapi__LeaseState **states =
-	    arena_zalloc(arena, table->options.slots, sizeof(*states));
+	    arena_zalloc(arena, 2 * table->options.slots, sizeof(*states));
 
 	*count = 0;
 	if (states == NULL)
 		return NULL;
 	pthread_mutex_lock(&table->lock);
-	for (size_t i = 0; i < table->options.slots && states != NULL; i++) {
-		if (table->slots[i].lease == NULL)
+	for (size_t i = 0; i < 2 * table->options.slots && states != NULL;
+	     i++) {
+		const struct held_lease *lease = lease_at(table, i);
+
+		if (lease == NULL)
 			continue;
-		states[*count] = state_of(table->slots[i].lease, arena);
+		states[*count] = state_of(lease, arena);
 		if (states[(*count)++] == NULL)
 			states = NULL;
 	}

@@ -20,7 +20,10 @@ struct held_lease {
 	const Workerapi__Lease *message; /* in arena */
 	size_t slot;
 	int64_t received_wall_ns;
-	atomic_int stage;      /* Workerapi__LeaseState__Stage */
+	atomic_int stage; /* Workerapi__LeaseState__Stage */
+	/* Its result goes out: from now on the server takes its slot for free.
+	 * Set by whoever runs it, before the result is sent. */
+	atomic_bool answered;
 	atomic_bool cancelled; /* with cancel_fd */
 	int cancel_fd;         /* eventfd, readable once cancelled */
 };
@@ -45,8 +48,8 @@ struct lease_table *lease_table_new(const struct lease_table_options *options);
 /* No lease may be left. NULL is allowed. */
 void lease_table_free(struct lease_table *table);
 
-/* Runs it on a free slot; false when there is none: the lease stays the
- * caller's. */
+/* Runs it on a free slot, or next on one whose lease is answered; false when
+ * there is none: the lease stays the caller's. */
 bool lease_table_offer(struct lease_table *table, struct held_lease *lease);
 /* False when there is no such lease. */
 bool lease_table_cancel(struct lease_table *table, struct str id);

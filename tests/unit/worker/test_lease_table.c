@@ -106,6 +106,34 @@ cancelled_lease_frees_its_slot(void **state)
 	assert_true(lease_table_offer(fixture->table, make_lease("b")));
 }
 
+/* The server may send the next one as soon as it has the answer, before the
+ * slot's thread has come back from sending it. */
+static void
+an_answered_lease_makes_room_for_the_next(void **state)
+{
+	struct fixture *fixture = *state;
+	struct held_lease *first = make_lease("a");
+	struct held_lease *third = make_lease("c");
+
+	assert_true(lease_table_offer(fixture->table, first));
+	assert_true(lease_table_offer(fixture->table, make_lease("b")));
+	assert_false(lease_table_offer(fixture->table, third));
+	atomic_store(&first->answered, true);
+	assert_true(lease_table_offer(fixture->table, third));
+	assert_int_equal(third->slot, first->slot);
+	assert_int_equal(lease_table_count(fixture->table), 3);
+	third = make_lease("d");
+	assert_false(lease_table_offer(fixture->table, third));
+	held_lease_free(third);
+	/* It can be cancelled, and is run when its turn comes. */
+	assert_true(lease_table_cancel(fixture->table, STR("c")));
+	assert_true(lease_table_cancel(fixture->table, STR("a")));
+	assert_true(lease_table_cancel(fixture->table, STR("b")));
+	lease_table_wait_idle(fixture->table);
+	assert_int_equal(atomic_load(&fixture->runs), 3);
+	assert_int_equal(lease_table_count(fixture->table), 0);
+}
+
 static void
 unknown_lease_cannot_be_cancelled(void **state)
 {
@@ -143,6 +171,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    RUN_TEST(no_more_leases_than_slots),
 	    RUN_TEST(cancelled_lease_frees_its_slot),
+	    RUN_TEST(an_answered_lease_makes_room_for_the_next),
 	    RUN_TEST(unknown_lease_cannot_be_cancelled),
 	    RUN_TEST(states_name_every_lease),
 	};
