@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "base/thread.h"
 
 struct thread_pool {
 	/* Guards tasks, queued, idle and ending. Held for a few instructions
@@ -58,13 +59,9 @@ thread_pool_new(size_t threads)
 	pthread_mutex_init(&pool->lock, NULL);
 	pthread_cond_init(&pool->wake, NULL);
 	STAILQ_INIT(&pool->tasks);
-	for (; pool->count < threads; pool->count++) {
-		/* Without its threads a server is of no use: as with memory,
-		 * the supervisor starts it anew. */
-		if (pthread_create(&pool->threads[pool->count], NULL,
-			thread_pool_run, pool) != 0)
-			abort();
-	}
+	for (; pool->count < threads; pool->count++)
+		thread_start(
+		    &pool->threads[pool->count], thread_pool_run, pool);
 	return pool;
 }
 

@@ -185,18 +185,11 @@ action_put_apply(
 }
 
 static int
-action_read_blob(void *cookie, const struct digest *digest,
-    struct buffer *content, struct error *err)
-{
-	return store_read(cookie, digest, content, err);
-}
-
-static int
 action_list_blobs(struct store *store, const struct action_key *key,
     struct str result, struct digest_list *blobs, struct error *err)
 {
-	const struct closure_source source = {
-	    action_read_blob, store, key->action.function};
+	const struct closure_source source =
+	    closure_source_of_store(store, key->action.function);
 	const Reapi__ActionResult *message;
 	struct arena arena;
 	int rc = -1;

@@ -36,8 +36,8 @@ blob_file_create(
 
 	snprintf(name, INCOMING_NAME_MAX, "%" PRIuLEAST64,
 	    atomic_fetch_add(&store->incoming_names, 1));
-	fd = openat(store->incoming, name,
-	    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+	fd = openat(
+	    store->incoming, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
 	if (fd == -1) {
 		error_set_errno(err, errno, "create incoming/%s", name);
 		name[0] = '\0';

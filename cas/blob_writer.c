@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buffer.h"
 #include "base/file.h"
@@ -27,10 +28,14 @@ struct blob_writer {
 	struct store *store;
 	struct commit_blob blob;
 	enum encoding encoding; /* of what is received */
-	uint64_t received;
-	uint64_t limit;               /* of received */
-	struct digest_hasher *hasher; /* identity */
-	struct zstd_verify *verify;   /* zstd */
+	enum encoding kept;     /* of what is kept: the same, or identity */
+	uint64_t received;      /* bytes of this stream, as received */
+	uint64_t limit;         /* of them */
+	uint64_t kept_size;     /* bytes that are kept, as they are kept */
+	uint64_t position;      /* bytes of content that are here */
+	uint64_t repeated;      /* content that comes again */
+	struct digest_hasher *hasher; /* of content that is kept as such */
+	struct zstd_verify *verify;   /* zstd; NULL while suspended */
 	struct buffer content;        /* while it is small */
 	int fd;                       /* of the incoming file, or -1 */
 	struct file_writer file;      /* what is written to it */
@@ -81,7 +86,7 @@ blob_writer_new(struct store *store, const struct digest *digest,
 	writer->store = store;
 	writer->blob.digest = *digest;
 	writer->blob.reserved = cost;
-	writer->encoding = encoding;
+	writer->encoding = writer->kept = encoding;
 	writer->limit = blob_writer_limit(encoding, digest->size);
 	writer->fd = -1;
 	buffer_init(&writer->content, store->small_limit);
@@ -108,9 +113,9 @@ blob_writer_free(struct blob_writer *writer)
 }
 
 uint64_t
-blob_writer_received(const struct blob_writer *writer)
+blob_writer_position(const struct blob_writer *writer)
 {
-	return writer->received;
+	return writer->position;
 }
 
 /* --- receiving ------------------------------------------------------------ */
@@ -155,6 +160,7 @@ blob_writer_keep(struct blob_writer *writer, struct iovec *parts, size_t count,
 {
 	struct buffer *content = &writer->content;
 
+	writer->kept_size += len;
 	if (writer->fd == -1 && len > content->limit - content->len &&
 	    blob_writer_spill(writer, err) < 0)
 		return -1;
@@ -220,6 +226,56 @@ blob_writer_take(struct blob_writer *writer, struct iovec *parts, size_t count,
 	return both.results[0] < 0 ? -1 : store_disk_error(writer->store, err);
 }
 
+/* zstd_sink_fn: content of a stream that goes on, to be kept as such. */
+static int
+blob_writer_sink(void *cookie, const void *data, size_t len, struct error *err)
+{
+	struct blob_writer *writer = cookie;
+	size_t again = writer->repeated < len ? (size_t)writer->repeated : len;
+	struct iovec part = {(char *)(uintptr_t)data + again, len - again};
+
+	writer->repeated -= again;
+	if (part.iov_len == 0)
+		return 0;
+	len = part.iov_len;
+	writer->position += len;
+	digest_hasher_update(writer->hasher, part.iov_base, len);
+	if (blob_writer_keep(writer, &part, 1, len, err) < 0)
+		return store_disk_error(writer->store, err);
+	return 0;
+}
+
+/* Parts of a compressed stream that goes on. */
+static int
+blob_writer_take_more(struct blob_writer *writer, const struct iovec *parts,
+    size_t count, struct error *err)
+{
+	for (size_t i = 0; i < count; i++)
+		if (zstd_verify_append(writer->verify, parts[i].iov_base,
+			parts[i].iov_len, err) < 0)
+			return -1;
+	return 0;
+}
+
+/* Passes over content that is here already; returns how much. */
+static size_t
+blob_writer_skip(struct blob_writer *writer, struct iovec *parts, size_t count)
+{
+	size_t skipped = 0;
+
+	for (size_t i = 0; i < count && writer->repeated > 0; i++) {
+		size_t again = writer->repeated < parts[i].iov_len
+				   ? (size_t)writer->repeated
+				   : parts[i].iov_len;
+
+		parts[i].iov_base = (char *)parts[i].iov_base + again;
+		parts[i].iov_len -= again;
+		writer->repeated -= again;
+		skipped += again;
+	}
+	return skipped;
+}
+
 int
 blob_writer_append_parts(struct blob_writer *writer, struct iovec *parts,
     size_t count, struct error *err)
@@ -236,9 +292,18 @@ blob_writer_append_parts(struct blob_writer *writer, struct iovec *parts,
 		    "blob %s: %" PRIu64 " bytes were received",
 		    digest_format(&writer->blob.digest, text),
 		    writer->received + len);
+	writer->received += len;
+	if (writer->kept != writer->encoding)
+		return blob_writer_take_more(writer, parts, count, err);
+	if (writer->encoding == ENCODING_IDENTITY)
+		len -= blob_writer_skip(writer, parts, count);
+	if (len == 0)
+		return 0;
 	if (blob_writer_take(writer, parts, count, len, err) < 0)
 		return -1;
-	writer->received += len;
+	writer->position = writer->encoding == ENCODING_ZSTD
+			       ? zstd_verify_produced(writer->verify)
+			       : writer->position + len;
 	return 0;
 }
 
@@ -249,6 +314,102 @@ blob_writer_append(
 	struct iovec part = {(void *)(uintptr_t)data, len};
 
 	return blob_writer_append_parts(writer, &part, 1, err);
+}
+
+/* --- interruptions -------------------------------------------------------- */
+
+void
+blob_writer_suspend(struct blob_writer *writer)
+{
+	zstd_verify_free(writer->verify);
+	writer->verify = NULL;
+}
+
+size_t
+blob_writer_memory(const struct blob_writer *writer)
+{
+	return sizeof(*writer) + writer->content.len;
+}
+
+/* Decompresses a file from its beginning. */
+static int
+blob_writer_expand_file(
+    struct blob_writer *writer, int fd, uint64_t size, struct error *err)
+{
+	size_t room = (size_t)64 << 10;
+	char *piece = xmalloc(room);
+	uint64_t at = 0;
+	int rc = 0;
+
+	while (rc == 0 && at < size) {
+		size_t len = size - at < room ? (size_t)(size - at) : room;
+
+		rc = file_pread(fd, piece, len, at, err);
+		if (rc == 0)
+			rc =
+			    zstd_verify_append(writer->verify, piece, len, err);
+		at += len;
+	}
+	free(piece);
+	return rc;
+}
+
+/* What is kept compressed, with an end in the midst of a frame, becomes
+ * content, to which that of another stream can be added. */
+static int
+blob_writer_expand(struct blob_writer *writer, struct error *err)
+{
+	struct commit_blob *blob = &writer->blob;
+	struct buffer old = writer->content;
+	char old_name[INCOMING_NAME_MAX];
+	uint64_t size = writer->kept_size;
+	int fd = writer->fd;
+	int rc;
+
+	memcpy(old_name, blob->incoming, sizeof(old_name));
+	blob->incoming[0] = '\0';
+	buffer_init(&writer->content, writer->store->small_limit);
+	writer->fd = -1;
+	writer->kept = ENCODING_IDENTITY;
+	writer->kept_size = writer->position = 0;
+	writer->hasher = digest_hasher_new(blob->digest.function);
+	zstd_verify_start_part(writer->verify, &blob->digest, blob->digest.size,
+	    blob_writer_sink, writer);
+	rc = fd == -1
+		 ? zstd_verify_append(writer->verify, old.data, old.len, err)
+		 : blob_writer_expand_file(writer, fd, size, err);
+	buffer_clear(&old);
+	file_close(&fd);
+	if (old_name[0] != '\0')
+		(void)unlinkat(writer->store->incoming, old_name, 0);
+	return rc;
+}
+
+int
+blob_writer_resume(
+    struct blob_writer *writer, uint64_t offset, struct error *err)
+{
+	const struct digest *digest = &writer->blob.digest;
+	char text[DIGEST_TEXT_MAX];
+
+	writer->received = 0;
+	writer->limit =
+	    blob_writer_limit(writer->encoding, digest->size - offset);
+	if (writer->encoding == ENCODING_ZSTD) {
+		if (writer->verify == NULL)
+			writer->verify = zstd_verify_new();
+		if (writer->kept == ENCODING_ZSTD &&
+		    blob_writer_expand(writer, err) < 0)
+			return -1;
+		zstd_verify_start_part(writer->verify, digest,
+		    digest->size - offset, blob_writer_sink, writer);
+	}
+	if (offset > writer->position)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "blob %s: only %" PRIu64 " bytes are here",
+		    digest_format(digest, text), writer->position);
+	writer->repeated = writer->position - offset;
+	return 0;
 }
 
 /* --- committing ----------------------------------------------------------- */
@@ -291,16 +452,19 @@ blob_writer_check_content(struct blob_writer *writer, struct error *err)
 	struct digest computed;
 	char text[DIGEST_TEXT_MAX];
 
-	if (writer->verify != NULL)
+	if (writer->kept == ENCODING_ZSTD)
 		return writer->received == 0 &&
 			       digest_is_empty(&writer->blob.digest)
 			   ? 0
 			   : zstd_verify_finish(writer->verify, err);
-	if (writer->received != writer->blob.digest.size)
+	if (writer->encoding == ENCODING_ZSTD &&
+	    zstd_verify_finish_part(writer->verify, err) < 0)
+		return -1;
+	if (writer->position != writer->blob.digest.size)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "blob %s: %" PRIu64 " bytes were received",
 		    digest_format(&writer->blob.digest, text),
-		    writer->received);
+		    writer->position);
 	digest_hasher_finish(writer->hasher, &computed);
 	return store_check_digest(&writer->blob.digest, &computed, err);
 }
@@ -328,14 +492,14 @@ blob_writer_prepare(struct blob_writer *writer, struct error *err)
 {
 	struct commit_blob *blob = &writer->blob;
 
-	blob->encoding = writer->encoding;
-	blob->stored_size = writer->received;
+	blob->encoding = writer->kept;
+	blob->stored_size = writer->kept_size;
 	if (writer->fd != -1 && file_writer_sync(&writer->file, err) < 0)
 		return store_disk_error(writer->store, err);
 	if (writer->fd != -1)
 		return 0;
-	if (writer->encoding == ENCODING_ZSTD &&
-	    blob->digest.size <= writer->received) {
+	if (writer->kept == ENCODING_ZSTD &&
+	    blob->digest.size <= writer->kept_size) {
 		if (blob_writer_decode(writer, err) < 0)
 			return -1;
 	} else {

@@ -9,7 +9,21 @@
 #include "cas/digest_message.h"
 #include "cas/directory.h"
 #include "cas/merkle_walk.h"
+#include "cas/store.h"
 #include "cas/tree.h"
+
+static int
+closure_read_store(void *cookie, const struct digest *digest,
+    struct buffer *content, struct error *err)
+{
+	return store_read(cookie, digest, content, err);
+}
+
+struct closure_source
+closure_source_of_store(struct store *store, enum digest_function function)
+{
+	return (struct closure_source){closure_read_store, store, function};
+}
 
 /* Files and directories may be the same list. */
 struct collector {

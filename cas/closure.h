@@ -18,6 +18,7 @@
 struct buffer;
 struct digest_list;
 struct error;
+struct store;
 
 /* Where the walk reads blobs. */
 struct closure_source {
@@ -27,6 +28,10 @@ struct closure_source {
 	void *cookie;
 	enum digest_function function; /* of every digest in the tree */
 };
+
+/* The blobs of a store. */
+struct closure_source closure_source_of_store(
+    struct store *store, enum digest_function function);
 
 #define CLOSURE_DEPTH_MAX 256
 #define CLOSURE_DIRECTORIES_MAX (1u << 20)

@@ -2,6 +2,7 @@
 /* Conversion of REAPI's Digest message. Pure. */
 #include "cas/digest_message.h"
 
+#include "base/arena.h"
 #include "base/error.h"
 
 int
@@ -27,4 +28,16 @@ digest_to_message(const struct digest *digest,
 	message->hash.data = (uint8_t *)text;
 	message->hash.len = strlen(text);
 	message->size_bytes = (int64_t)digest->size;
+}
+
+Reapi__Digest *
+digest_message_new(struct arena *arena, const struct digest *digest)
+{
+	Reapi__Digest *message = arena_alloc(arena, sizeof(*message));
+	char *text = arena_alloc(arena, DIGEST_TEXT_MAX);
+
+	if (message == NULL || text == NULL)
+		return NULL;
+	digest_to_message(digest, text, message);
+	return message;
 }

@@ -10,6 +10,7 @@
 
 #include "cas/digest.h"
 
+struct arena;
 struct error;
 
 /* Checked as digest_parse does; a message that is absent (NULL) is
@@ -19,5 +20,8 @@ int digest_from_message(enum digest_function function,
 /* message borrows the text, which holds the hash. */
 void digest_to_message(const struct digest *digest,
     char text[static DIGEST_TEXT_MAX], Reapi__Digest *message);
+/* All in the arena; NULL at its cap. */
+Reapi__Digest *digest_message_new(
+    struct arena *arena, const struct digest *digest);
 
 #endif

@@ -99,13 +99,6 @@ keep_has(const struct keep *keep, const struct digest *digest)
 
 /* --- trees ---------------------------------------------------------------- */
 
-static int
-keep_read(void *cookie, const struct digest *digest, struct buffer *content,
-    struct error *err)
-{
-	return store_read(cookie, digest, content, err);
-}
-
 static void
 keep_add_list(struct keep *keep, const struct digest_list *list)
 {
@@ -129,8 +122,8 @@ keep_broken(const struct digest *root, const struct error *err)
 int
 keep_add_tree(struct keep *keep, const struct digest *root, struct error *err)
 {
-	const struct closure_source source = {
-	    keep_read, keep->store, root->function};
+	const struct closure_source source =
+	    closure_source_of_store(keep->store, root->function);
 	struct digest_list files, directories, missing;
 	const struct closure closure = {
 	    .files = &files, .directories = &directories, .missing = &missing};

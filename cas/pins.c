@@ -107,13 +107,6 @@ pin_entry_is_sound(struct str key, struct str value)
 /* --- changing ------------------------------------------------------------- */
 
 static int
-pin_read(void *cookie, const struct digest *digest, struct buffer *content,
-    struct error *err)
-{
-	return store_read(cookie, digest, content, err);
-}
-
-static int
 pin_absent(const struct pin *pin, const struct digest *digest, size_t count,
     struct error *err)
 {
@@ -152,8 +145,8 @@ pin_check_files(struct store *store, const struct pin *pin,
 static int
 pin_check(struct store *store, const struct pin *pin, struct error *err)
 {
-	const struct closure_source source = {
-	    pin_read, store, pin->digest.function};
+	const struct closure_source source =
+	    closure_source_of_store(store, pin->digest.function);
 	struct digest_list files, directories, missing;
 	const struct closure closure = {
 	    .files = &files, .directories = &directories, .missing = &missing};

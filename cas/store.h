@@ -187,9 +187,20 @@ int blob_writer_append(struct blob_writer *writer, const void *data, size_t len,
  * elements are changed), the bytes are not. */
 int blob_writer_append_parts(struct blob_writer *writer, struct iovec *parts,
     size_t count, struct error *err);
-/* Bytes received so far, in the writer's encoding: where an interrupted upload
+/* Bytes of the blob's content that are here, whatever the encoding: up to there
+ * an interrupted upload can be gone on with. */
+uint64_t blob_writer_position(const struct blob_writer *writer);
+/* The upload was interrupted: gives up the memory that is not needed until it
  * goes on. */
-uint64_t blob_writer_received(const struct blob_writer *writer);
+void blob_writer_suspend(struct blob_writer *writer);
+/* Bytes of memory that a suspended writer holds. */
+size_t blob_writer_memory(const struct blob_writer *writer);
+/* The upload goes on: what is appended from now on is a new stream in the
+ * writer's encoding, whose content begins at this offset, at most the position.
+ * What is here already is passed over. A compressed blob is kept uncompressed
+ * from then on. May block; takes as long as decompressing what is here. */
+int blob_writer_resume(
+    struct blob_writer *writer, uint64_t offset, struct error *err);
 /* Verifies and queues for the group commit. Takes the writer in any case; done
  * runs once, from any thread, with err NULL on success. Blocks (syncs the
  * file) when content exceeds small_limit. */

@@ -21,6 +21,9 @@ struct zstd_verify {
 	ZSTD_DCtx *decoder;
 	struct digest_hasher *hasher; /* of the declared function, or NULL */
 	struct digest declared;
+	uint64_t size;      /* of the content: all of the blob, or a part */
+	zstd_sink_fn *sink; /* NULL: it is hashed */
+	void *cookie;
 	uint64_t produced;
 	uint8_t *output; /* borrowed, or NULL */
 	bool in_frame;   /* a frame has begun and not ended */
@@ -61,6 +64,31 @@ zstd_verify_free(struct zstd_verify *verify)
 	free(verify);
 }
 
+static void
+zstd_verify_reset(
+    struct zstd_verify *verify, const struct digest *declared, uint64_t size)
+{
+	verify->declared = *declared;
+	verify->size = size;
+	verify->sink = NULL;
+	verify->output = NULL;
+	verify->produced = 0;
+	verify->in_frame = verify->ended = false;
+	ZSTD_DCtx_reset(verify->decoder, ZSTD_reset_session_and_parameters);
+	ZSTD_DCtx_setParameter(verify->decoder, ZSTD_d_windowLogMax,
+	    zstd_window_log(declared->size));
+}
+
+void
+zstd_verify_start_part(struct zstd_verify *verify,
+    const struct digest *declared, uint64_t size, zstd_sink_fn *sink,
+    void *cookie)
+{
+	zstd_verify_reset(verify, declared, size);
+	verify->sink = sink;
+	verify->cookie = cookie;
+}
+
 void
 zstd_verify_start(
     struct zstd_verify *verify, const struct digest *declared, void *output)
@@ -72,13 +100,8 @@ zstd_verify_start(
 		digest_hasher_free(verify->hasher);
 		verify->hasher = digest_hasher_new(declared->function);
 	}
-	verify->declared = *declared;
+	zstd_verify_reset(verify, declared, declared->size);
 	verify->output = output;
-	verify->produced = 0;
-	verify->in_frame = verify->ended = false;
-	ZSTD_DCtx_reset(verify->decoder, ZSTD_reset_session_and_parameters);
-	ZSTD_DCtx_setParameter(verify->decoder, ZSTD_d_windowLogMax,
-	    zstd_window_log(declared->size));
 }
 
 static int
@@ -87,12 +110,17 @@ zstd_verify_take(
 {
 	char text[DIGEST_TEXT_MAX];
 
-	if (out->pos > verify->declared.size - verify->produced)
+	if (out->pos > verify->size - verify->produced)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "blob %s: the zstd data decompresses to more than the "
 		    "declared size",
 		    digest_format(&verify->declared, text));
-	digest_hasher_update(verify->hasher, out->dst, out->pos);
+	if (verify->sink != NULL) {
+		if (verify->sink(verify->cookie, out->dst, out->pos, err) < 0)
+			return -1;
+	} else {
+		digest_hasher_update(verify->hasher, out->dst, out->pos);
+	}
 	if (verify->output != NULL)
 		memcpy(verify->output + verify->produced, out->dst, out->pos);
 	verify->produced += out->pos;
@@ -128,16 +156,31 @@ zstd_verify_append(
 	return 0;
 }
 
-int
-zstd_verify_finish(struct zstd_verify *verify, struct error *err)
+uint64_t
+zstd_verify_produced(const struct zstd_verify *verify)
 {
-	struct digest computed;
+	return verify->produced;
+}
+
+int
+zstd_verify_finish_part(struct zstd_verify *verify, struct error *err)
+{
 	char text[DIGEST_TEXT_MAX];
 
 	if (verify->in_frame || !verify->ended)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "blob %s: the zstd data ends within a frame",
 		    digest_format(&verify->declared, text));
+	return 0;
+}
+
+int
+zstd_verify_finish(struct zstd_verify *verify, struct error *err)
+{
+	struct digest computed;
+
+	if (zstd_verify_finish_part(verify, err) < 0)
+		return -1;
 	digest_hasher_finish(verify->hasher, &computed);
 	return store_check_digest(&verify->declared, &computed, err);
 }

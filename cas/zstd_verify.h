@@ -29,11 +29,22 @@ void zstd_verify_free(struct zstd_verify *verify);
  * then get the identity form. */
 void zstd_verify_start(
     struct zstd_verify *verify, const struct digest *declared, void *output);
-/* INVALID_ARGUMENT when it is no zstd or gives more than the declared size. */
+/* A new stream of `size` bytes of content, which is some of the declared blob:
+ * sink gets it piece by piece, and hashes it. */
+typedef int zstd_sink_fn(
+    void *cookie, const void *data, size_t len, struct error *err);
+void zstd_verify_start_part(struct zstd_verify *verify,
+    const struct digest *declared, uint64_t size, zstd_sink_fn *sink,
+    void *cookie);
+/* INVALID_ARGUMENT when it is no zstd or gives more than the declared size;
+ * else what sink says. */
 int zstd_verify_append(struct zstd_verify *verify, const void *data, size_t len,
     struct error *err);
-/* INVALID_ARGUMENT when the last frame is cut off or the content is not what
- * the digest says. */
+/* Bytes of content so far. */
+uint64_t zstd_verify_produced(const struct zstd_verify *verify);
+/* INVALID_ARGUMENT when the last frame is cut off. */
+int zstd_verify_finish_part(struct zstd_verify *verify, struct error *err);
+/* And when the content is not what the digest says. */
 int zstd_verify_finish(struct zstd_verify *verify, struct error *err);
 
 #endif

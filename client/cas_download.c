@@ -187,23 +187,16 @@ batch_response(
     struct batch *batch, struct rpc_message *response, struct error *err)
 {
 	enum digest_function function = batch->download->call->client->function;
+	struct str rest = rpc_message_flat(response);
 	struct cas_batch_item item;
-	struct arena arena;
-	struct str rest;
 	char text[DIGEST_TEXT_MAX];
 	size_t position = 0;
-	int more = -1;
+	int more;
 
-	arena_init(&arena, rpc_message_size(response) + 4096);
-	rest = rpc_message_flat(response, &arena, err);
-	if (rest.data == NULL)
-		goto out;
 	while ((more = cas_batch_next(
 		    &rest, CAS_BATCH_READ, function, &item, err)) == 1) {
-		if (batch_take(batch, &item, err) < 0) {
-			more = -1;
-			goto out;
-		}
+		if (batch_take(batch, &item, err) < 0)
+			return -1;
 	}
 	if (more == 0 && batch->wanted.count > 0)
 		more = error_set(err, ERROR_INTERNAL,
@@ -213,8 +206,6 @@ batch_response(
 		    digest_format(map_next(&batch->wanted, &position), text));
 	if (more == 0)
 		more = batch_store(batch, err);
-out:
-	arena_clear(&arena);
 	return more;
 }
 

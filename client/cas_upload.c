@@ -151,9 +151,7 @@ batch_try(struct upload_job *job, struct error *why, struct error *err)
 {
 	struct rpc_message *request = batch_request(job, err);
 	struct rpc_message *response = NULL;
-	struct arena arena;
-	struct str flat;
-	int rc = -1;
+	int rc;
 
 	if (request == NULL)
 		return -1;
@@ -162,11 +160,7 @@ batch_try(struct upload_job *job, struct error *why, struct error *err)
 		error_prefix(err, "upload %zu blobs", job->count);
 		return -1;
 	}
-	arena_init(&arena, rpc_message_size(response) + 4096);
-	flat = rpc_message_flat(response, &arena, err);
-	if (flat.data != NULL)
-		rc = batch_answer(job, flat, why, err);
-	arena_clear(&arena);
+	rc = batch_answer(job, rpc_message_flat(response), why, err);
 	rpc_message_free(response);
 	return rc;
 }

@@ -20,6 +20,7 @@
 #include "frontend/result_provenance.h"
 #include "frontend/storage.h"
 #include "protos/arena_allocator.h"
+#include "protos/binary.h"
 #include "protos/wire.h"
 #include "rpc/call.h"
 #include "rpc/message.h"
@@ -148,12 +149,6 @@ get_inlined(struct task *task)
 		rpc_call_reply_packed(request->call, &result->base);
 }
 
-static struct str
-binary_str(ProtobufCBinaryData data)
-{
-	return (struct str){(const char *)data.data, data.len};
-}
-
 static int
 action_key_read(struct action_request *request, struct str instance,
     const Reapi__Digest *digest, uint64_t function, struct error *err)
@@ -195,15 +190,8 @@ static struct action_request *
 action_request_new(struct rpc_call *call, const struct storage *storage)
 {
 	struct action_request *request =
-	    arena_zalloc(rpc_call_arena(call), 1, sizeof(*request));
-	struct error err;
+	    rpc_call_new_state(call, sizeof(*request));
 
-	if (request == NULL) {
-		error_set(&err, ERROR_RESOURCE_EXHAUSTED,
-		    "the call's memory is used up");
-		rpc_call_finish(call, &err);
-		return NULL;
-	}
 	request->call = call;
 	request->storage = storage;
 	return request;
@@ -218,8 +206,6 @@ get_action_result(struct rpc_call *call, void *storage)
 	struct error err;
 	int found;
 
-	if (request == NULL)
-		return;
 	found = get_look_up(request, &err);
 	if (found >= 0)
 		note(request, found > 0 ? EXPLAINER_HIT : EXPLAINER_NO_RESULT);
@@ -256,16 +242,13 @@ enum {
 static int
 update_parse(struct action_request *request, struct error *err)
 {
-	struct str message = rpc_message_flat(rpc_call_request(request->call),
-	    rpc_call_arena(request->call), err);
+	struct str message = rpc_message_flat(rpc_call_request(request->call));
 	struct str instance = {"", 0};
 	struct str digest = {NULL, 0};
 	uint64_t function = 0;
 	struct wire_field field;
 	int more;
 
-	if (message.data == NULL)
-		return -1;
 	while ((more = wire_next(&message, &field)) > 0) {
 		if (field.number == UPDATE_INSTANCE_NAME)
 			instance = field.bytes;
@@ -326,8 +309,6 @@ update_action_result(struct rpc_call *call, void *storage)
 	struct action_request *request = action_request_new(call, storage);
 	struct error err;
 
-	if (request == NULL)
-		return;
 	if (!request->storage->cache_updates) {
 		error_set(&err, ERROR_PERMISSION_DENIED,
 		    "clients may not write action results on this server; "

@@ -6,19 +6,11 @@
  */
 #include "frontend/admin.h"
 
-#include "base/arena.h"
 #include "base/error.h"
 #include "cas/admin.h"
 #include "frontend/method_table.h"
+#include "frontend/unary_call.h"
 #include "rpc/call.h"
-#include "rpc/message.h"
-
-/* In the call's arena. */
-struct admin_call {
-	struct task task; /* first */
-	struct rpc_call *call;
-	const struct admin_target *target;
-};
 
 static int
 admin_check_peer(struct rpc_call *call, struct error *err)
@@ -35,47 +27,33 @@ admin_check_peer(struct rpc_call *call, struct error *err)
 	    "the store is administered from the server's own machine only");
 }
 
-static void
-admin_task(struct task *task)
+static int
+admin_run(struct unary_call *call, struct error *err)
 {
-	const struct admin_call *admin = (const struct admin_call *)task;
 	const struct admin_method *method =
-	    admin_method_find(rpc_call_path(admin->call));
-	struct arena *arena = rpc_call_arena(admin->call);
-	const ProtobufCMessage *request, *response = NULL;
-	struct error err;
+	    admin_method_find(rpc_call_path(call->rpc));
+	const ProtobufCMessage *request, *response;
 
-	request = rpc_message_unpack(
-	    rpc_call_request(admin->call), method->request, arena, &err);
-	if (request != NULL)
-		response = method->run(admin->target, request, arena, &err);
-	if (response != NULL)
-		rpc_call_reply_packed(admin->call, response);
-	else
-		rpc_call_finish(admin->call, &err);
+	request = unary_call_unpack(call, method->request, err);
+	if (request == NULL)
+		return -1;
+	response =
+	    method->run(call->service, request, rpc_call_arena(call->rpc), err);
+	if (response == NULL)
+		return -1;
+	rpc_call_reply_packed(call->rpc, response);
+	return 0;
 }
 
 static void
 admin_start(struct rpc_call *call, void *target)
 {
-	struct admin_call *admin;
 	struct error err;
 
-	if (admin_check_peer(call, &err) < 0) {
+	if (admin_check_peer(call, &err) < 0)
 		rpc_call_finish(call, &err);
-		return;
-	}
-	admin = arena_zalloc(rpc_call_arena(call), 1, sizeof(*admin));
-	if (admin == NULL) {
-		error_set(&err, ERROR_RESOURCE_EXHAUSTED,
-		    "the call's memory is used up");
-		rpc_call_finish(call, &err);
-		return;
-	}
-	admin->task.run = admin_task;
-	admin->call = call;
-	admin->target = target;
-	rpc_call_submit(call, &admin->task);
+	else
+		unary_call_submit(call, target, admin_run);
 }
 
 void

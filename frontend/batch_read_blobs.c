@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "cas/store.h"
 #include "frontend/content_addressable_storage.h"
+#include "frontend/unary_call.h"
 #include "protos/wire.h"
 #include "rpc/call.h"
 #include "rpc/message.h"
@@ -263,34 +264,28 @@ put_all(struct batch_read *read, struct str message, struct error *err)
 	return rc;
 }
 
-static void
-batch_read_run(struct task *task)
+static int
+batch_read_run(struct unary_call *call, struct error *err)
 {
-	struct storage_request *request = (struct storage_request *)task;
-	struct batch_read read = {.storage = request->storage};
+	struct batch_read read = {.storage = call->service};
+	struct str request = unary_call_message(call);
 	struct rpc_message *message;
-	struct error err;
 
 	buffer_init(&read.reply, STORAGE_SEND_MAX);
-	if (read_header(&read, request->message, &err) < 0 ||
-	    check_total(&read, request->message, &err) < 0 ||
-	    put_all(&read, request->message, &err) < 0) {
+	if (read_header(&read, request, err) < 0 ||
+	    check_total(&read, request, err) < 0 ||
+	    put_all(&read, request, err) < 0) {
 		buffer_clear(&read.reply);
-		storage_request_fail(request, &err);
-		return;
+		return -1;
 	}
 	message = rpc_message_new();
 	rpc_message_add_take(message, read.reply.data, read.reply.len);
-	storage_request_reply(request, message);
+	rpc_call_reply(call->rpc, message);
+	return 0;
 }
 
 void
 batch_read_blobs(struct rpc_call *call, void *storage)
 {
-	struct storage_request *request = storage_request_new(call, storage);
-
-	if (request == NULL)
-		return;
-	request->task.run = batch_read_run;
-	rpc_call_submit(call, &request->task);
+	unary_call_submit(call, storage, batch_read_run);
 }

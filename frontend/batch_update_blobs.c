@@ -6,12 +6,12 @@
  */
 #include <stdlib.h>
 
-#include "base/arena.h"
 #include "base/buffer.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "cas/store.h"
 #include "frontend/content_addressable_storage.h"
+#include "frontend/unary_call.h"
 #include "protos/wire.h"
 #include "rpc/call.h"
 #include "rpc/message.h"
@@ -33,7 +33,8 @@ struct entry {
 
 struct batch_update {
 	struct store_batch batch; /* first */
-	struct storage_request *request;
+	struct rpc_call *rpc;
+	const struct storage *storage;
 	struct entry *entries;
 	size_t count;
 };
@@ -84,7 +85,7 @@ static void
 batch_update_done(struct store_batch *batch)
 {
 	struct batch_update *update = (struct batch_update *)batch;
-	struct storage_request *request = update->request;
+	struct rpc_call *rpc = update->rpc;
 	struct rpc_message *message;
 	struct buffer reply;
 	struct error err;
@@ -99,13 +100,13 @@ batch_update_done(struct store_batch *batch)
 		    update->count, STORAGE_SEND_MAX);
 		batch_update_free(update);
 		buffer_clear(&reply);
-		storage_request_fail(request, &err);
+		rpc_call_finish(rpc, &err);
 		return;
 	}
 	batch_update_free(update);
 	message = rpc_message_new();
 	rpc_message_add_take(message, reply.data, reply.len);
-	storage_request_reply(request, message);
+	rpc_call_reply(rpc, message);
 }
 
 static void
@@ -146,8 +147,8 @@ read_entry(struct batch_update *update, struct entry *entry, struct str message,
 		    "compressor %llu is not supported; identity (0) and zstd "
 		    "(1) are",
 		    (unsigned long long)compressor);
-	else if (storage_parse_digest(update->request->storage, entry->digest,
-		     function, &put->digest, &err) == 0) {
+	else if (storage_parse_digest(update->storage, entry->digest, function,
+		     &put->digest, &err) == 0) {
 		entry->data =
 		    (struct iovec){(void *)(uintptr_t)data.data, data.len};
 		put->encoding = (enum encoding)compressor;
@@ -189,23 +190,21 @@ read_header(const struct storage *storage, struct str message, size_t *count,
 	return storage_check_instance(storage, instance, err);
 }
 
-static void
-batch_update_run(struct task *task)
+static int
+batch_update_run(struct unary_call *call, struct error *err)
 {
-	struct storage_request *request = (struct storage_request *)task;
-	struct str rest = request->message;
+	const struct storage *storage = call->service;
+	struct str rest = unary_call_message(call);
 	struct batch_update *update;
 	struct wire_field field;
 	uint64_t function;
-	struct error err;
 	size_t count;
 
-	if (read_header(request->storage, rest, &count, &function, &err) < 0) {
-		storage_request_fail(request, &err);
-		return;
-	}
+	if (read_header(storage, rest, &count, &function, err) < 0)
+		return -1;
 	update = xcalloc(1, sizeof(*update));
-	update->request = request;
+	update->rpc = call->rpc;
+	update->storage = storage;
 	update->entries = xcalloc(count, sizeof(*update->entries));
 	update->batch.puts = xcalloc(count, sizeof(*update->batch.puts));
 	update->batch.done = batch_update_done;
@@ -215,19 +214,15 @@ batch_update_run(struct task *task)
 		read_entry(update, &update->entries[update->count++],
 		    field.bytes, function);
 	}
-	store_put_batch(request->storage->store, &update->batch);
+	store_put_batch(storage->store, &update->batch);
+	return 0;
 }
 
 void
 batch_update_blobs(struct rpc_call *call, void *storage)
 {
-	struct storage_request *request = storage_request_new(call, storage);
-
-	if (request == NULL)
-		return;
-	request->task.run = batch_update_run;
-	if (request->message.len > STORAGE_INLINE_WORK_MAX)
-		rpc_call_submit(call, &request->task);
+	if (rpc_message_size(rpc_call_request(call)) > STORAGE_INLINE_WORK_MAX)
+		unary_call_submit(call, storage, batch_update_run);
 	else
-		batch_update_run(&request->task);
+		unary_call_run(call, storage, batch_update_run);
 }

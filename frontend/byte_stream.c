@@ -7,6 +7,7 @@
 #include "frontend/method_table.h"
 #include "frontend/request_metadata.h"
 #include "frontend/resource_name.h"
+#include "frontend/unary_call.h"
 #include "frontend/upload_table.h"
 #include "protos/wire.h"
 #include "rpc/call.h"
@@ -68,8 +69,7 @@ query(struct rpc_call *call, const struct storage *storage, struct str text,
 		return error_set(err, ERROR_NOT_FOUND,
 		    "no upload is known by this resource name; begin it at "
 		    "offset 0");
-	/* A compressed upload cannot be gone on with: it begins anew. */
-	if (!known || name.encoding != ENCODING_IDENTITY)
+	if (!known)
 		status->committed_size = 0;
 	return 0;
 }
@@ -91,29 +91,30 @@ query_parse(struct str message, struct str *text, struct error *err)
 	return 0;
 }
 
-void
-byte_stream_query_write_status(struct rpc_call *call, void *storage)
+static int
+query_run(struct unary_call *call, struct error *err)
 {
 	uint8_t field[4 * WIRE_VARINT_MAX];
 	struct write_status status;
 	struct rpc_message *reply;
-	struct str message;
 	struct str text;
-	struct error err;
 	size_t len = 0;
 
-	message = rpc_message_flat(
-	    rpc_call_request(call), rpc_call_arena(call), &err);
-	if (message.data == NULL || query_parse(message, &text, &err) < 0 ||
-	    query(call, storage, text, &status, &err) < 0) {
-		rpc_call_finish(call, &err);
-		return;
-	}
+	if (query_parse(unary_call_message(call), &text, err) < 0 ||
+	    query(call->rpc, call->service, text, &status, err) < 0)
+		return -1;
 	if (status.committed_size > 0)
 		len = wire_put_varint_field(field, 1, status.committed_size);
 	if (status.complete)
 		len += wire_put_varint_field(field + len, 2, 1);
 	reply = rpc_message_new();
 	rpc_message_add(reply, field, len);
-	rpc_call_reply(call, reply);
+	rpc_call_reply(call->rpc, reply);
+	return 0;
+}
+
+void
+byte_stream_query_write_status(struct rpc_call *call, void *storage)
+{
+	unary_call_run(call, storage, query_run);
 }

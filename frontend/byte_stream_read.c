@@ -8,7 +8,6 @@
  */
 #include <stdlib.h>
 
-#include "base/arena.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "cas/store.h"
@@ -241,23 +240,14 @@ read_begin(struct task *task)
 void
 byte_stream_read(struct rpc_call *call, void *storage)
 {
-	struct read *read =
-	    arena_zalloc(rpc_call_arena(call), 1, sizeof(*read));
+	struct read *read = rpc_call_new_state(call, sizeof(*read));
 	struct error err;
-	struct str message;
 
-	if (read == NULL) {
-		error_set(&err, ERROR_RESOURCE_EXHAUSTED,
-		    "the call's memory is used up");
-		rpc_call_finish(call, &err);
-		return;
-	}
 	read->call = call;
 	read->storage = storage;
 	read->task.run = read_begin;
-	message = rpc_message_flat(
-	    rpc_call_request(call), rpc_call_arena(call), &err);
-	if (message.data == NULL || read_parse(read, message, &err) < 0) {
+	if (read_parse(read, rpc_message_flat(rpc_call_request(call)), &err) <
+	    0) {
 		read_finish(read, &err);
 		return;
 	}

@@ -21,6 +21,7 @@
 #include "frontend/byte_stream.h"
 #include "frontend/request_metadata.h"
 #include "frontend/resource_name.h"
+#include "frontend/unary_call.h"
 #include "frontend/upload_table.h"
 #include "frontend/write_request.h"
 #include "protos/wire.h"
@@ -56,8 +57,6 @@ struct write {
 	struct blob_writer *writer; /* NULL before the first and at the end */
 	uint64_t budget;
 	uint64_t expected_offset; /* write_offset of the next message */
-	uint64_t skip; /* leading bytes that an earlier call brought already */
-	uint64_t sent; /* data bytes of this call */
 	bool started;
 	bool pooled;          /* pieces are taken in on the pool */
 	bool plain_committed; /* this client wants uncompressed counts */
@@ -142,7 +141,8 @@ write_committed(void *cookie, const struct error *err)
 		write->outcome = OUTCOME_FAILED;
 	} else if (write->name.encoding == ENCODING_ZSTD &&
 		   !write->plain_committed) {
-		write_done(write, (int64_t)write->sent);
+		/* Where this call began, and the bytes that it brought. */
+		write_done(write, (int64_t)write->expected_offset);
 	} else {
 		write_done(write, (int64_t)write->name.digest.size);
 	}
@@ -170,8 +170,7 @@ write_parse_name(struct write *write, struct str text, struct error *err)
 	char *copy = arena_copy(rpc_call_arena(write->call), text);
 
 	if (copy == NULL)
-		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
-		    "the call's memory is used up");
+		return unary_call_out_of_memory(err);
 	write->name_text = (struct str){copy, text.len};
 	if (resource_name_parse_upload(write->name_text, &write->name, err) < 0)
 		return -1;
@@ -253,26 +252,26 @@ write_open(struct write *write, struct error *err)
 		blob_writer_free(write->writer);
 		write->writer = NULL;
 	}
-	held = write->writer != NULL ? blob_writer_received(write->writer) : 0;
+	held = write->writer != NULL ? blob_writer_position(write->writer) : 0;
 	if (offset > held || (offset > 0 && write->upload == NULL))
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "write_offset %llu is beyond the %llu bytes that are here "
 		    "of this upload; QueryWriteStatus tells where to go on",
 		    (unsigned long long)offset, (unsigned long long)held);
-	write->skip = held - offset;
-	if (write->writer == NULL)
-		write->writer = blob_writer_new(write->storage->store,
-		    &write->name.digest, write->name.encoding, err);
+	if (write->writer != NULL)
+		return blob_writer_resume(write->writer, offset, err);
+	write->writer = blob_writer_new(write->storage->store,
+	    &write->name.digest, write->name.encoding, err);
 	return write->writer != NULL ? 0 : -1;
 }
 
 /* --- taking pieces in ------------------------------------------------------
  */
 
-/* The parts of the message's data that are not here yet. Returns how many they
- * are; out has room for count. */
+/* The parts of the message's data. Returns how many they are; out has room for
+ * count. */
 static size_t
-write_new_parts(struct write *write, const struct iovec *parts, size_t count,
+data_parts(const struct iovec *parts, size_t count,
     const struct write_request *request, struct iovec *out)
 {
 	size_t begin = request->data_offset;
@@ -282,7 +281,6 @@ write_new_parts(struct write *write, const struct iovec *parts, size_t count,
 	for (size_t i = 0; i < count && left > 0; i++) {
 		char *data = parts[i].iov_base;
 		size_t len = parts[i].iov_len;
-		size_t again;
 
 		if (begin >= len) {
 			begin -= len;
@@ -293,10 +291,7 @@ write_new_parts(struct write *write, const struct iovec *parts, size_t count,
 		begin = 0;
 		len = len < left ? len : left;
 		left -= len;
-		again = write->skip < len ? (size_t)write->skip : len;
-		write->skip -= again;
-		if (again < len)
-			out[used++] = (struct iovec){data + again, len - again};
+		out[used++] = (struct iovec){data, len};
 	}
 	return used;
 }
@@ -306,16 +301,16 @@ write_append(struct write *write, const struct iovec *parts, size_t count,
     const struct write_request *request)
 {
 	struct iovec few[WRITE_PARTS_FEW];
-	struct iovec *fresh = few;
+	struct iovec *data = few;
 	size_t used;
 	int rc;
 
 	if (count > WRITE_PARTS_FEW)
-		fresh = xcalloc(count, sizeof(*fresh));
-	used = write_new_parts(write, parts, count, request, fresh);
-	rc = blob_writer_append_parts(write->writer, fresh, used, &write->err);
-	if (fresh != few)
-		free(fresh);
+		data = xcalloc(count, sizeof(*data));
+	used = data_parts(parts, count, request, data);
+	rc = blob_writer_append_parts(write->writer, data, used, &write->err);
+	if (data != few)
+		free(data);
 	return rc;
 }
 
@@ -366,10 +361,9 @@ write_take(struct write *write, struct rpc_message *message)
 		return;
 	}
 	write->expected_offset += request.data_len;
-	write->sent += request.data_len;
 	if (write->upload != NULL)
 		upload_progress(
-		    write->upload, blob_writer_received(write->writer));
+		    write->upload, blob_writer_position(write->writer));
 	if (request.finish_write)
 		write->outcome = OUTCOME_COMMITTING;
 }
@@ -383,12 +377,11 @@ write_cut_off(struct write *write)
 		    "the client ended the upload");
 		write->outcome = OUTCOME_FAILED;
 	} else {
-		write_done(write, (int64_t)write->expected_offset);
-	}
-	/* Going on inside a compressed stream is not possible. */
-	if (write->name.encoding == ENCODING_ZSTD) {
-		blob_writer_free(write->writer);
-		write->writer = NULL;
+		/* Where the next call is to go on. */
+		write_done(
+		    write, write->writer != NULL
+			       ? (int64_t)blob_writer_position(write->writer)
+			       : (int64_t)write->expected_offset);
 	}
 }
 
@@ -604,16 +597,8 @@ write_received(struct rpc_call *call, struct rpc_message *message, void *cookie)
 void
 byte_stream_write(struct rpc_call *call, void *storage)
 {
-	struct write *write =
-	    arena_zalloc(rpc_call_arena(call), 1, sizeof(*write));
-	struct error err;
+	struct write *write = rpc_call_new_state(call, sizeof(*write));
 
-	if (write == NULL) {
-		error_set(&err, ERROR_RESOURCE_EXHAUSTED,
-		    "the call's memory is used up");
-		rpc_call_finish(call, &err);
-		return;
-	}
 	write->task.run = write_drain;
 	write->call = call;
 	write->storage = storage;

@@ -6,6 +6,8 @@
 #include "executor/operation.h"
 #include "frontend/method_table.h"
 #include "frontend/storage.h"
+#include "frontend/unary_call.h"
+#include "protos/binary.h"
 #include "rpc/call.h"
 #include "rpc/message.h"
 
@@ -111,27 +113,23 @@ reply_capabilities(struct rpc_call *call, const struct storage *storage)
 	rpc_call_reply_packed(call, &c.server.base);
 }
 
-static void
-get_capabilities(struct rpc_call *call, void *service)
+static int
+get_capabilities_run(struct unary_call *call, struct error *err)
 {
-	const struct storage *storage = service;
-	const Reapi__GetCapabilitiesRequest *request;
-	struct str instance;
-	struct error err;
+	const Reapi__GetCapabilitiesRequest *request = unary_call_unpack(
+	    call, &reapi__get_capabilities_request__descriptor, err);
 
-	request = rpc_message_unpack(rpc_call_request(call),
-	    &reapi__get_capabilities_request__descriptor, rpc_call_arena(call),
-	    &err);
-	if (request == NULL) {
-		rpc_call_finish(call, &err);
-		return;
-	}
-	instance = (struct str){(const char *)request->instance_name.data,
-	    request->instance_name.len};
-	if (storage_check_instance(storage, instance, &err) < 0)
-		rpc_call_finish(call, &err);
-	else
-		reply_capabilities(call, storage);
+	if (request == NULL || storage_check_instance(call->service,
+				   binary_str(request->instance_name), err) < 0)
+		return -1;
+	reply_capabilities(call->rpc, call->service);
+	return 0;
+}
+
+static void
+get_capabilities(struct rpc_call *call, void *storage)
+{
+	unary_call_run(call, storage, get_capabilities_run);
 }
 
 void

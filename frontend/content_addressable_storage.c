@@ -2,14 +2,10 @@
 /* The service's table and what its methods share. */
 #include "frontend/content_addressable_storage.h"
 
-#include "base/arena.h"
-#include "base/budget.h"
 #include "base/buffer.h"
 #include "base/error.h"
 #include "frontend/method_table.h"
 #include "protos/wire.h"
-#include "rpc/call.h"
-#include "rpc/message.h"
 
 #define SERVICE "/build.bazel.remote.execution.v2.ContentAddressableStorage/"
 
@@ -25,60 +21,6 @@ content_addressable_storage_add(
 				    RPC_UNARY, batch_read_blobs, storage});
 	method_table_add(table, (struct rpc_method){SERVICE "GetTree",
 				    RPC_SERVER_STREAM, get_tree, storage});
-}
-
-struct storage_request *
-storage_request_new(struct rpc_call *call, struct storage *storage)
-{
-	struct rpc_message *message = rpc_call_request(call);
-	uint64_t size = rpc_message_size(message);
-	/* Small ones are bounded by the number of streams. */
-	uint64_t taken = size > STORAGE_INLINE_WORK_MAX ? size : 0;
-	struct storage_request *request;
-	struct error err;
-
-	if (!budget_take(storage->memory, taken)) {
-		error_set_retry(&err, ERROR_RESOURCE_EXHAUSTED, 1000,
-		    "a request of %llu bytes does not fit into what is left "
-		    "of the server's memory budget of %llu bytes; try again, "
-		    "send smaller requests, or raise --memory",
-		    (unsigned long long)size,
-		    (unsigned long long)storage->memory->limit);
-		rpc_call_finish(call, &err);
-		return NULL;
-	}
-	request = arena_zalloc(rpc_call_arena(call), 1, sizeof(*request));
-	if (request == NULL) {
-		error_set(&err, ERROR_RESOURCE_EXHAUSTED,
-		    "the call's memory is used up");
-	} else {
-		request->message =
-		    rpc_message_flat(message, rpc_call_arena(call), &err);
-	}
-	if (request == NULL || request->message.data == NULL) {
-		budget_give(storage->memory, taken);
-		rpc_call_finish(call, &err);
-		return NULL;
-	}
-	request->call = call;
-	request->storage = storage;
-	request->budget = taken;
-	return request;
-}
-
-void
-storage_request_reply(
-    struct storage_request *request, struct rpc_message *reply)
-{
-	budget_give(request->storage->memory, request->budget);
-	rpc_call_reply(request->call, reply);
-}
-
-void
-storage_request_fail(struct storage_request *request, const struct error *err)
-{
-	budget_give(request->storage->memory, request->budget);
-	rpc_call_finish(request->call, err);
 }
 
 int

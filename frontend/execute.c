@@ -23,6 +23,7 @@
 #include "frontend/operation_message.h"
 #include "frontend/request_metadata.h"
 #include "protos/arena_allocator.h"
+#include "protos/binary.h"
 #include "protos/wire.h"
 #include "rpc/call.h"
 #include "rpc/message.h"
@@ -57,13 +58,6 @@ struct preparation {
 	int64_t timeout_ms;
 	struct digest_list missing;
 };
-
-static struct str
-binary_str(ProtobufCBinaryData data)
-{
-	return (struct str){
-	    data.data != NULL ? (const char *)data.data : "", data.len};
-}
 
 /* --- from the cache --------------------------------------------------------
  */
@@ -590,14 +584,8 @@ execute(struct rpc_call *call, void *cookie)
 	struct error err;
 
 	execution_service_meet(service, call);
+	request = rpc_call_new_state(call, sizeof(*request));
 	stream = execution_stream_new(service, call, EXECUTION_STREAM);
-	request = arena_zalloc(rpc_call_arena(call), 1, sizeof(*request));
-	if (request == NULL) {
-		error_set(&err, ERROR_RESOURCE_EXHAUSTED,
-		    "the call's memory is used up");
-		execution_stream_fail(stream, &err);
-		return;
-	}
 	request->service = service;
 	request->call = call;
 	request->stream = stream;

@@ -16,6 +16,8 @@
 #include "frontend/explainer.h"
 #include "frontend/method_table.h"
 #include "frontend/storage.h"
+#include "frontend/unary_call.h"
+#include "protos/binary.h"
 #include "rpc/call.h"
 #include "rpc/message.h"
 
@@ -28,35 +30,6 @@
 static const struct explain_limits request_limits = {
     .directories = 200000, .bytes = 512u << 20};
 
-/* In the call's arena. */
-struct explain_call {
-	struct task task; /* first */
-	struct rpc_call *call;
-	struct storage *storage;
-	/* Does the work and ends the call with OK, or -1. */
-	int (*run)(struct explain_call *call, struct error *err);
-};
-
-static struct str
-binary_str(ProtobufCBinaryData data)
-{
-	return (struct str){
-	    data.data != NULL ? (const char *)data.data : "", data.len};
-}
-
-static ProtobufCBinaryData
-binary(struct str text)
-{
-	return (ProtobufCBinaryData){text.len, (uint8_t *)(uintptr_t)text.data};
-}
-
-static int
-out_of_memory(struct error *err)
-{
-	return error_set(
-	    err, ERROR_RESOURCE_EXHAUSTED, "the call's memory is used up");
-}
-
 static size_t
 limit_of(int32_t wanted, size_t initial, size_t most)
 {
@@ -66,19 +39,6 @@ limit_of(int32_t wanted, size_t initial, size_t most)
 }
 
 /* --- messages ------------------------------------------------------------- */
-
-static Reapi__Digest *
-digest_message(struct arena *arena, const struct digest *digest)
-{
-	Reapi__Digest *message = arena_alloc(arena, sizeof(*message));
-	char *text = arena_alloc(arena, DIGEST_TEXT_MAX);
-
-	if (message == NULL || text == NULL)
-		return NULL;
-	reapi__digest__init(message);
-	digest_to_message(digest, text, message);
-	return message;
-}
 
 /* NULL at the arena's cap. */
 static Explainapi__Miss *
@@ -94,17 +54,17 @@ miss_message(struct arena *arena, const struct history_miss *miss)
 	time->seconds = miss->time_ns / 1000000000;
 	time->nanos = (int32_t)(miss->time_ns % 1000000000);
 	message->time = time;
-	message->action_digest = digest_message(arena, &miss->action);
+	message->action_digest = digest_message_new(arena, &miss->action);
 	message->digest_function =
 	    (Reapi__DigestFunction__Value)miss->action.function;
 	if (miss->has_previous)
 		message->previous_action_digest =
-		    digest_message(arena, &miss->previous);
+		    digest_message_new(arena, &miss->previous);
 	message->cause = (char *)(uintptr_t)explain_cause_name(miss->cause);
-	message->target = binary(miss->target);
-	message->mnemonic = binary(miss->mnemonic);
-	message->invocation_id = binary(miss->invocation);
-	message->summary = binary(miss->summary);
+	message->target = binary_of(miss->target);
+	message->mnemonic = binary_of(miss->mnemonic);
+	message->invocation_id = binary_of(miss->invocation);
+	message->summary = binary_of(miss->summary);
 	return message;
 }
 
@@ -130,29 +90,23 @@ change_message(struct arena *arena, const struct explain_change *change)
 	message->removed = change->after == NULL;
 	if (change->has_before_digest)
 		message->before_digest =
-		    digest_message(arena, &change->before_digest);
+		    digest_message_new(arena, &change->before_digest);
 	if (change->has_after_digest)
 		message->after_digest =
-		    digest_message(arena, &change->after_digest);
+		    digest_message_new(arena, &change->after_digest);
 	return message;
 }
 
 /* --- Explain -------------------------------------------------------------- */
 
-static int
-read_blob(void *cookie, const struct digest *digest, struct buffer *content,
-    struct error *err)
-{
-	return store_read(cookie, digest, content, err);
-}
-
 /* The miss that is asked for, or the pair that is given. */
 static int
-find_miss(const struct explain_call *call,
+find_miss(const struct unary_call *call,
     const Explainapi__ExplainRequest *request, struct history_miss *miss,
     struct error *err)
 {
-	struct history *history = explainer_history(call->storage->explainer);
+	const struct storage *storage = call->service;
+	struct history *history = explainer_history(storage->explainer);
 	struct str action = binary_str(request->action);
 	struct str rest = action;
 
@@ -167,7 +121,7 @@ find_miss(const struct explain_call *call,
 		return 0;
 	}
 	if (history_find_miss(history, binary_str(request->instance_name),
-		str_cut(&rest, '/'), rpc_call_arena(call->call), miss) > 0)
+		str_cut(&rest, '/'), rpc_call_arena(call->rpc), miss) > 0)
 		return 0;
 	return error_set(err, ERROR_NOT_FOUND,
 	    "no miss of the action \"%.*s\" is remembered; the history is in "
@@ -183,12 +137,12 @@ fill_changes(struct arena *arena, const struct explanation *explanation,
 	response->changes = arena_zalloc(
 	    arena, explanation->count + 1, sizeof(*response->changes));
 	if (response->changes == NULL)
-		return out_of_memory(err);
+		return unary_call_out_of_memory(err);
 	for (size_t i = 0; i < explanation->count; i++) {
 		response->changes[i] =
 		    change_message(arena, &explanation->changes[i]);
 		if (response->changes[i] == NULL)
-			return out_of_memory(err);
+			return unary_call_out_of_memory(err);
 	}
 	response->n_changes = explanation->count;
 	response->total_changes = explanation->total;
@@ -197,10 +151,10 @@ fill_changes(struct arena *arena, const struct explanation *explanation,
 }
 
 static int
-explain_reply(struct explain_call *call, struct history_miss *miss,
+explain_reply(struct unary_call *call, struct history_miss *miss,
     const struct explanation *explanation, struct error *err)
 {
-	struct arena *arena = rpc_call_arena(call->call);
+	struct arena *arena = rpc_call_arena(call->rpc);
 	Explainapi__ExplainResponse response =
 	    EXPLAINAPI__EXPLAIN_RESPONSE__INIT;
 
@@ -210,32 +164,31 @@ explain_reply(struct explain_call *call, struct history_miss *miss,
 		miss->cause = explanation->cause;
 	response.miss = miss_message(arena, miss);
 	if (response.miss == NULL)
-		return out_of_memory(err);
-	rpc_call_reply_packed(call->call, &response.base);
+		return unary_call_out_of_memory(err);
+	rpc_call_reply_packed(call->rpc, &response.base);
 	return 0;
 }
 
 static int
-explain_run(struct explain_call *call, struct error *err)
+explain_run(struct unary_call *call, struct error *err)
 {
-	struct closure_source source = {
-	    .read = read_blob, .cookie = call->storage->store};
+	const struct storage *storage = call->service;
+	struct closure_source source;
 	struct explanation explanation = {.cause = EXPLAIN_UNKNOWN};
 	struct explain_limits limits = request_limits;
 	const Explainapi__ExplainRequest *request;
 	struct history_miss miss;
 	int rc;
 
-	request = rpc_message_unpack(rpc_call_request(call->call),
-	    &explainapi__explain_request__descriptor,
-	    rpc_call_arena(call->call), err);
+	request = unary_call_unpack(
+	    call, &explainapi__explain_request__descriptor, err);
 	if (request == NULL ||
 	    storage_check_instance(
-		call->storage, binary_str(request->instance_name), err) < 0 ||
+		storage, binary_str(request->instance_name), err) < 0 ||
 	    find_miss(call, request, &miss, err) < 0)
 		return -1;
 	limits.changes = limit_of(request->limit, CHANGES_DEFAULT, CHANGES_MAX);
-	source.function = miss.action.function;
+	source = closure_source_of_store(storage->store, miss.action.function);
 	rc = miss.has_previous ? explain_actions(&explanation, &source, &limits,
 				     &miss.previous, &miss.action, err)
 			       : 0;
@@ -248,49 +201,50 @@ explain_run(struct explain_call *call, struct error *err)
 /* --- ListMisses ----------------------------------------------------------- */
 
 static int
-list_reply(struct explain_call *call, struct str of,
+list_reply(struct unary_call *call, struct str of,
     const struct history_miss *misses, size_t count, struct error *err)
 {
 	Explainapi__ListMissesResponse response =
 	    EXPLAINAPI__LIST_MISSES_RESPONSE__INIT;
-	struct arena *arena = rpc_call_arena(call->call);
+	struct arena *arena = rpc_call_arena(call->rpc);
 
-	response.of = binary(of);
+	response.of = binary_of(of);
 	response.misses =
 	    arena_zalloc(arena, count + 1, sizeof(*response.misses));
 	if (response.misses == NULL)
-		return out_of_memory(err);
+		return unary_call_out_of_memory(err);
 	for (size_t i = 0; i < count; i++) {
 		response.misses[i] = miss_message(arena, &misses[i]);
 		if (response.misses[i] == NULL)
-			return out_of_memory(err);
+			return unary_call_out_of_memory(err);
 	}
 	response.n_misses = count;
-	rpc_call_reply_packed(call->call, &response.base);
+	rpc_call_reply_packed(call->rpc, &response.base);
 	return 0;
 }
 
 static int
-list_run(struct explain_call *call, struct error *err)
+list_run(struct unary_call *call, struct error *err)
 {
-	struct history *history = explainer_history(call->storage->explainer);
-	struct arena *arena = rpc_call_arena(call->call);
+	const struct storage *storage = call->service;
+	struct history *history = explainer_history(storage->explainer);
+	struct arena *arena = rpc_call_arena(call->rpc);
 	const Explainapi__ListMissesRequest *request;
 	struct history_miss *misses;
 	struct str instance, of;
 	size_t limit;
 
-	request = rpc_message_unpack(rpc_call_request(call->call),
-	    &explainapi__list_misses_request__descriptor, arena, err);
+	request = unary_call_unpack(
+	    call, &explainapi__list_misses_request__descriptor, err);
 	if (request == NULL)
 		return -1;
 	instance = binary_str(request->instance_name);
-	if (storage_check_instance(call->storage, instance, err) < 0)
+	if (storage_check_instance(storage, instance, err) < 0)
 		return -1;
 	limit = limit_of(request->limit, MISSES_DEFAULT, MISSES_MAX);
 	misses = arena_zalloc(arena, limit, sizeof(*misses));
 	if (misses == NULL)
-		return out_of_memory(err);
+		return unary_call_out_of_memory(err);
 	of = binary_str(request->of);
 	if (of.len == 0)
 		of = history_last_invocation(history, instance, arena);
@@ -303,45 +257,15 @@ list_run(struct explain_call *call, struct error *err)
 /* --- the service ---------------------------------------------------------- */
 
 static void
-call_run(struct task *task)
-{
-	struct explain_call *call = (struct explain_call *)task;
-	struct error err;
-
-	if (call->run(call, &err) < 0)
-		rpc_call_finish(call->call, &err);
-}
-
-static void
-call_start(struct rpc_call *rpc, void *storage,
-    int (*run)(struct explain_call *call, struct error *err))
-{
-	struct explain_call *call =
-	    arena_zalloc(rpc_call_arena(rpc), 1, sizeof(*call));
-	struct error err;
-
-	if (call == NULL) {
-		out_of_memory(&err);
-		rpc_call_finish(rpc, &err);
-		return;
-	}
-	call->task.run = call_run;
-	call->call = rpc;
-	call->storage = storage;
-	call->run = run;
-	rpc_call_submit(rpc, &call->task);
-}
-
-static void
 explain(struct rpc_call *call, void *storage)
 {
-	call_start(call, storage, explain_run);
+	unary_call_submit(call, storage, explain_run);
 }
 
 static void
 list_misses(struct rpc_call *call, void *storage)
 {
-	call_start(call, storage, list_run);
+	unary_call_submit(call, storage, list_run);
 }
 
 void

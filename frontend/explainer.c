@@ -23,6 +23,7 @@
 #include "executor/history.h"
 #include "frontend/request_metadata.h"
 #include "protos/arena_allocator.h"
+#include "protos/binary.h"
 
 #define WAITING_MAX 1000
 #define HISTORY_ENTRIES 50000
@@ -78,20 +79,6 @@ struct reading {
 	struct str *outputs;
 	size_t output_count;
 };
-
-static int
-read_blob(void *cookie, const struct digest *digest, struct buffer *content,
-    struct error *err)
-{
-	return store_read(cookie, digest, content, err);
-}
-
-static struct str
-binary_str(ProtobufCBinaryData data)
-{
-	return (struct str){
-	    data.data != NULL ? (const char *)data.data : "", data.len};
-}
 
 /* NULL when it is absent or malformed: then there is less to tell. */
 static void *
@@ -158,8 +145,8 @@ static void
 compare(struct explainer *explainer, const struct history_action *action,
     struct history_miss *miss, char summary[static HISTORY_TEXT_MAX])
 {
-	const struct closure_source source = {
-	    read_blob, explainer->store, action->use.action.function};
+	const struct closure_source source = closure_source_of_store(
+	    explainer->store, action->use.action.function);
 	struct explanation explanation;
 	struct error err;
 

@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "cas/store.h"
 #include "frontend/content_addressable_storage.h"
+#include "frontend/unary_call.h"
 #include "protos/wire.h"
 #include "rpc/call.h"
 #include "rpc/message.h"
@@ -146,35 +147,29 @@ look_up_all(const struct storage *storage, struct str message,
 	return rc;
 }
 
-static void
-find_missing_run(struct task *task)
+static int
+find_missing_run(struct unary_call *call, struct error *err)
 {
-	struct storage_request *request = (struct storage_request *)task;
 	struct rpc_message *message;
 	struct buffer reply;
-	struct error err;
 
 	buffer_init(&reply, STORAGE_SEND_MAX);
-	if (look_up_all(request->storage, request->message, &reply, &err) < 0) {
+	if (look_up_all(call->service, unary_call_message(call), &reply, err) <
+	    0) {
 		buffer_clear(&reply);
-		storage_request_fail(request, &err);
-	} else {
-		message = rpc_message_new();
-		rpc_message_add_take(message, reply.data, reply.len);
-		storage_request_reply(request, message);
+		return -1;
 	}
+	message = rpc_message_new();
+	rpc_message_add_take(message, reply.data, reply.len);
+	rpc_call_reply(call->rpc, message);
+	return 0;
 }
 
 void
 find_missing_blobs(struct rpc_call *call, void *storage)
 {
-	struct storage_request *request = storage_request_new(call, storage);
-
-	if (request == NULL)
-		return;
-	request->task.run = find_missing_run;
-	if (request->message.len > STORAGE_INLINE_WORK_MAX)
-		rpc_call_submit(call, &request->task);
+	if (rpc_message_size(rpc_call_request(call)) > STORAGE_INLINE_WORK_MAX)
+		unary_call_submit(call, storage, find_missing_run);
 	else
-		find_missing_run(&request->task);
+		unary_call_run(call, storage, find_missing_run);
 }

@@ -6,7 +6,6 @@
  */
 #include <stdlib.h>
 
-#include "base/arena.h"
 #include "base/buffer.h"
 #include "base/error.h"
 #include "cas/closure.h"
@@ -44,15 +43,6 @@ struct get_tree {
 	size_t page_size;
 	struct tree_pages *pages; /* NULL before the first */
 };
-
-static int
-read_blob(void *cookie, const struct digest *digest, struct buffer *content,
-    struct error *err)
-{
-	const struct storage *storage = cookie;
-
-	return store_read(storage->store, digest, content, err);
-}
 
 static void
 get_tree_finish(struct get_tree *get, const struct error *err)
@@ -168,28 +158,19 @@ get_tree_parse(struct get_tree *get, struct str message, struct error *err)
 void
 get_tree(struct rpc_call *call, void *storage)
 {
-	struct get_tree *get =
-	    arena_zalloc(rpc_call_arena(call), 1, sizeof(*get));
+	struct get_tree *get = rpc_call_new_state(call, sizeof(*get));
 	struct error err;
-	struct str message;
 
-	if (get == NULL) {
-		error_set(&err, ERROR_RESOURCE_EXHAUSTED,
-		    "the call's memory is used up");
-		rpc_call_finish(call, &err);
-		return;
-	}
 	get->call = call;
 	get->storage = storage;
 	get->token = (struct str){"", 0};
 	get->task.run = get_tree_run;
-	message = rpc_message_flat(
-	    rpc_call_request(call), rpc_call_arena(call), &err);
-	if (message.data == NULL || get_tree_parse(get, message, &err) < 0) {
+	if (get_tree_parse(
+		get, rpc_message_flat(rpc_call_request(call)), &err) < 0) {
 		get_tree_finish(get, &err);
 		return;
 	}
 	get->source =
-	    (struct closure_source){read_blob, storage, get->root.function};
+	    closure_source_of_store(get->storage->store, get->root.function);
 	rpc_call_submit(call, &get->task);
 }

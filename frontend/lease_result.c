@@ -89,21 +89,13 @@ put_in_cache(const struct storing *storing, struct error *err)
 	return 0;
 }
 
-static int
-read_for_closure(void *cookie, const struct digest *digest,
-    struct buffer *content, struct error *err)
-{
-	return store_read(cookie, digest, content, err);
-}
-
 /* What is not cached must be whole all the same. */
 static int
 check_whole(const struct storing *storing, struct error *err)
 {
 	struct store *store = storing->service->storage->store;
-	const struct closure_source source = {.read = read_for_closure,
-	    .cookie = store,
-	    .function = storing->operation->action_digest.function};
+	const struct closure_source source = closure_source_of_store(
+	    store, storing->operation->action_digest.function);
 	char text[DIGEST_TEXT_MAX];
 	struct digest_list blobs;
 	bool *missing = NULL;

@@ -14,6 +14,7 @@
 #include "frontend/execution_internal.h"
 #include "frontend/method_table.h"
 #include "frontend/operation_message.h"
+#include "protos/binary.h"
 #include "rpc/call.h"
 #include "rpc/message.h"
 
@@ -25,13 +26,6 @@
 /* WaitOperation without a timeout, or with a longer one. */
 #define WAIT_MAX_MS (60 * 1000)
 #define NAME_SHOWN 200
-
-static struct str
-binary_str(ProtobufCBinaryData data)
-{
-	return (struct str){
-	    data.data != NULL ? (const char *)data.data : "", data.len};
-}
 
 struct operation *
 operations_find(
@@ -64,6 +58,20 @@ operations_request(struct execution_service *service, struct rpc_call *call,
 	return message;
 }
 
+/* The operation, to be unref'd, or ends the call. */
+static struct operation *
+operations_named(struct execution_service *service, struct rpc_call *call,
+    ProtobufCBinaryData name)
+{
+	struct error err;
+	struct operation *operation =
+	    operations_find(service, binary_str(name), &err);
+
+	if (operation == NULL)
+		rpc_call_finish(call, &err);
+	return operation;
+}
+
 static void
 operations_reply_empty(struct rpc_call *call)
 {
@@ -78,18 +86,15 @@ get_operation(struct rpc_call *call, void *cookie)
 	struct execution_service *service = cookie;
 	const Longrunning__GetOperationRequest *request;
 	struct operation *operation;
-	struct error err;
 	bool done;
 
 	request = operations_request(
 	    service, call, &longrunning__get_operation_request__descriptor);
 	if (request == NULL)
 		return;
-	operation = operations_find(service, binary_str(request->name), &err);
-	if (operation == NULL) {
-		rpc_call_finish(call, &err);
+	operation = operations_named(service, call, request->name);
+	if (operation == NULL)
 		return;
-	}
 	rpc_call_reply(
 	    call, operation_message_now(service->scheduler, operation, &done));
 	operation_unref(operation);
@@ -101,17 +106,14 @@ cancel_operation(struct rpc_call *call, void *cookie)
 	struct execution_service *service = cookie;
 	const Longrunning__CancelOperationRequest *request;
 	struct operation *operation;
-	struct error err;
 
 	request = operations_request(
 	    service, call, &longrunning__cancel_operation_request__descriptor);
 	if (request == NULL)
 		return;
-	operation = operations_find(service, binary_str(request->name), &err);
-	if (operation == NULL) {
-		rpc_call_finish(call, &err);
+	operation = operations_named(service, call, request->name);
+	if (operation == NULL)
 		return;
-	}
 	scheduler_cancel(service->scheduler, operation, clock_monotonic_ms());
 	operation_unref(operation);
 	operations_reply_empty(call);
@@ -131,11 +133,9 @@ delete_operation(struct rpc_call *call, void *cookie)
 	    service, call, &longrunning__delete_operation_request__descriptor);
 	if (request == NULL)
 		return;
-	operation = operations_find(service, binary_str(request->name), &err);
-	if (operation == NULL) {
-		rpc_call_finish(call, &err);
+	operation = operations_named(service, call, request->name);
+	if (operation == NULL)
 		return;
-	}
 	forgotten = scheduler_forget(service->scheduler, operation);
 	operation_unref(operation);
 	if (forgotten) {
@@ -155,17 +155,14 @@ wait_operation(struct rpc_call *call, void *cookie)
 	struct execution_stream *stream;
 	struct operation *operation;
 	int64_t wait_ms = WAIT_MAX_MS;
-	struct error err;
 
 	request = operations_request(
 	    service, call, &longrunning__wait_operation_request__descriptor);
 	if (request == NULL)
 		return;
-	operation = operations_find(service, binary_str(request->name), &err);
-	if (operation == NULL) {
-		rpc_call_finish(call, &err);
+	operation = operations_named(service, call, request->name);
+	if (operation == NULL)
 		return;
-	}
 	if (request->timeout != NULL && request->timeout->seconds >= 0 &&
 	    request->timeout->seconds < WAIT_MAX_MS / 1000)
 		wait_ms = request->timeout->seconds * 1000 +

@@ -5,15 +5,20 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
-#include "base/buffer.h"
-#include "base/error.h"
-#include "base/file.h"
 #include "base/memory.h"
+#include "base/process_memory.h"
 #include "frontend/metrics.h"
 
-enum value { CPU, RESIDENT, VIRTUAL, DESCRIPTORS, DESCRIPTORS_MAX, VALUES };
+enum value {
+	CPU,
+	RESIDENT,
+	ANONYMOUS,
+	VIRTUAL,
+	DESCRIPTORS,
+	DESCRIPTORS_MAX,
+	VALUES
+};
 
 static const struct metric_definition definitions[VALUES] = {
     [CPU] = {.name = "process_cpu_seconds_total",
@@ -22,6 +27,10 @@ static const struct metric_definition definitions[VALUES] = {
 	.scale = 1e-6},
     [RESIDENT] = {.name = "process_resident_memory_bytes",
 	.help = "Memory that is in RAM, mapped files included.",
+	.type = METRIC_GAUGE},
+    [ANONYMOUS] = {.name = "process_anonymous_memory_bytes",
+	.help = "Of the resident memory, what no file backs: what the setting "
+		"memory bounds.",
 	.type = METRIC_GAUGE},
     [VIRTUAL] = {.name = "process_virtual_memory_bytes",
 	.help = "Address space, mapped files included.",
@@ -54,38 +63,16 @@ collect_usage(const struct process_metrics *process)
 					       : INT64_MAX);
 }
 
-/* The next number of a line in /proc, in pages, as bytes; -1 if it is none. */
-static int64_t
-take_pages(struct str *line)
-{
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-	uint64_t pages;
-
-	if (!str_to_uint64(
-		str_cut(line, ' '), (uint64_t)INT64_MAX / page, &pages))
-		return -1;
-	return (int64_t)(pages * page);
-}
-
 static void
 collect_memory(const struct process_metrics *process)
 {
-	int64_t total, resident;
-	struct buffer content;
-	struct error ignored;
-	struct str line;
+	struct process_memory memory;
 
-	buffer_init(&content, 4096);
-	if (file_read_all("/proc/self/statm", &content, &ignored) == 0) {
-		line = buffer_str(&content);
-		total = take_pages(&line);
-		resident = take_pages(&line);
-		if (total >= 0 && resident >= 0) {
-			metric_set(process->values[VIRTUAL], total);
-			metric_set(process->values[RESIDENT], resident);
-		}
-	}
-	buffer_clear(&content);
+	if (!process_memory_read(&memory))
+		return;
+	metric_set(process->values[VIRTUAL], (int64_t)memory.virtual);
+	metric_set(process->values[RESIDENT], (int64_t)memory.resident);
+	metric_set(process->values[ANONYMOUS], (int64_t)memory.anonymous);
 }
 
 static void

@@ -40,7 +40,8 @@ static const struct setting table[] = {
 	"what the disk has lost. 0: it is not."},
     {"memory", SETTING_SIZE, FIELD(memory), "SIZE", "1G",
 	"Bytes that requests and uploads may hold at once; what is above is\n"
-	"refused and may be tried again."},
+	"refused and may be tried again. The process stays below this and\n"
+	"256M."},
     {"max-blob-size", SETTING_SIZE, FIELD(max_blob_size), "SIZE", "0",
 	"Largest blob that is accepted. 0: as large as the store."},
     {"workers", SETTING_COUNT, FIELD(workers), "N", "9999",

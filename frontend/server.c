@@ -40,15 +40,21 @@
 
 /* Clients may send more than we advertise for a batch. */
 #define RECEIVE_MAX ((64u << 20) + (64u << 10))
-/* Such a message in one run and unpacked. */
-#define CALL_MEMORY_MAX (256u << 20)
+/* Unpacked messages. */
+#define CALL_MEMORY_MAX (64u << 20)
+/* What the process may have in use beside the setting `memory`: for threads,
+ * connections and answers. With what is free in pieces inside the allocator,
+ * and code, it is 256 MiB (docs/operations.md). */
+#define MEMORY_BESIDE (96u << 20)
 #define STREAMS_MAX 256
 #define INTERRUPTED_UPLOADS_MAX 1000
+/* Of `memory`, for what is not in files yet. */
+#define INTERRUPTED_UPLOADS_PART 32
 #define EXPIRE_MS 30000
 
 struct server {
 	const struct serve_options *options;
-	struct budget memory;
+	struct budget request_memory;
 	struct budget upload_memory;
 	struct storage storage;
 	struct thread_pool *pool;
@@ -143,6 +149,8 @@ report(struct status_report *report, void *cookie)
 	scrub_statistics(server->scrub, &report->scrub);
 	execution_service_statistics(server->execution, &report->execution);
 	explainer_statistics(server->storage.explainer, &report->explainer);
+	report->calls_ended_for_memory =
+	    rpc_server_ended_for_memory(server->rpc);
 }
 
 /* --- opening ---------------------------------------------------------------
@@ -200,18 +208,21 @@ static int
 open_storage(struct server *server, struct error *err)
 {
 	const struct serve_options *options = server->options;
+	const struct upload_table_options interrupted = {
+	    .keep_ms = options->upload_keep,
+	    .count = INTERRUPTED_UPLOADS_MAX,
+	    .memory = options->memory / INTERRUPTED_UPLOADS_PART,
+	};
 	struct storage *storage = &server->storage;
 
-	budget_init(&server->memory, options->memory / 2);
+	budget_init(&server->request_memory, options->memory / 2);
 	budget_init(&server->upload_memory, options->memory / 2);
-	storage->memory = &server->memory;
 	storage->upload_memory = &server->upload_memory;
 	storage->instances = options->instances;
 	storage->execution = true;
 	storage->cache_updates = options->cache_updates;
 	storage->max_blob_size = options->max_blob_size;
-	storage->uploads =
-	    upload_table_new(options->upload_keep, INTERRUPTED_UPLOADS_MAX);
+	storage->uploads = upload_table_new(&interrupted);
 	if (serve_digest_functions(options, &storage->digest_functions, err) <
 	    0)
 		return -1;
@@ -261,16 +272,6 @@ add_methods(struct server *server, struct error *err)
 	return 0;
 }
 
-static uint64_t
-transport_memory(const struct serve_options *options)
-{
-	uint64_t physical =
-	    (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-
-	return physical / 4 > 4 * options->memory ? physical / 4
-						  : 4 * options->memory;
-}
-
 static int
 open_rpc(struct server *server, struct error *err)
 {
@@ -289,7 +290,9 @@ open_rpc(struct server *server, struct error *err)
 	    .max_receive_bytes = RECEIVE_MAX,
 	    .max_call_memory = CALL_MEMORY_MAX,
 	    .max_streams = STREAMS_MAX,
-	    .memory = transport_memory(options),
+	    .request_memory = &server->request_memory,
+	    .memory_limit = options->memory + MEMORY_BESIDE,
+	    .transport_memory = (options->memory + MEMORY_BESIDE) / 4 * 5,
 	    .pool = server->pool,
 	    .finished = call_finished,
 	    .stopping = calls_stopping,

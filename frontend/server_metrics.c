@@ -135,6 +135,9 @@ static const struct shown shown[] = {
 	"Operations that went back to the queue for another attempt."),
     SHOWN(execution.scheduler.sessions_lost, COUNTER,
 	"worker_sessions_lost_total", "Workers that fell silent."),
+    SHOWN(calls_ended_for_memory, COUNTER, "memory_ended_calls_total",
+	"Calls that were ended while they waited for their peer, since memory "
+	"was short."),
 };
 
 #define SHOWN_COUNT (sizeof(shown) / sizeof(shown[0]))

@@ -28,6 +28,7 @@ struct status_report {
 	struct scrub_statistics scrub;
 	struct execution_statistics execution;
 	struct explainer_statistics explainer;
+	uint64_t calls_ended_for_memory;
 };
 
 /* Fills in a zeroed report. Any thread; must not block. */

@@ -38,10 +38,9 @@ struct upload_table;
 
 struct storage {
 	struct store *store;
-	struct budget *memory;        /* of requests above 64 KiB */
-	struct budget *upload_memory; /* of ByteStream uploads: a share of
-				       * its own, so that stalled ones
-				       * leave the others theirs */
+	/* Of ByteStream uploads: a share of its own, so that stalled ones leave
+	 * requests theirs. */
+	struct budget *upload_memory;
 	struct upload_table *uploads;
 	struct explainer *explainer; /* NULL: misses are not explained */
 	/* Bit n: the digest function with number n is enabled. */

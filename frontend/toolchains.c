@@ -22,7 +22,9 @@
 #include "cas/store.h"
 #include "frontend/method_table.h"
 #include "frontend/storage.h"
+#include "frontend/unary_call.h"
 #include "protos/arena_allocator.h"
+#include "protos/binary.h"
 #include "rpc/call.h"
 #include "rpc/message.h"
 
@@ -33,43 +35,6 @@
 /* Details of a page: below gRPC's usual limit for a message. */
 #define PAGE_BYTES_MAX (3u << 20)
 
-/* In the call's arena. */
-struct toolchains_call {
-	struct task task; /* first */
-	struct rpc_call *call;
-	struct storage *storage;
-	/* Does the work and ends the call with OK, or -1. */
-	int (*run)(struct toolchains_call *call, struct error *err);
-};
-
-static struct str
-binary_str(ProtobufCBinaryData data)
-{
-	return (struct str){
-	    data.data != NULL ? (const char *)data.data : "", data.len};
-}
-
-static ProtobufCBinaryData
-binary(struct str text)
-{
-	return (ProtobufCBinaryData){text.len, (uint8_t *)(uintptr_t)text.data};
-}
-
-static void *
-unpack_request(const struct toolchains_call *call,
-    const ProtobufCMessageDescriptor *descriptor, struct error *err)
-{
-	return rpc_message_unpack(rpc_call_request(call->call), descriptor,
-	    rpc_call_arena(call->call), err);
-}
-
-static int
-out_of_memory(struct error *err)
-{
-	return error_set(
-	    err, ERROR_RESOURCE_EXHAUSTED, "the call's memory is used up");
-}
-
 static int
 not_found(struct str name, struct error *err)
 {
@@ -78,19 +43,6 @@ not_found(struct str name, struct error *err)
 }
 
 /* --- messages ------------------------------------------------------------- */
-
-static Reapi__Digest *
-digest_message(struct arena *arena, const struct digest *digest)
-{
-	Reapi__Digest *message = arena_alloc(arena, sizeof(*message));
-	char *text = arena_alloc(arena, DIGEST_TEXT_MAX);
-
-	if (message == NULL || text == NULL)
-		return NULL;
-	reapi__digest__init(message);
-	digest_to_message(digest, text, message);
-	return message;
-}
 
 /* What the server knows itself goes over what the client said. NULL at the
  * arena's cap. */
@@ -106,12 +58,12 @@ toolchain_message(struct arena *arena, struct str name,
 	if (message == NULL)
 		return NULL;
 	created = arena_alloc(arena, sizeof(*created));
-	message->name = binary(name);
+	message->name = binary_of(name);
 	message->name.data = (uint8_t *)arena_copy(arena, name);
-	message->root_digest = digest_message(arena, &entry->root);
+	message->root_digest = digest_message_new(arena, &entry->root);
 	if (created == NULL || message->name.data == NULL ||
 	    message->root_digest == NULL) {
-		out_of_memory(err);
+		unary_call_out_of_memory(err);
 		return NULL;
 	}
 	google__protobuf__timestamp__init(created);
@@ -124,13 +76,6 @@ toolchain_message(struct arena *arena, struct str name,
 }
 
 /* --- Put ------------------------------------------------------------------ */
-
-static int
-read_blob(void *cookie, const struct digest *digest, struct buffer *content,
-    struct error *err)
-{
-	return store_read(cookie, digest, content, err);
-}
 
 static int
 refuse_missing(const struct digest *digest, struct error *err)
@@ -165,7 +110,8 @@ static int
 collect_tree(struct store *store, const struct digest *root,
     struct digest_list *blobs, struct error *err)
 {
-	const struct closure_source source = {read_blob, store, root->function};
+	const struct closure_source source =
+	    closure_source_of_store(store, root->function);
 	struct digest_list missing;
 	const struct closure closure = {blobs, blobs, &missing, 0};
 	int rc;
@@ -213,40 +159,41 @@ check_parts(const Toolchainapi__Toolchain *toolchain,
 }
 
 static int
-put_reply(struct toolchains_call *call, struct str name,
+put_reply(struct unary_call *call, struct str name,
     const struct name_entry *entry, const struct digest *previous,
     struct error *err)
 {
-	struct arena *arena = rpc_call_arena(call->call);
+	struct arena *arena = rpc_call_arena(call->rpc);
 	Toolchainapi__PutResponse response = TOOLCHAINAPI__PUT_RESPONSE__INIT;
 
 	response.toolchain = toolchain_message(arena, name, entry, err);
 	if (response.toolchain == NULL)
 		return -1;
 	if (previous != NULL) {
-		response.previous_root_digest = digest_message(arena, previous);
+		response.previous_root_digest =
+		    digest_message_new(arena, previous);
 		if (response.previous_root_digest == NULL)
-			return out_of_memory(err);
+			return unary_call_out_of_memory(err);
 	}
-	rpc_call_reply_packed(call->call, &response.base);
+	rpc_call_reply_packed(call->rpc, &response.base);
 	return 0;
 }
 
 static int
-put_toolchain(struct toolchains_call *call,
-    const Toolchainapi__PutRequest *request, struct name_entry *entry,
-    struct digest_list *blobs, struct error *err)
+put_toolchain(struct unary_call *call, const Toolchainapi__PutRequest *request,
+    struct name_entry *entry, struct digest_list *blobs, struct error *err)
 {
 	const struct name_key key = {binary_str(request->instance_name),
 	    binary_str(request->toolchain->name)};
-	struct store *store = call->storage->store;
+	const struct storage *storage = call->service;
+	struct store *store = storage->store;
 	struct digest previous;
 	int rc;
 
 	if (collect_tree(store, &entry->root, blobs, err) < 0 ||
 	    check_parts(request->toolchain, entry->root.function, blobs, err) <
 		0 ||
-	    protos_pack(rpc_call_arena(call->call), &request->toolchain->base,
+	    protos_pack(rpc_call_arena(call->rpc), &request->toolchain->base,
 		&entry->details) == NULL)
 		return -1;
 	rc = names_put(store, &key, entry, blobs, &previous, err);
@@ -257,8 +204,9 @@ put_toolchain(struct toolchains_call *call,
 }
 
 static int
-put_run(struct toolchains_call *call, struct error *err)
+put_run(struct unary_call *call, struct error *err)
 {
+	const struct storage *storage = call->service;
 	struct name_entry entry = {.created_ns = clock_wall_ns()};
 	const Toolchainapi__PutRequest *request;
 	const Reapi__Digest *root;
@@ -266,9 +214,9 @@ put_run(struct toolchains_call *call, struct error *err)
 	struct digest_list blobs;
 	int rc;
 
-	request =
-	    unpack_request(call, &toolchainapi__put_request__descriptor, err);
-	if (request == NULL || storage_check_instance(call->storage,
+	request = unary_call_unpack(
+	    call, &toolchainapi__put_request__descriptor, err);
+	if (request == NULL || storage_check_instance(storage,
 				   binary_str(request->instance_name), err) < 0)
 		return -1;
 	root =
@@ -277,7 +225,7 @@ put_run(struct toolchains_call *call, struct error *err)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "toolchain.root_digest is missing");
 	if (names_check(binary_str(request->toolchain->name), err) < 0 ||
-	    storage_digest_function(call->storage,
+	    storage_digest_function(storage,
 		(uint64_t)request->toolchain->digest_function, root->hash.len,
 		&function, err) < 0 ||
 	    digest_from_message(function, root, &entry.root, err) < 0)
@@ -291,25 +239,26 @@ put_run(struct toolchains_call *call, struct error *err)
 /* --- Get and Delete ------------------------------------------------------- */
 
 static int
-get_run(struct toolchains_call *call, struct error *err)
+get_run(struct unary_call *call, struct error *err)
 {
-	struct arena *arena = rpc_call_arena(call->call);
+	const struct storage *storage = call->service;
+	struct arena *arena = rpc_call_arena(call->rpc);
 	const Toolchainapi__GetRequest *request;
 	const Toolchainapi__Toolchain *toolchain;
 	struct name_entry entry;
 	struct name_key key;
 	int rc;
 
-	request =
-	    unpack_request(call, &toolchainapi__get_request__descriptor, err);
+	request = unary_call_unpack(
+	    call, &toolchainapi__get_request__descriptor, err);
 	if (request == NULL)
 		return -1;
 	key = (struct name_key){
 	    binary_str(request->instance_name), binary_str(request->name)};
-	if (storage_check_instance(call->storage, key.instance, err) < 0 ||
+	if (storage_check_instance(storage, key.instance, err) < 0 ||
 	    names_check(key.name, err) < 0)
 		return -1;
-	rc = names_get(call->storage->store, &key, arena, &entry, err);
+	rc = names_get(storage->store, &key, arena, &entry, err);
 	if (rc == 0)
 		return not_found(key.name, err);
 	if (rc < 0)
@@ -317,33 +266,34 @@ get_run(struct toolchains_call *call, struct error *err)
 	toolchain = toolchain_message(arena, key.name, &entry, err);
 	if (toolchain == NULL)
 		return -1;
-	rpc_call_reply_packed(call->call, &toolchain->base);
+	rpc_call_reply_packed(call->rpc, &toolchain->base);
 	return 0;
 }
 
 static int
-delete_run(struct toolchains_call *call, struct error *err)
+delete_run(struct unary_call *call, struct error *err)
 {
+	const struct storage *storage = call->service;
 	const Toolchainapi__DeleteResponse response =
 	    TOOLCHAINAPI__DELETE_RESPONSE__INIT;
 	const Toolchainapi__DeleteRequest *request;
 	struct name_key key;
 	int rc;
 
-	request = unpack_request(
+	request = unary_call_unpack(
 	    call, &toolchainapi__delete_request__descriptor, err);
 	if (request == NULL)
 		return -1;
 	key = (struct name_key){
 	    binary_str(request->instance_name), binary_str(request->name)};
-	if (storage_check_instance(call->storage, key.instance, err) < 0)
+	if (storage_check_instance(storage, key.instance, err) < 0)
 		return -1;
-	rc = names_remove(call->storage->store, &key, err);
+	rc = names_remove(storage->store, &key, err);
 	if (rc == 0)
 		return not_found(key.name, err);
 	if (rc < 0)
 		return -1;
-	rpc_call_reply_packed(call->call, &response.base);
+	rpc_call_reply_packed(call->rpc, &response.base);
 	return 0;
 }
 
@@ -378,96 +328,66 @@ page_add(void *cookie, struct str name, const struct name_entry *entry,
 }
 
 static int
-list_run(struct toolchains_call *call, struct error *err)
+list_run(struct unary_call *call, struct error *err)
 {
+	const struct storage *storage = call->service;
 	Toolchainapi__ListResponse response = TOOLCHAINAPI__LIST_RESPONSE__INIT;
-	struct arena *arena = rpc_call_arena(call->call);
+	struct arena *arena = rpc_call_arena(call->rpc);
 	const Toolchainapi__ListRequest *request;
 	struct page *page = arena_zalloc(arena, 1, sizeof(*page));
 	size_t count = PAGE_DEFAULT;
 	struct name_key after;
 	int rc;
 
-	request =
-	    unpack_request(call, &toolchainapi__list_request__descriptor, err);
+	request = unary_call_unpack(
+	    call, &toolchainapi__list_request__descriptor, err);
 	if (request == NULL)
 		return -1;
 	if (page == NULL)
-		return out_of_memory(err);
+		return unary_call_out_of_memory(err);
 	page->arena = arena;
 	after = (struct name_key){binary_str(request->instance_name),
 	    binary_str(request->page_token)};
-	if (storage_check_instance(call->storage, after.instance, err) < 0)
+	if (storage_check_instance(storage, after.instance, err) < 0)
 		return -1;
 	if (request->page_size > 0)
 		count = request->page_size < PAGE_MAX
 			    ? (size_t)request->page_size
 			    : PAGE_MAX;
-	rc = names_list(
-	    call->storage->store, &after, count, page_add, page, err);
+	rc = names_list(storage->store, &after, count, page_add, page, err);
 	if (rc < 0)
 		return -1;
 	response.n_toolchains = page->count;
 	response.toolchains = page->items;
 	if ((rc == 1 || page->full) && page->count > 0)
 		response.next_page_token = page->items[page->count - 1]->name;
-	rpc_call_reply_packed(call->call, &response.base);
+	rpc_call_reply_packed(call->rpc, &response.base);
 	return 0;
 }
 
 /* --- the service ---------------------------------------------------------- */
 
 static void
-call_run(struct task *task)
-{
-	struct toolchains_call *call = (struct toolchains_call *)task;
-	struct error err;
-
-	if (call->run(call, &err) < 0)
-		rpc_call_finish(call->call, &err);
-}
-
-static void
-call_start(struct rpc_call *rpc, void *storage,
-    int (*run)(struct toolchains_call *call, struct error *err))
-{
-	struct toolchains_call *call =
-	    arena_zalloc(rpc_call_arena(rpc), 1, sizeof(*call));
-	struct error err;
-
-	if (call == NULL) {
-		out_of_memory(&err);
-		rpc_call_finish(rpc, &err);
-		return;
-	}
-	call->task.run = call_run;
-	call->call = rpc;
-	call->storage = storage;
-	call->run = run;
-	rpc_call_submit(rpc, &call->task);
-}
-
-static void
 put(struct rpc_call *call, void *storage)
 {
-	call_start(call, storage, put_run);
+	unary_call_submit(call, storage, put_run);
 }
 
 static void
 get(struct rpc_call *call, void *storage)
 {
-	call_start(call, storage, get_run);
+	unary_call_submit(call, storage, get_run);
 }
 
 static void
 list(struct rpc_call *call, void *storage)
 {
-	call_start(call, storage, list_run);
+	unary_call_submit(call, storage, list_run);
 }
 
 static void delete (struct rpc_call *call, void *storage)
 {
-	call_start(call, storage, delete_run);
+	unary_call_submit(call, storage, delete_run);
 }
 
 void

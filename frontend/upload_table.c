@@ -17,6 +17,7 @@ struct upload {
 	struct str name; /* allocated */
 	_Atomic uint64_t received;
 	struct blob_writer *writer; /* while interrupted, else NULL */
+	size_t memory;              /* of it */
 	int64_t expires_ms;         /* while interrupted */
 	TAILQ_ENTRY(upload) link;   /* in table->idle while interrupted */
 };
@@ -24,23 +25,22 @@ struct upload {
 TAILQ_HEAD(upload_list, upload);
 
 struct upload_table {
-	int64_t keep_ms;
-	size_t kept;
+	struct upload_table_options options;
 	/* Guards what follows and the uploads' fields but received. Writers
 	 * are freed after it is released, since that may touch the disk. */
 	pthread_mutex_t lock;
 	struct map uploads;      /* running and interrupted, by name */
 	struct upload_list idle; /* interrupted, oldest first */
 	size_t idle_count;
+	size_t idle_memory;
 };
 
 struct upload_table *
-upload_table_new(int64_t keep_ms, size_t kept)
+upload_table_new(const struct upload_table_options *options)
 {
 	struct upload_table *table = xcalloc(1, sizeof(*table));
 
-	table->keep_ms = keep_ms;
-	table->kept = kept;
+	table->options = *options;
 	pthread_mutex_init(&table->lock, NULL);
 	map_init(&table->uploads);
 	TAILQ_INIT(&table->idle);
@@ -55,6 +55,25 @@ upload_free(struct upload *upload)
 	free(upload);
 }
 
+/* Under the lock. */
+static void
+upload_table_remove_idle(struct upload_table *table, struct upload *upload)
+{
+	TAILQ_REMOVE(&table->idle, upload, link);
+	table->idle_count--;
+	table->idle_memory -= upload->memory;
+}
+
+/* Under the lock. */
+static bool
+upload_table_must_drop(const struct upload_table *table,
+    const struct upload *oldest, int64_t now_ms)
+{
+	return oldest->expires_ms <= now_ms ||
+	       table->idle_count > table->options.count ||
+	       table->idle_memory > table->options.memory;
+}
+
 /* Moves interrupted uploads that are too old or too many to `gone`. Under the
  * lock. */
 static void
@@ -63,11 +82,9 @@ upload_table_sweep(
 {
 	struct upload *oldest;
 
-	while (
-	    (oldest = TAILQ_FIRST(&table->idle)) != NULL &&
-	    (oldest->expires_ms <= now_ms || table->idle_count > table->kept)) {
-		TAILQ_REMOVE(&table->idle, oldest, link);
-		table->idle_count--;
+	while ((oldest = TAILQ_FIRST(&table->idle)) != NULL &&
+	       upload_table_must_drop(table, oldest, now_ms)) {
+		upload_table_remove_idle(table, oldest);
 		map_remove(&table->uploads, oldest->name);
 		TAILQ_INSERT_TAIL(gone, oldest, link);
 	}
@@ -112,8 +129,7 @@ upload_table_begin(
 	} else if (upload->writer != NULL) {
 		*writer = upload->writer;
 		upload->writer = NULL;
-		TAILQ_REMOVE(&table->idle, upload, link);
-		table->idle_count--;
+		upload_table_remove_idle(table, upload);
 	} else {
 		upload = NULL;
 	}
@@ -134,12 +150,16 @@ upload_table_end(struct upload_table *table, struct upload *upload,
 	int64_t now_ms = clock_monotonic_ms();
 	struct upload_list gone = TAILQ_HEAD_INITIALIZER(gone);
 
+	if (writer != NULL)
+		blob_writer_suspend(writer);
 	pthread_mutex_lock(&table->lock);
 	if (writer != NULL) {
 		upload->writer = writer;
-		upload->expires_ms = now_ms + table->keep_ms;
+		upload->memory = blob_writer_memory(writer);
+		upload->expires_ms = now_ms + table->options.keep_ms;
 		TAILQ_INSERT_TAIL(&table->idle, upload, link);
 		table->idle_count++;
+		table->idle_memory += upload->memory;
 	} else {
 		map_remove(&table->uploads, upload->name);
 		TAILQ_INSERT_TAIL(&gone, upload, link);

@@ -20,8 +20,15 @@ struct blob_writer;
 struct upload;
 struct upload_table;
 
-/* Interrupted uploads live keep_ms; at most `kept` of them. */
-struct upload_table *upload_table_new(int64_t keep_ms, size_t kept);
+struct upload_table_options {
+	int64_t keep_ms; /* how long an interrupted upload lives */
+	/* Of interrupted uploads, at the most: */
+	size_t count;
+	size_t memory; /* bytes */
+};
+
+struct upload_table *upload_table_new(
+    const struct upload_table_options *options);
 /* No upload is running. NULL is allowed. */
 void upload_table_free(struct upload_table *table);
 
@@ -31,8 +38,8 @@ struct upload *upload_table_begin(
     struct upload_table *table, struct str name, struct blob_writer **writer);
 /* Bytes received so far, for others to see. */
 void upload_progress(struct upload *upload, uint64_t received);
-/* Gives the name back. writer: what can be gone on with later (taken), or
- * NULL. */
+/* Gives the name back. writer: what can be gone on with later (taken, and
+ * suspended), or NULL. */
 void upload_table_end(struct upload_table *table, struct upload *upload,
     struct blob_writer *writer);
 /* True and the bytes received, for a running or interrupted upload. */

@@ -19,6 +19,7 @@
 #include "frontend/execution_internal.h"
 #include "frontend/lease_result.h"
 #include "protos/arena_allocator.h"
+#include "protos/binary.h"
 #include "protos/wire.h"
 #include "rpc/call.h"
 #include "rpc/message.h"
@@ -155,12 +156,6 @@ duration_of(int64_t ms)
 	duration.seconds = ms / 1000;
 	duration.nanos = (int32_t)(ms % 1000 * 1000000);
 	return duration;
-}
-
-static ProtobufCBinaryData
-binary_of(struct str text)
-{
-	return (ProtobufCBinaryData){text.len, (uint8_t *)(uintptr_t)text.data};
 }
 
 static void
@@ -319,13 +314,6 @@ worker_streams_stop(struct execution_service *service)
 
 /* --- what the worker says --------------------------------------------------
  */
-
-static struct str
-binary_str(ProtobufCBinaryData data)
-{
-	return (struct str){
-	    data.data != NULL ? (const char *)data.data : "", data.len};
-}
 
 /* The session that a Hello begins; the caller has a reference of its own. */
 static struct worker_session *

@@ -10,12 +10,14 @@
  */
 #include "rpc/call.h"
 
+#include <assert.h>
 #include <google/rpc/status.pb-c.h>
 #include <grpc/support/alloc.h>
 #include <sched.h>
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "base/budget.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "rpc/message.h"
@@ -124,6 +126,20 @@ call_add_close_op(struct rpc_call *call, grpc_op *ops, size_t *count)
 	    &call->close_cancelled;
 }
 
+/* The peer's turn: to send, or to take what is sent. */
+static void
+call_waits(struct rpc_call *call)
+{
+	atomic_store_explicit(
+	    &call->waits_since_ns, clock_monotonic_ns(), memory_order_relaxed);
+}
+
+static void
+call_works(struct rpc_call *call)
+{
+	atomic_store_explicit(&call->waits_since_ns, 0, memory_order_relaxed);
+}
+
 static void
 call_start_end(struct rpc_call *call)
 {
@@ -155,6 +171,7 @@ call_start_end(struct rpc_call *call)
 	/* A call that ends inside its handler saves a batch. */
 	if (!atomic_exchange(&call->close_started, true))
 		call_add_close_op(call, ops, &count);
+	call_waits(call);
 	/* The tag's reference is the owner's, which ends with it. */
 	rpc_core_batch(call->core, ops, count, &call->ended);
 }
@@ -245,6 +262,71 @@ call_refuse(struct rpc_call *call)
 	rpc_call_finish(call, &err);
 }
 
+/* Starts to receive a message; the tag's function must be set. */
+static void
+call_start_receive(struct rpc_call *call)
+{
+	grpc_op op = {.op = GRPC_OP_RECV_MESSAGE};
+
+	op.data.recv_message.recv_message = &call->incoming;
+	call_ref(call);
+	call_waits(call);
+	rpc_core_batch(call->core, &op, 1, &call->received);
+}
+
+static struct rpc_message *
+call_take_received(struct rpc_call *call, bool ok)
+{
+	struct rpc_message *message = rpc_message_from_buffer(call->incoming);
+
+	call_works(call);
+	call->incoming = NULL;
+	if (ok)
+		return message;
+	rpc_message_free(message);
+	return NULL;
+}
+
+/* Is there memory for the request? */
+static int
+call_admit(struct rpc_call *call, struct error *err)
+{
+	struct budget *budget = call->server->options.request_memory;
+	uint64_t size = rpc_message_size(call->request);
+
+	if (budget == NULL || size <= RPC_SMALL_REQUEST)
+		return 0;
+	if (!budget_take(budget, size))
+		return error_set_retry(err, ERROR_RESOURCE_EXHAUSTED, 1000,
+		    "a request of %llu bytes does not fit into what is left "
+		    "of the server's memory budget of %llu bytes; try again, "
+		    "send smaller requests, or raise --memory",
+		    (unsigned long long)size,
+		    (unsigned long long)budget->limit);
+	call->budgeted = size;
+	return 0;
+}
+
+/* The request of a call that has one. */
+static void
+call_on_request(struct rpc_tag *tag, bool ok)
+{
+	struct rpc_call *call = CALL_OF(tag, received);
+	struct error err;
+
+	call->request = call_take_received(call, ok);
+	/* A message above the limit arrives as none (an empty one arrives as a
+	 * message of length 0): it must not run as a default request. */
+	if (call->request == NULL)
+		call_refuse(call);
+	else if (call_admit(call, &err) < 0)
+		rpc_call_finish(call, &err);
+	else
+		call->slot->method->handle(call, call->slot->method->service);
+	call_watch_close(call);
+	call_unref(call);
+}
+
 static void
 call_on_arrived(struct rpc_tag *tag, bool ok)
 {
@@ -260,13 +342,14 @@ call_on_arrived(struct rpc_tag *tag, bool ok)
 	call->started_ns = clock_monotonic_ns();
 	if (call->slot == NULL)
 		call->deadline = call->details.deadline;
-	call->request = rpc_message_from_buffer(call->payload);
-	call->payload = NULL;
+	rpc_server_add_call(server, call);
+	if (call_has_payload(call)) {
+		call->received.complete = call_on_request;
+		call_start_receive(call);
+		return;
+	}
 	call_ref(call);
-	/* A message above the limit arrives as none (an empty one arrives as a
-	 * message of length 0): it must not run as a default request. */
-	if (call->slot == NULL ||
-	    (call_has_payload(call) && call->request == NULL))
+	if (call->slot == NULL)
 		call_refuse(call);
 	else
 		call->slot->method->handle(call, call->slot->method->service);
@@ -302,13 +385,8 @@ static void
 call_on_received(struct rpc_tag *tag, bool ok)
 {
 	struct rpc_call *call = CALL_OF(tag, received);
-	struct rpc_message *message = rpc_message_from_buffer(call->incoming);
+	struct rpc_message *message = call_take_received(call, ok);
 
-	call->incoming = NULL;
-	if (!ok) {
-		rpc_message_free(message);
-		message = NULL;
-	}
 	if (message != NULL || atomic_load(&call->cancelled)) {
 		call_deliver(call, message);
 		return;
@@ -330,13 +408,9 @@ rpc_call_receive(struct rpc_call *call,
 	struct rpc_call *call, struct rpc_message *message, void *cookie),
     void *cookie)
 {
-	grpc_op op = {.op = GRPC_OP_RECV_MESSAGE};
-
 	call->on_received = received;
 	call->receive_cookie = cookie;
-	op.data.recv_message.recv_message = &call->incoming;
-	call_ref(call);
-	rpc_core_batch(call->core, &op, 1, &call->received);
+	call_start_receive(call);
 }
 
 /* --- sending ---------------------------------------------------------------
@@ -348,6 +422,7 @@ call_on_sent(struct rpc_tag *tag, bool ok)
 	struct rpc_call *call = CALL_OF(tag, sent);
 	struct call_frame frame;
 
+	call_works(call);
 	if (call_enter(call, CALL_SENDING, &frame)) {
 		call->on_sent(call, ok, call->send_cookie);
 		call_leave(call, &frame);
@@ -369,6 +444,7 @@ rpc_call_send(struct rpc_call *call, struct rpc_message *message,
 	call_add_metadata_op(call, ops, &count);
 	call_add_message_op(message, ops, &count);
 	call_ref(call);
+	call_waits(call);
 	atomic_fetch_or(&call->gate, CALL_SENDING);
 	rpc_core_batch(call->core, ops, count, &call->sent);
 	/* gRPC has taken the slices. */
@@ -484,8 +560,31 @@ call_free(struct rpc_call *call)
 	gpr_free(call->peer);
 	free(call->identity);
 	arena_clear(&call->arena);
+	if (call->budgeted > 0)
+		budget_give(server->options.request_memory, call->budgeted);
+	rpc_server_release_call(server, call);
 	free(call);
-	rpc_server_release_call(server);
+}
+
+bool
+rpc_call_try_ref(struct rpc_call *call)
+{
+	unsigned refs = atomic_load(&call->refs);
+
+	while (refs > 0)
+		if (atomic_compare_exchange_weak(&call->refs, &refs, refs + 1))
+			return true;
+	return false;
+}
+
+void
+rpc_call_give_way(struct rpc_call *call)
+{
+	grpc_call_cancel_with_status(call->core, GRPC_STATUS_RESOURCE_EXHAUSTED,
+	    "the server's memory is used up by messages that are on their way "
+	    "to it; try again, send smaller messages, or raise --memory",
+	    NULL);
+	call_unref(call);
 }
 
 struct arena *
@@ -550,10 +649,12 @@ rpc_call_on_cancel(struct rpc_call *call,
 	call->cancel_cookie = cookie;
 }
 
-void
-rpc_call_set_state(struct rpc_call *call, void *state)
+void *
+rpc_call_new_state(struct rpc_call *call, size_t size)
 {
-	call->state = state;
+	call->state = arena_zalloc(&call->arena, 1, size);
+	assert(call->state != NULL);
+	return call->state;
 }
 
 void *

@@ -55,8 +55,10 @@ bool rpc_call_cancelled(const struct rpc_call *call);
 /* At most one; set it before the handler returns. */
 void rpc_call_on_cancel(struct rpc_call *call,
     void (*cancelled)(struct rpc_call *call, void *cookie), void *cookie);
-/* The handler's own state, carried by the call. */
-void rpc_call_set_state(struct rpc_call *call, void *state);
+/* The handler's own state: zeroed, in the call's arena. It comes before all
+ * else that is taken from there, so that it always fits. */
+void *rpc_call_new_state(struct rpc_call *call, size_t size);
+/* What rpc_call_new_state gave. */
 void *rpc_call_state(const struct rpc_call *call);
 
 /* Methods with one request message (unary, server streaming): the message,

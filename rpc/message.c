@@ -7,7 +7,6 @@
 #include <grpc/slice_buffer.h>
 #include <stdlib.h>
 
-#include "base/arena.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "protos/arena_allocator.h"
@@ -134,33 +133,28 @@ rpc_message_parts(struct rpc_message *message, size_t *count)
 }
 
 struct str
-rpc_message_flat(
-    struct rpc_message *message, struct arena *arena, struct error *err)
+rpc_message_flat(struct rpc_message *message)
 {
 	grpc_slice_buffer *slices = message_slices(message);
+	grpc_slice flat;
 	size_t at = 0;
-	char *flat;
 
 	if (slices->count == 0)
 		return STR("");
-	if (slices->count == 1)
-		return rpc_core_str(&slices->slices[0]);
-	flat = arena_alloc(arena, slices->length);
-	if (flat == NULL) {
-		error_set(err, ERROR_RESOURCE_EXHAUSTED,
-		    "a message of %zu bytes does not fit into the memory of "
-		    "one call (%zu bytes)",
-		    slices->length, arena->cap);
-		return (struct str){NULL, 0};
-	}
-	for (size_t i = 0; i < slices->count; i++) {
-		struct str part = rpc_core_str(&slices->slices[i]);
+	if (slices->count > 1) {
+		flat = grpc_slice_malloc(slices->length);
+		while (slices->count > 0) {
+			grpc_slice part = grpc_slice_buffer_take_first(slices);
+			size_t len = GRPC_SLICE_LENGTH(part);
 
-		if (part.len > 0)
-			memcpy(flat + at, part.data, part.len);
-		at += part.len;
+			memcpy(GRPC_SLICE_START_PTR(flat) + at,
+			    GRPC_SLICE_START_PTR(part), len);
+			at += len;
+			grpc_slice_unref(part);
+		}
+		message_add_slice(message, flat);
 	}
-	return (struct str){flat, at};
+	return rpc_core_str(&slices->slices[0]);
 }
 
 void *
@@ -168,9 +162,12 @@ rpc_message_unpack(struct rpc_message *message,
     const ProtobufCMessageDescriptor *descriptor, struct arena *arena,
     struct error *err)
 {
-	struct str flat = rpc_message_flat(message, arena, err);
-
-	if (flat.data == NULL)
+	if (rpc_message_size(message) > RPC_MESSAGE_UNPACK_MAX) {
+		error_set(err, ERROR_RESOURCE_EXHAUSTED,
+		    "a %s of %zu bytes; at most %u are accepted",
+		    descriptor->name, rpc_message_size(message),
+		    RPC_MESSAGE_UNPACK_MAX);
 		return NULL;
-	return protos_unpack(arena, descriptor, flat, err);
+	}
+	return protos_unpack(arena, descriptor, rpc_message_flat(message), err);
 }

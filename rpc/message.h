@@ -41,11 +41,13 @@ size_t rpc_message_size(const struct rpc_message *message);
  * are good until something is added. NULL when there are none. */
 const struct iovec *rpc_message_parts(
     struct rpc_message *message, size_t *count);
-/* All bytes in one run: the message's own memory when it is one part already,
- * else a copy in the arena. data NULL with RESOURCE_EXHAUSTED at the cap. */
-struct str rpc_message_flat(
-    struct rpc_message *message, struct arena *arena, struct error *err);
-/* Flat and unpacked into the arena. NULL: see protos_unpack. */
+/* All bytes in one run, which belongs to the message: it has one part from now
+ * on, and parts that were asked for before are gone. Its bytes are in memory
+ * twice only while they are copied. */
+struct str rpc_message_flat(struct rpc_message *message);
+/* Flat and unpacked into the arena, which takes several times the bytes: above
+ * RPC_MESSAGE_UNPACK_MAX it is RESOURCE_EXHAUSTED. NULL: see protos_unpack. */
+#define RPC_MESSAGE_UNPACK_MAX (8u << 20)
 void *rpc_message_unpack(struct rpc_message *message,
     const ProtobufCMessageDescriptor *descriptor, struct arena *arena,
     struct error *err);

@@ -8,12 +8,11 @@
 #include "rpc/poller.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/memory.h"
+#include "base/thread.h"
 #include "rpc/core.h"
 #include "rpc/server.h"
 #include "rpc/timer.h"
@@ -123,21 +122,9 @@ pollers_main(void *argument)
 void
 rpc_pollers_start(struct rpc_pollers *pollers)
 {
-	sigset_t all, before;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	for (; pollers->started < pollers->count; pollers->started++) {
-		int rc = pthread_create(&pollers->threads[pollers->started],
-		    NULL, pollers_main, pollers);
-
-		/* As out of memory: nothing works without threads. */
-		if (rc != 0) {
-			log_error("thread_create_failed", "errno=%d", rc);
-			abort();
-		}
-	}
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	for (; pollers->started < pollers->count; pollers->started++)
+		thread_start(
+		    &pollers->threads[pollers->started], pollers_main, pollers);
 }
 
 void

@@ -3,6 +3,7 @@
  * on the thread that owns the server; arming also on pollers. */
 #include "rpc/server.h"
 
+#include <grpc/compression.h>
 #include <grpc/grpc_security.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "rpc/listen.h"
+#include "rpc/memory_guard.h"
 #include "rpc/poller.h"
 #include "rpc/server_core.h"
 #include "rpc/tls.h"
@@ -39,9 +41,21 @@ server_on_shutdown(struct rpc_tag *tag, bool ok)
 }
 
 void
-rpc_server_release_call(struct rpc_server *server)
+rpc_server_add_call(struct rpc_server *server, struct rpc_call *call)
 {
 	pthread_mutex_lock(&server->lock);
+	call->live = true;
+	TAILQ_INSERT_TAIL(&server->live, call, link);
+	memory_guard_wake(server->guard);
+	pthread_mutex_unlock(&server->lock);
+}
+
+void
+rpc_server_release_call(struct rpc_server *server, struct rpc_call *call)
+{
+	pthread_mutex_lock(&server->lock);
+	if (call->live)
+		TAILQ_REMOVE(&server->live, call, link);
 	if (--server->calls == 0)
 		pthread_cond_broadcast(&server->changed);
 	pthread_mutex_unlock(&server->lock);
@@ -52,7 +66,6 @@ rpc_server_arm(struct rpc_server *server, const struct rpc_slot *slot)
 {
 	struct rpc_call *call = rpc_call_new(server, slot);
 	grpc_completion_queue *queue = rpc_pollers_queue(server->pollers);
-	bool payload;
 
 	pthread_mutex_lock(&server->lock);
 	server->calls++;
@@ -65,11 +78,9 @@ rpc_server_arm(struct rpc_server *server, const struct rpc_slot *slot)
 		    &call->arrived);
 		return;
 	}
-	payload = slot->method->shape == RPC_UNARY ||
-		  slot->method->shape == RPC_SERVER_STREAM;
 	grpc_server_request_registered_call(server->core, slot->registered,
-	    &call->core, &call->deadline, &call->metadata,
-	    payload ? &call->payload : NULL, queue, queue, &call->arrived);
+	    &call->core, &call->deadline, &call->metadata, NULL, queue, queue,
+	    &call->arrived);
 }
 
 static grpc_server *
@@ -98,6 +109,9 @@ server_create(const struct rpc_server_options *options)
 	    rpc_core_integer(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0),
 	    rpc_core_integer(
 		GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, SERVER_HANDSHAKE_MS),
+	    /* gRPC would inflate 64 MiB of gzip to whatever they contain. */
+	    rpc_core_integer(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET,
+		1 << GRPC_COMPRESS_NONE),
 	    {
 		.type = GRPC_ARG_POINTER,
 		.key = (char *)(uintptr_t)GRPC_ARG_RESOURCE_QUOTA,
@@ -107,8 +121,9 @@ server_create(const struct rpc_server_options *options)
 	grpc_channel_args list = {sizeof(args) / sizeof(args[0]), args};
 	grpc_server *core;
 
-	if (options->memory > 0)
-		grpc_resource_quota_resize(quota, (size_t)options->memory);
+	if (options->transport_memory > 0)
+		grpc_resource_quota_resize(
+		    quota, (size_t)options->transport_memory);
 	core = grpc_server_create(&list, NULL);
 	grpc_resource_quota_unref(quota);
 	return core;
@@ -123,15 +138,12 @@ server_register(struct rpc_server *server)
 	    xcalloc(options->method_count + 1, sizeof(*server->slots));
 	for (size_t i = 0; i < options->method_count; i++) {
 		const struct rpc_method *method = &options->methods[i];
-		bool payload = method->shape == RPC_UNARY ||
-			       method->shape == RPC_SERVER_STREAM;
 
 		server->slots[i].method = method;
+		/* Not READ_INITIAL_BYTE_BUFFER: a call would be gRPC's alone
+		 * until its message is whole, so that none could be ended. */
 		server->slots[i].registered = grpc_server_register_method(
-		    server->core, method->path, NULL,
-		    payload ? GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER
-			    : GRPC_SRM_PAYLOAD_NONE,
-		    0);
+		    server->core, method->path, NULL, GRPC_SRM_PAYLOAD_NONE, 0);
 		if (server->slots[i].registered == NULL)
 			abort(); /* the same path twice: our mistake */
 	}
@@ -237,6 +249,7 @@ rpc_server_new(const struct rpc_server_options *options, struct error *err)
 	server->options = *options;
 	server->shutdown_tag.complete = server_on_shutdown;
 	server_init_lock(server);
+	TAILQ_INIT(&server->live);
 	if (server_check(server, err) < 0)
 		goto fail;
 	server->pollers = rpc_pollers_new(server_pollers(options));
@@ -262,12 +275,21 @@ void
 rpc_server_start(struct rpc_server *server)
 {
 	server->started = true;
+	if (server->options.memory_limit > 0)
+		server->guard =
+		    memory_guard_new(server, server->options.memory_limit);
 	grpc_server_start(server->core);
 	for (size_t i = 0; i <= server->options.method_count; i++)
 		rpc_server_arm(server, i < server->options.method_count
 					   ? &server->slots[i]
 					   : NULL);
 	rpc_pollers_start(server->pollers);
+}
+
+uint64_t
+rpc_server_ended_for_memory(const struct rpc_server *server)
+{
+	return memory_guard_ended(server->guard);
 }
 
 bool
@@ -311,6 +333,8 @@ rpc_server_stop(struct rpc_server *server, int64_t grace_ms)
 		grpc_server_cancel_all_calls(server->core);
 		server_wait(server, CLOCK_NEVER);
 	}
+	memory_guard_free(server->guard);
+	server->guard = NULL;
 	grpc_server_destroy(server->core);
 	server->core = NULL;
 	rpc_pollers_stop(server->pollers);

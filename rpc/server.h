@@ -16,6 +16,7 @@
 
 #include "base/str.h"
 
+struct budget;
 struct error;
 struct rpc_call;
 struct rpc_server;
@@ -27,6 +28,9 @@ enum rpc_shape {
 	RPC_CLIENT_STREAM,
 	RPC_BIDIRECTIONAL,
 };
+
+/* Bytes of a request that is bounded by the number of streams alone. */
+#define RPC_SMALL_REQUEST (64u << 10)
 
 struct rpc_method {
 	const char *path; /* "/package.Service/Method" */
@@ -54,13 +58,19 @@ struct rpc_server_options {
 	size_t method_count;
 	size_t pollers;           /* 0 = cores / 4, at least 1 */
 	size_t max_receive_bytes; /* a larger message: RESOURCE_EXHAUSTED */
-	size_t max_call_memory;   /* cap of a call's arena */
-	uint32_t max_streams;     /* concurrent, per connection */
-	uint64_t memory;          /* gRPC's own buffers: the last resort */
-	struct thread_pool *pool; /* borrowed: work that may block */
-	/* Runs when a call has ended, on any thread: for log and metrics. A
-	 * unary request above max_receive_bytes is refused by gRPC and never
-	 * becomes a call. May be NULL. */
+	/* What requests above RPC_SMALL_REQUEST hold from their arrival to the
+	 * end of their call; beyond: RESOURCE_EXHAUSTED with RetryInfo.
+	 * Borrowed; NULL: no bound. */
+	struct budget *request_memory;
+	size_t max_call_memory; /* cap of a call's arena */
+	uint32_t max_streams;   /* concurrent, per connection */
+	/* Anonymous memory of the process above which calls are ended that
+	 * wait for their peer (rpc/memory_guard.h); 0: none are. */
+	uint64_t memory_limit;
+	uint64_t transport_memory; /* gRPC's own buffers: the last resort */
+	struct thread_pool *pool;  /* borrowed: work that may block */
+	/* Runs when a call has ended, on any thread: for log and metrics. May
+	 * be NULL. */
 	void (*finished)(struct rpc_call *call, int status, int64_t duration_ns,
 	    void *cookie);
 	/* Runs at the start of rpc_server_stop, on its thread: the moment to
@@ -80,6 +90,8 @@ void rpc_server_start(struct rpc_server *server);
  * are cancelled. Returns when their owners have ended them all; timers no
  * longer fire. Blocks; not on a poller. Once; also without start. */
 void rpc_server_stop(struct rpc_server *server, int64_t grace_ms);
+/* Calls that were ended since memory was short. Any thread. */
+uint64_t rpc_server_ended_for_memory(const struct rpc_server *server);
 /* rpc_server_stop has begun. Any thread. */
 bool rpc_server_stopping(const struct rpc_server *server);
 /* After stop, or right after new. NULL is allowed. */

@@ -11,6 +11,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/queue.h>
 
 #include "base/arena.h"
 #include "rpc/call.h"
@@ -39,13 +40,17 @@ struct rpc_server {
 	pthread_cond_t changed;
 	size_t calls; /* armed and running */
 	bool shut_down;
+	TAILQ_HEAD(, rpc_call) live; /* that have arrived, oldest first */
+	struct memory_guard *guard;  /* NULL: none */
 };
 
 /* Waits for the next call of the slot's method, or, slot NULL, of a method
  * that nobody has registered. */
 void rpc_server_arm(struct rpc_server *server, const struct rpc_slot *slot);
+/* A call has arrived: it is in the list from now on. */
+void rpc_server_add_call(struct rpc_server *server, struct rpc_call *call);
 /* A call is gone. */
-void rpc_server_release_call(struct rpc_server *server);
+void rpc_server_release_call(struct rpc_server *server, struct rpc_call *call);
 
 /* How the owner ended the call. */
 struct rpc_call_end {
@@ -62,9 +67,9 @@ struct rpc_call {
 	grpc_metadata_array metadata;
 	grpc_call_details details; /* of an unknown method */
 	gpr_timespec deadline;
-	grpc_byte_buffer *payload;  /* the first message, as it arrived */
 	grpc_byte_buffer *incoming; /* of the receive under way */
 	struct rpc_message *request;
+	uint64_t budgeted; /* of options.request_memory */
 	struct arena arena;
 	int64_t started_ns;
 	char *peer; /* gRPC's memory, or NULL */
@@ -77,6 +82,13 @@ struct rpc_call {
 	struct rpc_tag sent;
 	struct rpc_tag closed;
 	struct rpc_tag ended;
+
+	/* The server's lock. */
+	TAILQ_ENTRY(rpc_call) link; /* in server->live */
+	bool live;
+	bool gave_way; /* the guard has ended it */
+	/* Since when the peer is waited for, CLOCK_MONOTONIC; 0: it is not. */
+	_Atomic int64_t waits_since_ns;
 
 	atomic_uint refs;
 	atomic_uint gate; /* CALL_ENDED, CALL_SENDING, running callbacks */
@@ -100,5 +112,12 @@ struct rpc_call {
 /* For server.c: an armed call, its tag `arrived` set. */
 struct rpc_call *rpc_call_new(
     struct rpc_server *server, const struct rpc_slot *slot);
+
+/* For memory_guard.c, which finds calls in the list. A reference, unless the
+ * call is being freed; under the server's lock. */
+bool rpc_call_try_ref(struct rpc_call *call);
+/* Ends the call from outside with RESOURCE_EXHAUSTED; its owner sees it as
+ * cancelled. Takes the reference. Without the lock. */
+void rpc_call_give_way(struct rpc_call *call);
 
 #endif

@@ -225,7 +225,6 @@ ours_read(struct rpc_call *call, bool ok, void *cookie)
 	size_t size = rpc_message_size(rpc_call_request(call));
 
 	if (!ok || *left == 0) {
-		free(left);
 		rpc_call_finish(call, NULL);
 		return;
 	}
@@ -238,10 +237,9 @@ ours_read(struct rpc_call *call, bool ok, void *cookie)
 static void
 ours_start_read(struct rpc_call *call, void *service)
 {
-	uint64_t *left = xmalloc(sizeof(*left));
+	uint64_t *left = rpc_call_new_state(call, sizeof(*left));
 
 	*left = STREAM_BYTES;
-	rpc_call_set_state(call, left);
 	ours_read(call, true, service);
 }
 

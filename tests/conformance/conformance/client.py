@@ -353,6 +353,23 @@ class Client:
             longrunning.ListOperationsResponse,
         )
 
+    def wait_operation(self, name: str, seconds: float) -> Any:
+        """The state of an operation when it ends, or after so long."""
+        request = longrunning.WaitOperationRequest(name=name)
+        request.timeout.seconds = int(seconds)
+        request.timeout.nanos = int(seconds % 1 * 1e9)
+        return self.unary(
+            _OPERATIONS + "WaitOperation", request, longrunning.Operation
+        )
+
+    def delete_operation(self, name: str) -> Any:
+        """Forget an operation."""
+        return self.unary(
+            _OPERATIONS + "DeleteOperation",
+            longrunning.DeleteOperationRequest(name=name),
+            protobuf.Empty,
+        )
+
     def cancel_operation(self, name: str) -> Any:
         """Ask for the end of an operation."""
         return self.unary(

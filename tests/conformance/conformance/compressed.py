@@ -16,6 +16,7 @@ from .context import Context
 from .digests import digest_of, with_size
 from .harness import (
     Group,
+    Skip,
     attempt,
     expect,
     expect_code,
@@ -360,6 +361,84 @@ def unknown_compressor_is_refused(context: Context) -> None:
             StatusCode.INVALID_ARGUMENT,
             what=f"Read with {name}",
         )
+
+
+def _interrupted(context: Context, data: bytes) -> tuple[str, int]:
+    """Upload half of a compressed blob and break the stream; the name, and
+    how many bytes of the content the server has."""
+    body = zstd.compress(data)
+    name = context.write_name(context.digest(data), ZSTD)
+    done = threading.Event()
+
+    def part() -> Iterator[Any]:
+        half = body[: len(body) // 2]
+        yield from write_requests(name, half, 64 << 10, finish=False)
+        done.wait(context.settings.deadline)
+
+    call = context.client.open_write(part())
+    status = settled_status(context, name, len(data) // 4)
+    call.cancel()
+    done.set()
+    if not status.ok:
+        raise Skip("the server keeps no interrupted uploads")
+    expect(not status.value.complete, "complete is true")
+    return name, int(status.value.committed_size)
+
+
+def _go_on(context: Context, name: str, data: bytes, offset: int) -> None:
+    """Send the content from the offset as a compressed stream of its own."""
+    body = zstd.compress(data[offset:])
+    context.client.write(write_requests(name, body, 64 << 10, offset=offset))
+    expect(
+        context.get(context.digest(data)) == data, "the blob read back differs"
+    )
+
+
+@group.must(
+    "BSZ-RES-02",
+    "An interrupted compressed upload goes on at its committed size, which "
+    "counts uncompressed bytes",
+    spec=UPLOADS + ", write_offset of compressed blobs",
+)
+def interrupted_upload_resumes(context: Context) -> None:
+    context.need_zstd()
+    data = context.fresh(1 << 20)
+    name, committed = _interrupted(context, data)
+    _go_on(context, name, data, committed)
+
+
+@group.practice(
+    "BSZ-RES-03",
+    "An interrupted compressed upload keeps what was received, so that "
+    "resuming saves traffic, at an earlier offset too",
+    spec=UPLOADS + ", write_offset of compressed blobs",
+)
+def interrupted_upload_resumes_earlier(context: Context) -> None:
+    context.need_zstd()
+    for back in (1, 100_000):
+        data = context.fresh(1 << 20)
+        name, committed = _interrupted(context, data)
+        expect(committed > back, f"only {committed} bytes were kept")
+        _go_on(context, name, data, committed - back)
+
+
+@group.must(
+    "BSZ-RES-04",
+    "A compressed upload that goes on with other content is INVALID_ARGUMENT",
+    spec=UPLOADS + ", uncompressed_hash",
+)
+def resumed_upload_is_verified(context: Context) -> None:
+    context.need_zstd()
+    data = context.fresh(1 << 20)
+    name, committed = _interrupted(context, data)
+    body = zstd.compress(bytes(len(data) - committed))
+    expect_status(
+        lambda: context.client.write(
+            write_requests(name, body, 64 << 10, offset=committed)
+        ),
+        StatusCode.INVALID_ARGUMENT,
+        what="Write",
+    )
 
 
 @group.practice(

@@ -8,6 +8,7 @@ from typing import Any
 from grpc import StatusCode
 
 from .context import Context
+from .digests import with_size
 from .execute import Blobs, Job, Link, Run, execute, expect_missing
 from .harness import Group, Skip, expect
 from .messages import api
@@ -70,6 +71,17 @@ def absent_input_file(context: Context) -> None:
 def several_absent_blobs(context: Context) -> None:
     context.need_execution()
     _try_without(context, ["one", "two", "directory", "command"])
+
+
+@group.must(
+    "EXE-MIS-06",
+    "An action's digest with another size is not that action",
+    spec="Digest, on the size as a part of it",
+)
+def action_of_another_size(context: Context) -> None:
+    context.need_execution()
+    digest = with_size(Job(context, "echo never").store(), 7)
+    expect_missing(execute(context, digest), [digest])
 
 
 def _try_without(context: Context, leave_out: list[str]) -> None:

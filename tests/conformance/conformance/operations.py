@@ -225,3 +225,104 @@ def cancel_of_finished_is_harmless(context: Context) -> None:
     )
     found = attempt(lambda: context.client.get_result(action))
     expect(found.ok, f"the cached result is {found.code.name}")
+
+
+@group.must(
+    "LRO-WTO-01",
+    "A wait for a running operation ends with the operation, or at its "
+    "timeout with the present state",
+    spec=SERVICE + "WaitOperation",
+)
+def wait_ends_in_time(context: Context) -> None:
+    _need_wait(context)
+    call, name = start(context, "sleep 4")
+    began = time.monotonic()
+    found = context.client.wait_operation(name, 0.5)
+    took = time.monotonic() - began
+    expect_equal(found.name, name, "name")
+    expect(not found.done or took < 0.5, "it was done before it ended")
+    expect(took < SETTLE_SECONDS - 1.5, f"the answer came after {took:.1f} s")
+    abandon(context, call, name)
+
+
+@group.must(
+    "LRO-WTO-02",
+    "A wait for a finished operation is answered at once, or NOT_FOUND",
+    spec=SERVICE + "WaitOperation",
+)
+def wait_for_the_past_is_short(context: Context) -> None:
+    _need_wait(context)
+    run = Job(context, "echo waited for").run().expect_success()
+    began = time.monotonic()
+    outcome = attempt(
+        lambda: context.client.wait_operation(run.operations[-1].name, 8)
+    )
+    took = time.monotonic() - began
+    expect_code(
+        outcome.code,
+        [StatusCode.OK, StatusCode.NOT_FOUND],
+        "WaitOperation",
+        outcome.message,
+    )
+    if outcome.ok:
+        expect(outcome.value.done, "the operation is not done")
+    expect(took < SETTLE_SECONDS, f"the answer came after {took:.1f} s")
+
+
+@group.must(
+    "LRO-DEL-01",
+    "A finished operation that was deleted is NOT_FOUND, for those who wait "
+    "for it too",
+    spec=SERVICE + "DeleteOperation; Execution.WaitExecution, NOT_FOUND",
+)
+def deleted_operation_is_gone(context: Context) -> None:
+    _need_delete(context)
+    run = Job(context, "echo deleted").run().expect_success()
+    name = run.operations[-1].name
+    outcome = attempt(lambda: context.client.delete_operation(name))
+    expect_code(
+        outcome.code,
+        [StatusCode.OK, StatusCode.NOT_FOUND],
+        "DeleteOperation",
+        outcome.message,
+    )
+    expect_status(
+        lambda: context.client.get_operation(name),
+        StatusCode.NOT_FOUND,
+        what="GetOperation",
+    )
+    expect_status(
+        lambda: list(
+            context.client.open_wait(name, context.settings.deadline)
+        ),
+        StatusCode.NOT_FOUND,
+        what="WaitExecution",
+    )
+
+
+@group.must(
+    "LRO-DEL-02",
+    "Deleting an operation does not cancel it",
+    spec=SERVICE + "DeleteOperation",
+)
+def deletion_is_no_cancellation(context: Context) -> None:
+    _need_delete(context)
+    call, name = start(context, "sleep 1; echo all the same")
+    attempt(lambda: context.client.delete_operation(name))
+    collect(context, call).expect_success()
+
+
+def _need_wait(context: Context) -> None:
+    _need(
+        context,
+        lambda: context.client.wait_operation(UNKNOWN, 1),
+        "WaitOperation",
+    )
+
+
+def _need_delete(context: Context) -> None:
+    _need(
+        context,
+        lambda: context.client.delete_operation(UNKNOWN),
+        "DeleteOperation",
+    )

@@ -11,8 +11,16 @@ from grpc import StatusCode
 
 from .client import Client
 from .context import Context
-from .harness import Group, Skip, attempt, expect, expect_equal, expect_status
-from .messages import health, protobuf, reflection
+from .harness import (
+    Group,
+    Skip,
+    attempt,
+    expect,
+    expect_code,
+    expect_equal,
+    expect_status,
+)
+from .messages import api, health, protobuf, reflection
 
 group = Group("services")
 HEALTH = "grpc.health.v1.Health"
@@ -176,3 +184,40 @@ def unknown_method_is_unimplemented(context: Context) -> None:
             StatusCode.UNIMPLEMENTED,
             what=path,
         )
+
+
+@group.practice(
+    "SRV-CMP-01",
+    "A message that gRPC compressed is taken, or UNIMPLEMENTED, and nothing "
+    "else goes wrong",
+    spec="gRPC, message compression",
+)
+def compressed_message_is_understood(context: Context) -> None:
+    call = context.client.channel.unary_unary(
+        f"/{API}ContentAddressableStorage/FindMissingBlobs",
+        api.FindMissingBlobsRequest.SerializeToString,
+        api.FindMissingBlobsResponse.FromString,
+    )
+    absent = context.absent()
+    request = api.FindMissingBlobsRequest(
+        instance_name=context.settings.instance, blob_digests=[absent] * 100
+    )
+    outcome = attempt(
+        lambda: call(
+            request,
+            compression=grpc.Compression.Gzip,
+            timeout=context.settings.deadline,
+        )
+    )
+    expect_code(
+        outcome.code,
+        [StatusCode.OK, StatusCode.UNIMPLEMENTED],
+        "FindMissingBlobs",
+        outcome.message,
+    )
+    if outcome.ok:
+        expect(
+            absent in outcome.value.missing_blob_digests,
+            "the absent blob is not missing",
+        )
+    expect(context.is_missing(absent), "the absent blob is not missing")

@@ -444,6 +444,34 @@ def nothing_follows_the_finish(context: Context) -> None:
 
 
 @group.must(
+    "BSW-FIN-03",
+    "A client that ends its side before finish_write is told how much was "
+    "committed, and nothing is visible",
+    spec=WRITE + ", on closing the request channel",
+)
+def end_without_finish(context: Context) -> None:
+    data = context.fresh(1 << 20)
+    digest = context.digest(data)
+    name = context.write_name(digest)
+    half = 512 << 10
+    outcome = attempt(
+        lambda: context.client.write(
+            write_requests(name, data[:half], 64 << 10, finish=False)
+        )
+    )
+    if outcome.ok:
+        expect(
+            0 <= outcome.value <= half, f"committed_size is {outcome.value}"
+        )
+    else:
+        expect(
+            outcome.code != StatusCode.DEADLINE_EXCEEDED,
+            "the call was never answered",
+        )
+    expect(context.is_missing(digest), "half a blob is visible")
+
+
+@group.must(
     "BSW-DUP-01",
     "An upload of a blob that exists succeeds with its full size",
     spec="ContentAddressableStorage, on uploads that another client completed",
@@ -617,6 +645,29 @@ def interrupted_upload_restarts(context: Context) -> None:
     expect_equal(
         context.client.write_all(name, data), len(data), "committed_size"
     )
+
+
+@group.practice(
+    "BSW-RES-08",
+    "An interrupted upload may go on before its committed size too",
+    spec=WRITE + ", on resuming",
+)
+def interrupted_upload_resumes_earlier(context: Context) -> None:
+    for back in (1, 100_000):
+        data = context.fresh(1 << 20)
+        name = _interrupted(context, data, 512 << 10)
+        status = settled_status(context, name, 1)
+        if not status.ok:
+            raise Skip("the server keeps no interrupted uploads")
+        offset = max(int(status.value.committed_size) - back, 1)
+        committed = context.client.write(
+            write_requests(name, data[offset:], 64 << 10, offset=offset)
+        )
+        expect_equal(committed, len(data), "committed_size")
+        expect(
+            context.get(context.digest(data)) == data,
+            "the blob read back differs",
+        )
 
 
 @group.should(

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One gRPC request by hand, that stops before its end.
+"""One gRPC request by hand.
 
-gRPC's own clients send a message whole; only raw HTTP/2 can leave a server
-waiting for the last byte of a large one.
+gRPC's own clients send a message whole, and compress what they have; only raw
+HTTP/2 can leave a server waiting for the last byte of a large message, or send
+one that was never that large.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import socket
 import struct
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_DATA, _HEADERS, _SETTINGS, _PING, _WINDOW_UPDATE = 0, 1, 4, 6, 8
+_DATA, _HEADERS, _RESET, _SETTINGS, _PING, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 8
 _END_HEADERS, _ACK = 4, 1
 _STREAM = 1
 _FRAME_MAX = 16384
@@ -32,10 +33,13 @@ def _header(name: str, value: str) -> bytes:
     )
 
 
-class StalledRequest:
-    """A unary call of `size` bytes, of which the last one never comes."""
+class RawRequest:
+    """A call whose first message says it has `size` bytes. With an encoding
+    it says that they are compressed. `ended`: the server has given it up."""
 
-    def __init__(self, address: str, path: str, size: int) -> None:
+    def __init__(
+        self, address: str, path: str, size: int, encoding: str = ""
+    ) -> None:
         host, port = address.rsplit(":", 1)
         self._link = socket.create_connection((host, int(port)), timeout=10)
         self._size = size
@@ -43,36 +47,42 @@ class StalledRequest:
         self._room = {0: _DEFAULT_WINDOW, _STREAM: _DEFAULT_WINDOW}
         self._initial = _DEFAULT_WINDOW
         self._received = b""
-        headers = b"".join(
-            _header(*pair)
-            for pair in (
-                (":method", "POST"),
-                (":scheme", "http"),
-                (":path", path),
-                (":authority", address),
-                ("content-type", "application/grpc"),
-                ("te", "trailers"),
-            )
-        )
+        self.ended = False
+        pairs = [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", path),
+            (":authority", address),
+            ("content-type", "application/grpc"),
+            ("te", "trailers"),
+        ]
+        if encoding:
+            pairs.append(("grpc-encoding", encoding))
+        headers = b"".join(_header(*pair) for pair in pairs)
         self._link.sendall(
             _PREFACE
             + _frame(_SETTINGS, 0, 0)
             + _frame(_HEADERS, _END_HEADERS, _STREAM, headers)
         )
-        self._data(b"\x00" + struct.pack(">I", size))
+        self._data(struct.pack(">BI", bool(encoding), size))
 
-    def send(self, limit: int) -> int:
-        """Send what the server lets us, up to `limit` bytes in all and never
-        the last one. Returns the bytes sent; less when the server does not
-        take more for a second, or has ended the call."""
-        limit = min(limit, self._size - 1)
+    def stall(self, limit: int) -> int:
+        """Send zeros, up to `limit` bytes in all and never the last one of
+        the message."""
+        return self.send(bytes(min(limit, self._size - 1)))
+
+    def send(self, body: bytes) -> int:
+        """Send what the server lets us. Returns the bytes sent in all; less
+        than the body when the server does not take more for a second, or has
+        ended the call."""
+        limit = len(body)
         self._link.settimeout(1)
         try:
-            while self._sent < limit:
+            while self._sent < limit and not self.ended:
                 room = min(self._room.values(), default=0)
                 count = min(_FRAME_MAX, room, limit - self._sent)
                 if count > 0:
-                    self._data(bytes(count))
+                    self._data(body[self._sent : self._sent + count])
                     self._sent += count
                 elif not self._receive():
                     break
@@ -106,7 +116,9 @@ class StalledRequest:
         return bool(more)
 
     def _take(self, kind: int, flags: int, stream: int, body: bytes) -> None:
-        if kind == _WINDOW_UPDATE and stream in self._room:
+        if kind == _RESET and stream == _STREAM:
+            self.ended = True
+        elif kind == _WINDOW_UPDATE and stream in self._room:
             self._room[stream] += struct.unpack(">I", body)[0]
         elif kind == _SETTINGS and not flags & _ACK:
             for offset in range(0, len(body), 6):

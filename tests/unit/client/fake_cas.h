@@ -453,7 +453,7 @@ fake_cas_start(void)
 	    .max_receive_bytes = 8 << 20,
 	    .max_call_memory = 64 << 20,
 	    .max_streams = 100,
-	    .memory = 1 << 30,
+	    .transport_memory = 1 << 30,
 	};
 	struct rpc_channel_options channel = {0};
 	struct error err;

@@ -69,7 +69,7 @@ world_serve(struct world *world)
 	    .max_receive_bytes = 8 << 20,
 	    .max_call_memory = 8 << 20,
 	    .max_streams = 100,
-	    .memory = 256 << 20,
+	    .transport_memory = 256 << 20,
 	    .pool = world->pool,
 	    .stopping = world_stopping,
 	    .cookie = world};

@@ -54,7 +54,7 @@ start_server(struct fixture *fixture)
 	    .max_receive_bytes = 1 << 20,
 	    .max_call_memory = 1 << 20,
 	    .max_streams = 100,
-	    .memory = 64 << 20,
+	    .transport_memory = 64 << 20,
 	    .pool = fixture->pool,
 	    .stopping = fixture_stopping,
 	    .cookie = fixture};

@@ -84,7 +84,7 @@ serve(void)
 	    .max_receive_bytes = 8 << 20,
 	    .max_call_memory = 64 << 20,
 	    .max_streams = 10,
-	    .memory = 256 << 20,
+	    .transport_memory = 256 << 20,
 	    .pool = world.pool};
 	struct rpc_channel_options channel = {.address = NULL};
 	char *address;

@@ -41,6 +41,13 @@ close_store(void **state)
 	return file_remove_tree(path, &err);
 }
 
+static struct upload_table *
+make_table(int64_t keep_ms, size_t count, size_t memory)
+{
+	return upload_table_new(
+	    &(struct upload_table_options){keep_ms, count, memory});
+}
+
 /* A writer that has received three bytes. */
 static struct blob_writer *
 started_writer(void)
@@ -59,7 +66,7 @@ started_writer(void)
 static void
 a_name_belongs_to_one_upload_at_a_time(void **state)
 {
-	struct upload_table *table = upload_table_new(60000, 10);
+	struct upload_table *table = make_table(60000, 10, 1u << 20);
 	struct blob_writer *writer;
 	struct upload *upload;
 
@@ -80,7 +87,7 @@ a_name_belongs_to_one_upload_at_a_time(void **state)
 static void
 an_interrupted_upload_is_gone_on_with(void **state)
 {
-	struct upload_table *table = upload_table_new(60000, 10);
+	struct upload_table *table = make_table(60000, 10, 1u << 20);
 	struct blob_writer *left = started_writer();
 	struct blob_writer *writer;
 	struct upload *upload;
@@ -103,7 +110,7 @@ an_interrupted_upload_is_gone_on_with(void **state)
 static void
 the_oldest_goes_when_too_many_are_kept(void **state)
 {
-	struct upload_table *table = upload_table_new(60000, 2);
+	struct upload_table *table = make_table(60000, 2, 1u << 20);
 	const struct str names[] = {STR("a"), STR("b"), STR("c")};
 	uint64_t received;
 
@@ -122,9 +129,31 @@ the_oldest_goes_when_too_many_are_kept(void **state)
 }
 
 static void
+the_oldest_goes_when_they_hold_too_much(void **state)
+{
+	struct blob_writer *writer = started_writer();
+	struct upload_table *table =
+	    make_table(60000, 10, blob_writer_memory(writer) * 2 - 1);
+	uint64_t received;
+
+	(void)state;
+	blob_writer_free(writer);
+	for (int i = 0; i < 2; i++) {
+		struct str name = i == 0 ? STR("a") : STR("b");
+		struct upload *upload =
+		    upload_table_begin(table, name, &writer);
+
+		upload_table_end(table, upload, started_writer());
+	}
+	assert_false(upload_table_query(table, STR("a"), &received));
+	assert_true(upload_table_query(table, STR("b"), &received));
+	upload_table_free(table);
+}
+
+static void
 the_old_expire_and_free_their_reservation(void **state)
 {
-	struct upload_table *table = upload_table_new(1, 10);
+	struct upload_table *table = make_table(1, 10, 1u << 20);
 	const struct timespec wait = {0, 20000000};
 	struct store_usage before;
 	struct store_usage after;
@@ -151,6 +180,7 @@ main(void)
 	    cmocka_unit_test(a_name_belongs_to_one_upload_at_a_time),
 	    cmocka_unit_test(an_interrupted_upload_is_gone_on_with),
 	    cmocka_unit_test(the_oldest_goes_when_too_many_are_kept),
+	    cmocka_unit_test(the_oldest_goes_when_they_hold_too_much),
 	    cmocka_unit_test(the_old_expire_and_free_their_reservation),
 	};
 

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* /proc/self/statm and glibc's malloc. No state. */
+#include "base/process_memory.h"
+
+#include <fcntl.h>
+#include <malloc.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/str.h"
+
+/* The next number of the line, which is in pages, as bytes. */
+static bool
+take_pages(struct str *line, uint64_t *bytes)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+
+	if (!str_to_uint64(str_cut(line, ' '), INT64_MAX / page, bytes))
+		return false;
+	*bytes *= page;
+	return true;
+}
+
+bool
+process_memory_read(struct process_memory *memory)
+{
+	char text[256];
+	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	ssize_t len = fd != -1 ? read(fd, text, sizeof(text)) : -1;
+	struct str line = {text, len > 0 ? (size_t)len : 0};
+	uint64_t files;
+
+	file_close(&fd);
+	if (!take_pages(&line, &memory->virtual) ||
+	    !take_pages(&line, &memory->resident) || !take_pages(&line, &files))
+		return false;
+	memory->anonymous =
+	    memory->resident > files ? memory->resident - files : 0;
+	return true;
+}
+
+uint64_t
+process_memory_allocated(void)
+{
+	struct mallinfo2 info = mallinfo2();
+
+	return info.uordblks + info.hblkhd;
+}
+
+void
+process_memory_trim(void)
+{
+	malloc_trim(0);
+}

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The guard's thread, and which call gives way. It looks at the server's list
+ * of calls under the server's lock; the lock is free when a call is ended. */
+#include "rpc/memory_guard.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/process_memory.h"
+#include "base/thread.h"
+#include "rpc/server_core.h"
+
+/* Bytes that a machine could receive in a millisecond: 8 GB/s. */
+#define GUARD_FILL_PER_MS (8u << 20)
+#define GUARD_SLEEP_MIN_MS 2
+#define GUARD_SLEEP_MAX_MS 250
+/* Between two returns of free memory to the kernel, which cost some 30 ms; and
+ * when the last one gave little, since what is free lies in small pieces. */
+#define GUARD_TRIM_MS 250
+#define GUARD_TRIM_IN_VAIN_MS 5000
+/* Of the limit: less is little. */
+#define GUARD_TRIM_PART 32
+/* Between two log lines. */
+#define GUARD_LOG_MS 1000
+/* One in so many calls at once, before memory is measured again. */
+#define GUARD_STEP 64
+/* The memory of a call that was ended is free when its connection's poller has
+ * been there: so long the calls that do not wait are left alone. */
+#define GUARD_PATIENCE_MS 50
+
+struct memory_guard {
+	struct rpc_server *server;
+	uint64_t limit;
+	pthread_t thread;
+	_Atomic uint64_t ended;
+	/* The thread's: when it last did so. */
+	int64_t ended_ms;
+	int64_t trimmed_ms;
+	int64_t trim_pause_ms;
+	int64_t logged_ms;
+	/* With the server's lock. */
+	pthread_cond_t woken;
+	bool idle; /* there are no calls, the thread waits to be woken */
+	bool stopping;
+};
+
+/* --- which call gives way --------------------------------------------------
+ */
+
+enum rank {
+	RANK_WAITS,   /* for a message, or for room to send: the peer's turn */
+	RANK_SESSION, /* a long stream that waits for the next message */
+	RANK_WORKS,   /* our turn: it may hold what was sent ahead */
+};
+
+static enum rank
+call_rank(const struct rpc_call *call, int64_t waits_since)
+{
+	if (waits_since == 0)
+		return RANK_WORKS;
+	return call->slot != NULL &&
+		       call->slot->method->shape == RPC_BIDIRECTIONAL
+		   ? RANK_SESSION
+		   : RANK_WAITS;
+}
+
+/* Among those that wait, the longest: what is received well comes quickly.
+ * Among the others the newest: old ones have proved themselves. */
+struct candidate {
+	struct rpc_call *call;
+	enum rank rank;
+	int64_t age_key; /* the lower gives way first */
+};
+
+static bool
+gives_way_before(const struct candidate *a, const struct candidate *b)
+{
+	if (b->call == NULL || a->rank != b->rank)
+		return b->call == NULL || a->rank < b->rank;
+	return a->age_key < b->age_key;
+}
+
+/* With a reference, or NULL; counts those it had to choose from, which are of
+ * the worst rank or better. */
+static struct rpc_call *
+guard_pick(struct rpc_server *server, enum rank worst, size_t *count)
+{
+	struct candidate best = {NULL, RANK_WORKS, 0};
+	struct rpc_call *call;
+
+	*count = 0;
+	pthread_mutex_lock(&server->lock);
+	TAILQ_FOREACH (call, &server->live, link) {
+		int64_t since = atomic_load(&call->waits_since_ns);
+		struct candidate candidate = {
+		    call, call_rank(call, since), since};
+
+		if (call->gave_way || candidate.rank > worst)
+			continue;
+		++*count;
+		if (candidate.rank != RANK_WAITS)
+			candidate.age_key = -call->started_ns;
+		if (gives_way_before(&candidate, &best))
+			best = candidate;
+	}
+	if (best.call != NULL) {
+		best.call->gave_way = true;
+		/* It is being freed: as good as ended. */
+		if (!rpc_call_try_ref(best.call))
+			best.call = NULL;
+	}
+	pthread_mutex_unlock(&server->lock);
+	return best.call;
+}
+
+/* --- the thread ------------------------------------------------------------
+ */
+
+/* Under the server's lock. */
+static void
+guard_sleep(struct memory_guard *guard, int64_t ms)
+{
+	int64_t until_ms = clock_monotonic_ms() + ms;
+	const struct timespec until = {
+	    until_ms / 1000, until_ms % 1000 * 1000000};
+
+	if (!guard->stopping)
+		pthread_cond_timedwait(
+		    &guard->woken, &guard->server->lock, &until);
+}
+
+static void
+guard_log(struct memory_guard *guard, int64_t now_ms)
+{
+	if (guard->logged_ms > 0 && now_ms - guard->logged_ms < GUARD_LOG_MS)
+		return;
+	guard->logged_ms = now_ms;
+	log_warn("memory_short",
+	    "limit=%llu calls_ended=%llu remedy=\"calls that wait for their "
+	    "peer gave way; if the peers are honest, raise --memory\"",
+	    (unsigned long long)guard->limit,
+	    (unsigned long long)atomic_load(&guard->ended));
+}
+
+/* Ends a few calls. False when there is none left that could be. */
+static bool
+guard_step(struct memory_guard *guard)
+{
+	int64_t now_ms = clock_monotonic_ms();
+	bool patient = now_ms - guard->ended_ms < GUARD_PATIENCE_MS;
+	struct rpc_call *call;
+	size_t count, ended = 0;
+
+	do {
+		call = guard_pick(
+		    guard->server, patient ? RANK_WAITS : RANK_WORKS, &count);
+		if (call == NULL)
+			break;
+		/* Before the peer hears of it. */
+		atomic_fetch_add(&guard->ended, 1);
+		rpc_call_give_way(call);
+		ended++;
+		patient = true;
+	} while (ended <= count / GUARD_STEP);
+	if (ended > 0) {
+		guard->ended_ms = now_ms;
+		guard_log(guard, now_ms);
+	}
+	return ended > 0 || patient;
+}
+
+/* Ends calls until the memory in use is below the limit. */
+static void
+guard_shed(struct memory_guard *guard)
+{
+	while (process_memory_allocated() >= guard->limit && guard_step(guard))
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
+static void
+guard_trim(struct memory_guard *guard)
+{
+	struct process_memory before, after;
+	int64_t now_ms = clock_monotonic_ms();
+	bool much;
+
+	if (now_ms - guard->trimmed_ms < guard->trim_pause_ms ||
+	    !process_memory_read(&before))
+		return;
+	process_memory_trim();
+	much =
+	    process_memory_read(&after) &&
+	    after.anonymous + guard->limit / GUARD_TRIM_PART < before.anonymous;
+	guard->trimmed_ms = now_ms;
+	guard->trim_pause_ms = much ? GUARD_TRIM_MS : GUARD_TRIM_IN_VAIN_MS;
+}
+
+/* Milliseconds until the next look. */
+static int64_t
+guard_look(struct memory_guard *guard)
+{
+	struct process_memory memory;
+	uint64_t room;
+
+	if (!process_memory_read(&memory))
+		return GUARD_SLEEP_MAX_MS;
+	if (memory.anonymous >= guard->limit) {
+		guard_shed(guard);
+		guard_trim(guard);
+		memory.anonymous = process_memory_allocated();
+	}
+	room = memory.anonymous < guard->limit ? guard->limit - memory.anonymous
+					       : 0;
+	room /= GUARD_FILL_PER_MS;
+	if (room < GUARD_SLEEP_MIN_MS)
+		return GUARD_SLEEP_MIN_MS;
+	return room < GUARD_SLEEP_MAX_MS ? (int64_t)room : GUARD_SLEEP_MAX_MS;
+}
+
+static void *
+guard_main(void *argument)
+{
+	struct memory_guard *guard = argument;
+	struct rpc_server *server = guard->server;
+	int64_t sleep_ms;
+
+	pthread_mutex_lock(&server->lock);
+	while (!guard->stopping) {
+		if (TAILQ_EMPTY(&server->live)) {
+			guard->idle = true;
+			pthread_cond_wait(&guard->woken, &server->lock);
+			guard->idle = false;
+			continue;
+		}
+		pthread_mutex_unlock(&server->lock);
+		sleep_ms = guard_look(guard);
+		pthread_mutex_lock(&server->lock);
+		guard_sleep(guard, sleep_ms);
+	}
+	pthread_mutex_unlock(&server->lock);
+	return NULL;
+}
+
+struct memory_guard *
+memory_guard_new(struct rpc_server *server, uint64_t limit)
+{
+	struct memory_guard *guard = xcalloc(1, sizeof(*guard));
+	pthread_condattr_t attributes;
+
+	guard->server = server;
+	guard->limit = limit;
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&guard->woken, &attributes);
+	pthread_condattr_destroy(&attributes);
+	thread_start(&guard->thread, guard_main, guard);
+	return guard;
+}
+
+void
+memory_guard_free(struct memory_guard *guard)
+{
+	if (guard == NULL)
+		return;
+	pthread_mutex_lock(&guard->server->lock);
+	guard->stopping = true;
+	pthread_cond_signal(&guard->woken);
+	pthread_mutex_unlock(&guard->server->lock);
+	pthread_join(guard->thread, NULL);
+	pthread_cond_destroy(&guard->woken);
+	free(guard);
+}
+
+void
+memory_guard_wake(struct memory_guard *guard)
+{
+	if (guard != NULL && guard->idle) {
+		guard->idle = false;
+		pthread_cond_signal(&guard->woken);
+	}
+}
+
+uint64_t
+memory_guard_ended(const struct memory_guard *guard)
+{
+	return guard != NULL ? atomic_load(&guard->ended) : 0;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Keeps what peers make gRPC hold within bounds.
+ *
+ * gRPC assembles a message before anybody hears of it, whatever its size and
+ * however long it takes, and keeps what a peer sends ahead; its resource quota
+ * only ends connections and streams at random once it is passed. So a thread of
+ * ours watches the memory of the process while there are calls, and ends calls
+ * with RESOURCE_EXHAUSTED while there is too much of it: first those that wait
+ * for their peer, the longest first. A message that its peer does not go on
+ * with thus gives way to those of others; without need it may stay.
+ *
+ * How far the limit can be passed: a peer fills memory while the thread sleeps.
+ * It sleeps the less the nearer the limit is, at the fastest rate that can be
+ * received, but not below a few milliseconds.
+ *
+ * Nothing in a sanitizer build, whose allocator does not say what is in use.
+ */
+#ifndef TOOLROOT_RPC_MEMORY_GUARD_H
+#define TOOLROOT_RPC_MEMORY_GUARD_H
+
+#include <stdint.h>
+
+struct memory_guard;
+struct rpc_server;
+
+/* limit: bytes of anonymous memory of the process. */
+struct memory_guard *memory_guard_new(
+    struct rpc_server *server, uint64_t limit);
+/* Ends the thread. NULL is allowed. */
+void memory_guard_free(struct memory_guard *guard);
+/* The server has calls. Any thread, under the server's lock; cheap. */
+void memory_guard_wake(struct memory_guard *guard);
+/* Calls that were ended. Any thread. */
+uint64_t memory_guard_ended(const struct memory_guard *guard);
+
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Calls give way when memory is short: those that wait for their peer. What
+ * peers do with half a message is in tests/system/62-memory.sh. */
+#include "tests/unit/rpc/fixture.h"
+
+#include "base/process_memory.h"
+
+#define MIB (1u << 20)
+#define ROOM (64u * MIB)
+
+/* A server whose limit is what is in use now, and ROOM. */
+static int
+setup(void **state)
+{
+	struct rpc_server_options options;
+	char *probe;
+	uint64_t before = process_memory_allocated();
+
+	(void)state;
+	memset(&fixture, 0, sizeof(fixture));
+	/* A sanitizer's allocator does not tell. */
+	probe = xcalloc(ROOM, 1);
+	if (process_memory_allocated() < before + ROOM / 2) {
+		free(probe);
+		skip();
+	}
+	free(probe);
+	fixture.pool = thread_pool_new(2);
+	options = fixture_options("127.0.0.1:0");
+	options.memory_limit = before + ROOM;
+	fixture_start(&options);
+	fixture.channel = open_channel();
+	return 0;
+}
+
+static struct rpc_stream *
+start(const char *path, const char *request)
+{
+	struct error err;
+	struct rpc_stream *stream =
+	    rpc_stream_open(fixture.channel, path, &patience, &err);
+
+	assert_non_null(stream);
+	assert_int_equal(rpc_stream_send(stream, message_of(request), &err), 0);
+	return stream;
+}
+
+static void
+the_call_that_waits_for_its_peer_gives_way(void **state)
+{
+	struct rpc_stream *held, *reader;
+	struct rpc_message *message;
+	struct error err;
+	char out[64];
+
+	setup(state);
+	/* Held by us: not its peer's fault. */
+	held = start("/t.T/HoldBidi", "x");
+	wait_until(&fixture.handled, 1);
+	/* 96 MiB that the client does not read. */
+	reader = start("/t.T/Count", "1 100663296");
+	while (rpc_stream_receive(reader, &message, &err) > 0)
+		rpc_message_free(message);
+	assert_int_equal(err.code, ERROR_RESOURCE_EXHAUSTED);
+	assert_int_equal(rpc_server_ended_for_memory(fixture.server), 1);
+	rpc_stream_free(reader);
+	/* The other goes on, and new ones are served. */
+	assert_false(rpc_call_cancelled(atomic_load(&fixture.held)));
+	assert_int_equal(call_text(fixture.channel, "/t.T/Unary", "hello",
+			     &patience, out, sizeof(out), &err),
+	    0);
+	rpc_call_finish(atomic_exchange(&fixture.held, NULL), NULL);
+	rpc_stream_free(held);
+	fixture_teardown(state);
+}
+
+static void
+without_need_nothing_is_ended(void **state)
+{
+	struct rpc_stream *reader;
+	struct rpc_message *message;
+	struct error err;
+
+	setup(state);
+	reader = start("/t.T/Count", "1 16777216");
+	nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL);
+	assert_int_equal(rpc_server_ended_for_memory(fixture.server), 0);
+	assert_int_equal(rpc_stream_receive(reader, &message, &err), 1);
+	assert_int_equal(rpc_message_size(message), 16u * MIB);
+	rpc_message_free(message);
+	rpc_stream_free(reader);
+	fixture_teardown(state);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(the_call_that_waits_for_its_peer_gives_way),
+	    cmocka_unit_test(without_need_nothing_is_ended),
+	};
+
+	rpc_init();
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+
+	rpc_shutdown();
+	return failed;
+}
