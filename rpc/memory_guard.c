@@ -18,10 +18,9 @@
 #define GUARD_SLEEP_MIN_MS 2
 #define GUARD_SLEEP_MAX_MS 250
 /* Between two returns of free memory to the kernel, which cost some 30 ms; and
- * when the last one gave little, since what is free lies in small pieces. */
+ * while the process has not grown since, by this part of the limit. */
 #define GUARD_TRIM_MS 250
-#define GUARD_TRIM_IN_VAIN_MS 5000
-/* Of the limit: less is little. */
+#define GUARD_TRIM_AGAIN_MS 5000
 #define GUARD_TRIM_PART 32
 /* Between two log lines. */
 #define GUARD_LOG_MS 1000
@@ -39,7 +38,7 @@ struct memory_guard {
 	/* The thread's: when it last did so. */
 	int64_t ended_ms;
 	int64_t trimmed_ms;
-	int64_t trim_pause_ms;
+	uint64_t trimmed; /* the memory then */
 	int64_t logged_ms;
 	/* With the server's lock. */
 	pthread_cond_t woken;
@@ -181,21 +180,20 @@ guard_shed(struct memory_guard *guard)
 }
 
 static void
-guard_trim(struct memory_guard *guard)
+guard_trim(struct memory_guard *guard, uint64_t anonymous)
 {
-	struct process_memory before, after;
 	int64_t now_ms = clock_monotonic_ms();
-	bool much;
+	int64_t since_ms = now_ms - guard->trimmed_ms;
+	uint64_t grown = guard->trimmed + guard->limit / GUARD_TRIM_PART;
+	struct process_memory after;
 
-	if (now_ms - guard->trimmed_ms < guard->trim_pause_ms ||
-	    !process_memory_read(&before))
+	if (since_ms < GUARD_TRIM_MS ||
+	    (since_ms < GUARD_TRIM_AGAIN_MS && anonymous < grown))
 		return;
 	process_memory_trim();
-	much =
-	    process_memory_read(&after) &&
-	    after.anonymous + guard->limit / GUARD_TRIM_PART < before.anonymous;
 	guard->trimmed_ms = now_ms;
-	guard->trim_pause_ms = much ? GUARD_TRIM_MS : GUARD_TRIM_IN_VAIN_MS;
+	if (process_memory_read(&after))
+		guard->trimmed = after.anonymous;
 }
 
 /* Milliseconds until the next look. */
@@ -209,7 +207,7 @@ guard_look(struct memory_guard *guard)
 		return GUARD_SLEEP_MAX_MS;
 	if (memory.anonymous >= guard->limit) {
 		guard_shed(guard);
-		guard_trim(guard);
+		guard_trim(guard, memory.anonymous);
 		memory.anonymous = process_memory_allocated();
 	}
 	room = memory.anonymous < guard->limit ? guard->limit - memory.anonymous
