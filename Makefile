@@ -193,11 +193,10 @@ install: all
 	install -D -m 0644 config/toolroot.bash-completion \
 	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/toolroot
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	for unit in toolroot toolroot-worker; do \
-	    sed 's|/usr/local/bin|$(PREFIX)/bin|' \
-		config/systemd/$$unit.service > \
-		$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service || \
-		exit 1; \
+	for unit in toolroot.service toolroot-worker.service \
+	    toolroot-gc.service toolroot-gc.timer; do \
+	    sed 's|/usr/local/bin|$(PREFIX)/bin|' config/systemd/$$unit > \
+		$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit 1; \
 	done
 
 clean:

@@ -4,7 +4,11 @@
 #include "base/error.h"
 #include "cas/admin_internal.h"
 #include "cas/collector.h"
+#include "cas/collector_details.h"
 #include "cas/store.h"
+
+/* Of one list. */
+#define LIST_MAX 10000u
 
 static void
 collect_fill_wish(const Adminapi__CollectRequest *request, uint64_t used,
@@ -25,6 +29,8 @@ collect_fill_wish(const Adminapi__CollectRequest *request, uint64_t used,
 	}
 	if (request->one_instance)
 		wish->instance = admin_str(request->instance_name);
+	wish->limit_toolchains = request->limit_toolchains;
+	wish->keep_toolchains = request->keep_toolchains;
 }
 
 static void
@@ -51,6 +57,92 @@ collect_fill_response(
 	response->oldest_young_age_ms = report->oldest_age_ms;
 	response->min_age_ms = report->min_age_ms;
 	response->short_of = report->short_of;
+	response->dropped_toolchains = report->dropped_names;
+}
+
+/* --- lists ---------------------------------------------------------------- */
+
+static int
+list_shares(struct arena *arena, struct collection_shares *shares, size_t limit,
+    Adminapi__CollectShare ***list, size_t *count, struct error *err)
+{
+	collection_shares_sort(shares);
+	*count = shares->count < limit ? shares->count : limit;
+	*list = arena_zalloc(arena, *count + 1, sizeof(**list));
+	for (size_t i = 0; *list != NULL && i < *count; i++) {
+		const struct collection_share *share = shares->items[i];
+		Adminapi__CollectShare *message =
+		    arena_alloc(arena, sizeof(*message));
+
+		if (message == NULL)
+			break;
+		adminapi__collect_share__init(message);
+		message->action_results = share->results;
+		message->bytes = share->bytes;
+		if (admin_copy(arena, str_from(share->label), &message->label,
+			err) < 0)
+			return -1;
+		(*list)[i] = message;
+	}
+	if (*list != NULL && (*count == 0 || (*list)[*count - 1] != NULL))
+		return 0;
+	admin_no_memory(err);
+	return -1;
+}
+
+static int
+list_root(struct arena *arena, const struct collection_root *root,
+    Adminapi__CollectRoot **message, struct error *err)
+{
+	static const Adminapi__CollectRoot__Kind kinds[] = {
+	    [ROOT_PIN] = ADMINAPI__COLLECT_ROOT__KIND__PIN,
+	    [ROOT_TOOLCHAIN] = ADMINAPI__COLLECT_ROOT__KIND__TOOLCHAIN,
+	    [ROOT_OPERATIONS] = ADMINAPI__COLLECT_ROOT__KIND__OPERATIONS};
+
+	*message = arena_alloc(arena, sizeof(**message));
+	if (*message == NULL) {
+		admin_no_memory(err);
+		return -1;
+	}
+	adminapi__collect_root__init(*message);
+	(*message)->kind = kinds[root->kind];
+	(*message)->blobs = root->blobs;
+	(*message)->bytes = root->bytes;
+	(*message)->dropped = root->dropped;
+	if (root->kind != ROOT_OPERATIONS) {
+		(*message)->digest = admin_digest(arena, &root->digest, err);
+		if ((*message)->digest == NULL)
+			return -1;
+	}
+	return admin_copy(arena, str_from(root->name), &(*message)->name, err);
+}
+
+static int
+list_details(struct arena *arena, struct collection_details *details,
+    size_t limit, Adminapi__CollectResponse *response, struct error *err)
+{
+	size_t count =
+	    details->root_count < limit ? details->root_count : limit;
+
+	if (list_shares(arena, &details->targets, limit, &response->targets,
+		&response->n_targets, err) < 0 ||
+	    list_shares(arena, &details->toolchains, limit,
+		&response->toolchains, &response->n_toolchains, err) < 0 ||
+	    list_shares(arena, &details->instances, limit, &response->instances,
+		&response->n_instances, err) < 0)
+		return -1;
+	response->kept = arena_zalloc(arena, count + 1, sizeof(void *));
+	if (response->kept == NULL) {
+		admin_no_memory(err);
+		return -1;
+	}
+	for (size_t i = 0; i < count; i++) {
+		if (list_root(
+			arena, &details->roots[i], &response->kept[i], err) < 0)
+			return -1;
+		response->n_kept++;
+	}
+	return 0;
 }
 
 const ProtobufCMessage *
@@ -61,9 +153,11 @@ admin_collect(const struct admin_target *target, const ProtobufCMessage *base,
 	    (const Adminapi__CollectRequest *)base;
 	Adminapi__CollectResponse *response =
 	    arena_alloc(arena, sizeof(*response));
+	struct collection_details details;
 	struct collection_report report;
 	struct collection_wish wish;
 	struct store_usage usage;
+	int rc;
 
 	if (response == NULL)
 		return admin_no_memory(err);
@@ -74,9 +168,17 @@ admin_collect(const struct admin_target *target, const ProtobufCMessage *base,
 	}
 	store_usage(target->store, &usage);
 	collect_fill_wish(request, usage.bytes, &wish);
-	if (collector_collect(target->collector, &wish, &report, err) < 0)
-		return NULL;
-	adminapi__collect_response__init(response);
-	collect_fill_response(&report, response);
-	return &response->base;
+	collection_details_init(&details);
+	if (request->list > 0)
+		wish.details = &details;
+	rc = collector_collect(target->collector, &wish, &report, err);
+	if (rc == 0) {
+		adminapi__collect_response__init(response);
+		collect_fill_response(&report, response);
+		rc = list_details(arena, &details,
+		    request->list < LIST_MAX ? request->list : LIST_MAX,
+		    response, err);
+	}
+	collection_details_clear(&details);
+	return rc == 0 ? &response->base : NULL;
 }

@@ -149,7 +149,8 @@ static int
 check_blobs(struct check *check, struct error *err)
 {
 	struct store_index *index = check->store->index;
-	struct index_position position = {.length = 0};
+	const struct check_options *options = check->options;
+	struct index_position position = options->from;
 	int rc = 1;
 
 	while (rc == 1) {
@@ -165,6 +166,9 @@ check_blobs(struct check *check, struct error *err)
 			if (check_one(check, &check->found[i], err) < 0)
 				return -1;
 		}
+		if (rc == 1 && options->reached != NULL &&
+		    options->reached(options->cookie, &position, err) < 0)
+			return -1;
 	}
 	return rc;
 }

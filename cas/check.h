@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "cas/digest.h"
+#include "cas/store_index.h"
 
 struct blob;
 struct error;
@@ -23,6 +24,12 @@ struct check_options {
 	 * hash; 0 = all. A long check is many short ones. */
 	unsigned part;
 	unsigned parts;
+	/* Where an earlier check came to: only blobs behind it; length 0 = all.
+	 * Without parts. */
+	struct index_position from;
+	/* It has come to here: what is needed to go on. May be NULL. */
+	int (*reached)(void *cookie, const struct index_position *position,
+	    struct error *err);
 	/* A blob that is not what its digest says. */
 	void (*bad)(void *cookie, const struct digest *digest, const char *why);
 	/* A large blob's file that nothing names, by its path in blobs/. */

@@ -13,10 +13,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cas/collector_internal.h"
-#include "cas/digest_list.h"
 #include "cas/index_job.h"
-#include "cas/names.h"
-#include "cas/pins.h"
 
 /* How often the thread looks at the store's size. */
 #define WATCH_MS 200
@@ -148,50 +145,6 @@ collection_plan(
 	return 0;
 }
 
-static int
-collection_note_root(void *cookie, struct str name,
-    const struct name_entry *entry, struct error *err)
-{
-	(void)name;
-	if (digest_list_add(cookie, &entry->root) == 0)
-		return 0;
-	return error_set(err, ERROR_RESOURCE_EXHAUSTED,
-	    "more than %u names of trees", NAMES_MAX);
-}
-
-/* Their trees are walked when the walk over the names has ended. */
-static int
-collection_keep_names(struct collection *collection, struct error *err)
-{
-	struct digest_list roots;
-	int rc;
-
-	digest_list_init(&roots, 2 * NAMES_MAX);
-	rc = names_each(collection->store, collection_note_root, &roots, err);
-	for (size_t i = 0; rc == 0 && i < roots.count; i++) {
-		collection->keep.roots++;
-		rc = keep_add_tree(&collection->keep, &roots.items[i], err);
-	}
-	digest_list_clear(&roots);
-	return rc < 0 ? -1 : 0;
-}
-
-static int
-collection_roots(const struct collector *collector,
-    struct collection *collection, struct error *err)
-{
-	const struct collector_options *options = &collector->options;
-
-	if (pins_keep(options->store, &collection->keep, err) < 0 ||
-	    collection_keep_names(collection, err) < 0)
-		return -1;
-	if (options->roots != NULL &&
-	    options->roots(options->cookie, &collection->keep, err) < 0)
-		return -1;
-	collection->report->roots = collection->keep.roots;
-	return 0;
-}
-
 static void
 collection_conclude(struct collection *collection)
 {
@@ -234,7 +187,7 @@ collector_collect_alone(struct collector *collector,
 	keep_init(&collection.keep, store);
 	rc = index_job_settle(store, err);
 	if (rc == 0)
-		rc = collection_roots(collector, &collection, err);
+		rc = collection_roots(&collection, &collector->options, err);
 	if (rc == 0)
 		rc = wish->run ? collection_run(&collection, target, err)
 			       : collection_plan(&collection, target, err);

@@ -26,6 +26,7 @@
 
 #include "base/str.h"
 
+struct collection_details;
 struct error;
 struct keep;
 struct store;
@@ -70,6 +71,14 @@ struct collection_wish {
 	/* data NULL: all. Else results of this instance only, and no blobs:
 	 * these age by themselves. */
 	struct str instance;
+	/* Of the toolchains with a name, only so many of each instance stay
+	 * whatever their age, those used last; other names are removed, unless
+	 * used within min_age. */
+	bool limit_toolchains;
+	uint64_t keep_toolchains;
+	/* Filled when not NULL (cas/collector_details.h): shares by a plan
+	 * only, roots in any case. Initialised by its owner. */
+	struct collection_details *details;
 };
 
 /* What went, or would go. */
@@ -92,6 +101,7 @@ struct collection_report {
 	uint64_t young_blobs;
 	uint64_t young_bytes;
 	uint64_t roots;          /* pins and others */
+	uint64_t dropped_names;  /* of toolchains */
 	int64_t youngest_age_ms; /* of what went; -1: nothing did */
 	int64_t oldest_age_ms;   /* of what is too young; -1: nothing */
 	int64_t min_age_ms;

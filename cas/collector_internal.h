@@ -52,6 +52,11 @@ uint32_t collection_epoch(uint32_t epoch, const struct index_state *state);
 /* What an entry takes. */
 uint64_t collection_place_cost(const struct place *place);
 
+/* Fills keep: pins, names, and what options->roots adds. Removes names of
+ * toolchains beyond the wish's number. */
+int collection_roots(struct collection *collection,
+    const struct collector_options *options, struct error *err);
+
 /* Counts everything by age and sets the cutoff, so that `needed` bytes go, and
  * all that is older than the wish's max_age. The report gets what stays. */
 int collection_survey(

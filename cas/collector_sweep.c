@@ -15,9 +15,11 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "cas/action_value.h"
+#include "cas/collector_details.h"
 #include "cas/collector_internal.h"
 #include "cas/index_job.h"
 #include "cas/little_endian.h"
+#include "cas/provenance.h"
 
 /* Entries that a read transaction visits, and that one transaction removes at
  * most. */
@@ -270,6 +272,62 @@ sweep_complete(
 	return found;
 }
 
+/* Bytes of the result's blobs that would go as well. */
+static int
+sweep_blob_bytes(struct sweep *sweep, const struct action_value *value,
+    uint64_t *bytes, struct error *err)
+{
+	struct collection *collection = sweep->collection;
+	struct str rest = {(const char *)value->blobs, value->blobs_length};
+
+	for (uint32_t i = 0; i < value->count; i++) {
+		struct digest digest;
+		struct place place;
+		int found = 0;
+
+		if (action_value_take_digest(&rest, &digest) < 0)
+			return 0;
+		if (!digest_is_empty(&digest) &&
+		    !keep_has(&collection->keep, &digest))
+			found = index_find(collection->store->index, sweep->txn,
+			    &digest, &place, err);
+		if (found < 0)
+			return -1;
+		if (found == 1 && sweep_old(sweep, place.epoch, &sweep->state))
+			*bytes += collection_place_cost(&place);
+	}
+	return 0;
+}
+
+/* Whose it is, for those who ask. */
+static int
+sweep_plan_details(struct sweep *sweep, const struct action_value *value,
+    uint64_t bytes, struct error *err)
+{
+	struct collection_details *details = sweep->collection->wish->details;
+	struct provenance provenance;
+	char text[DIGEST_TEXT_MAX];
+
+	if (details == NULL)
+		return 0;
+	if (sweep->collection->wish->instance.data == NULL &&
+	    sweep_blob_bytes(sweep, value, &bytes, err) < 0)
+		return -1;
+	(void)action_value_provenance(value, &provenance);
+	collection_shares_add(&details->targets, provenance.target, bytes);
+	collection_shares_add(&details->instances,
+	    value->instance.len > 0 ? value->instance : STR("\"\""), bytes);
+	for (size_t i = 0; i < provenance.toolchain_count; i++) {
+		const struct digest *root = &provenance.toolchains[i];
+		const char *name = collection_details_toolchain(details, root);
+
+		collection_shares_add(&details->toolchains,
+		    str_from(name != NULL ? name : digest_format(root, text)),
+		    bytes);
+	}
+	return 0;
+}
+
 static int
 sweep_visit_result(
     void *cookie, struct str key, struct str bytes, struct error *err)
@@ -296,9 +354,10 @@ sweep_visit_result(
 	if (complete != 0)
 		return complete < 0 ? -1 : 0;
 	if (!collection->wish->run) {
-		sweep_plan(
-		    sweep, NULL, store_action_cost(key.len + bytes.len), epoch);
-		return 0;
+		uint64_t cost = store_action_cost(key.len + bytes.len);
+
+		sweep_plan(sweep, NULL, cost, epoch);
+		return sweep_plan_details(sweep, &value, cost, err);
 	}
 	memset(candidate, 0, sizeof(*candidate));
 	memcpy(candidate->key, key.data, ACTION_KEY_SIZE);

@@ -102,8 +102,11 @@ keep_has(const struct keep *keep, const struct digest *digest)
 static void
 keep_add_list(struct keep *keep, const struct digest_list *list)
 {
-	for (size_t i = 0; i < list->count; i++)
+	for (size_t i = 0; i < list->count; i++) {
 		keep_add_blob(keep, &list->items[i]);
+		keep->tree_blobs++;
+		keep->tree_bytes += list->items[i].size;
+	}
 }
 
 /* 0 when the root may be incomplete for reasons of its own. */
@@ -140,6 +143,7 @@ keep_add_tree(struct keep *keep, const struct digest *root, struct error *err)
 	else if (missing.count > 0)
 		log_warn("root_incomplete", "digest=%s directories_missing=%zu",
 		    digest_format(root, text), missing.count);
+	keep->tree_blobs = keep->tree_bytes = 0;
 	keep_add_list(keep, &files);
 	keep_add_list(keep, &directories);
 	digest_list_clear(&files);

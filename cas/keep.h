@@ -23,6 +23,9 @@ struct keep {
 	size_t capacity;     /* a power of two, or 0 */
 	size_t count;
 	uint64_t roots;
+	/* Of the tree that was added last: blobs, bytes of their digests. */
+	uint64_t tree_blobs;
+	uint64_t tree_bytes;
 };
 
 void keep_init(struct keep *keep, struct store *store);

@@ -19,7 +19,7 @@
 
 #define PREFIX "name/"
 #define PREFIX_LENGTH (sizeof(PREFIX) - 1)
-#define INSTANCE_LENGTH 32
+#define INSTANCE_LENGTH NAMES_INSTANCE_LENGTH
 #define KEY_MAX (PREFIX_LENGTH + INSTANCE_LENGTH + NAMES_NAME_MAX)
 /* Function, size, hash, time. */
 #define HEADER_SIZE (1 + 8 + DIGEST_HASH_MAX + 8)
@@ -181,6 +181,7 @@ listing_visit(void *cookie, struct str key, struct str value, struct error *err)
 	listing->left--;
 	if (value_decode(value, &entry, err) < 0)
 		return -1;
+	entry.instance = (const uint8_t *)key.data + PREFIX_LENGTH;
 	return listing->visit(listing->cookie,
 	    (struct str){key.data + fixed, key.len - fixed}, &entry, err);
 }
@@ -409,6 +410,30 @@ names_put(struct store *store, const struct name_key *key,
 	return rc;
 }
 
+static int
+name_remove_run(struct name_job *job, struct error *err)
+{
+	job->job.apply = remove_apply;
+	return name_job_run(job, err);
+}
+
+int
+names_drop(struct store *store,
+    const uint8_t instance[static NAMES_INSTANCE_LENGTH], struct str name,
+    struct error *err)
+{
+	struct name_job job = {.store = store, .value = {NULL, 0}};
+
+	if (store_check_writable(store, err) < 0 || names_check(name, err) < 0)
+		return -1;
+	memcpy(job.key.bytes, PREFIX, PREFIX_LENGTH);
+	memcpy(job.key.bytes + PREFIX_LENGTH, instance, INSTANCE_LENGTH);
+	memcpy(job.key.bytes + PREFIX_LENGTH + INSTANCE_LENGTH, name.data,
+	    name.len);
+	job.key.len = PREFIX_LENGTH + INSTANCE_LENGTH + name.len;
+	return name_remove_run(&job, err);
+}
+
 int
 names_remove(struct store *store, const struct name_key *key, struct error *err)
 {
@@ -418,6 +443,5 @@ names_remove(struct store *store, const struct name_key *key, struct error *err)
 	    names_check(key->name, err) < 0 ||
 	    key_encode(key, &job.key, err) < 0)
 		return -1;
-	job.job.apply = remove_apply;
-	return name_job_run(&job, err);
+	return name_remove_run(&job, err);
 }

@@ -22,6 +22,7 @@ struct store;
 
 #define NAMES_NAME_MAX 100u /* bytes */
 #define NAMES_DETAILS_MAX (256u << 10)
+#define NAMES_INSTANCE_LENGTH 32
 /* Of all instances. */
 #define NAMES_MAX 10000u
 
@@ -34,6 +35,8 @@ struct name_entry {
 	struct digest root;
 	int64_t created_ns; /* wall clock */
 	struct str details;
+	/* Walks set it, nobody else looks: the SHA-256 of the instance. */
+	const uint8_t *instance;
 };
 
 /* One to NAMES_NAME_MAX letters, digits, ".", "_", "-" and "+", the first a
@@ -61,6 +64,10 @@ typedef int names_visit_fn(void *cookie, struct str name,
  * start), in bytewise order. 1 when there are more, 0, -1. */
 int names_list(struct store *store, const struct name_key *after, size_t count,
     names_visit_fn *visit, void *cookie, struct error *err);
+/* As names_remove, by what a walk told. Blocks. */
+int names_drop(struct store *store,
+    const uint8_t instance[static NAMES_INSTANCE_LENGTH], struct str name,
+    struct error *err);
 /* Whether an entry of the table meta is a name, and well-formed. */
 bool names_entry_is_sound(struct str key, struct str value);
 /* All names of all instances: what must be kept. */

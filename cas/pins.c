@@ -13,7 +13,6 @@
 #include "cas/closure.h"
 #include "cas/digest_list.h"
 #include "cas/index_job.h"
-#include "cas/keep.h"
 #include "cas/little_endian.h"
 #include "cas/store_internal.h"
 
@@ -281,22 +280,4 @@ pins_list(
 	}
 	free(walk);
 	return rc < 0 ? -1 : 0;
-}
-
-static int
-pin_keep(void *cookie, const struct pin *pin, struct error *err)
-{
-	struct keep *keep = cookie;
-
-	keep->roots++;
-	if (pin->kind == PIN_TREE)
-		return keep_add_tree(keep, &pin->digest, err);
-	keep_add_blob(keep, &pin->digest);
-	return 0;
-}
-
-int
-pins_keep(struct store *store, struct keep *keep, struct error *err)
-{
-	return pins_list(store, pin_keep, keep, err);
 }

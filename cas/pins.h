@@ -15,7 +15,6 @@
 #include "cas/digest.h"
 
 struct error;
-struct keep;
 struct store;
 
 /* LMDB's keys are short. */
@@ -47,7 +46,5 @@ int pins_list(
     struct store *store, pin_visit_fn *visit, void *cookie, struct error *err);
 /* Whether an entry of the table meta is a pin, and well-formed. */
 bool pin_entry_is_sound(struct str key, struct str value);
-/* Adds what all pins name. */
-int pins_keep(struct store *store, struct keep *keep, struct error *err);
 
 #endif

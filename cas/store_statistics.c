@@ -6,6 +6,8 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "cas/action_value.h"
+#include "cas/keep.h"
 #include "cas/store_internal.h"
 
 #define WALK_BATCH 8192
@@ -18,7 +20,8 @@ const uint32_t statistics_age_limits[STATISTICS_AGES - 1] = {
 struct counting {
 	struct store_statistics *statistics;
 	struct index_state state;
-	uint32_t now; /* minutes since 1970 */
+	struct keep seen; /* blobs that results name */
+	uint32_t now;     /* minutes since 1970 */
 };
 
 static void
@@ -71,11 +74,28 @@ static int
 statistics_result(
     void *cookie, struct str key, struct str value, struct error *err)
 {
-	const struct counting *counting = cookie;
+	struct counting *counting = cookie;
+	struct store_statistics *statistics = counting->statistics;
+	struct action_value result;
+	struct digest digest;
+	struct str rest;
 
-	(void)err;
-	counting->statistics->results++;
-	counting->statistics->result_bytes += key.len + value.len;
+	statistics->results++;
+	statistics->result_bytes += key.len + value.len;
+	if (action_value_decode(value, &result, err) < 0)
+		return -1;
+	rest = (struct str){(const char *)result.blobs, result.blobs_length};
+	for (uint32_t i = 0; i < result.count; i++) {
+		if (action_value_take_digest(&rest, &digest) < 0)
+			break;
+		statistics->named++;
+		statistics->named_bytes += digest.size;
+		if (keep_has(&counting->seen, &digest))
+			continue;
+		keep_add_blob(&counting->seen, &digest);
+		statistics->distinct++;
+		statistics->distinct_bytes += digest.size;
+	}
 	return 0;
 }
 
@@ -85,9 +105,15 @@ statistics_segment(
 {
 	const struct counting *counting = cookie;
 	struct segment_usage usage;
+	uint64_t tenth;
 
 	if (index_decode_segment(key, value, &usage, err) < 0)
 		return -1;
+	tenth = usage.length > 0 ? usage.used * 10 / usage.length : 0;
+	statistics_add(
+	    &counting->statistics
+		 ->live[tenth < STATISTICS_LIVE ? tenth : STATISTICS_LIVE - 1],
+	    usage.length);
 	counting->statistics->segments++;
 	counting->statistics->segment_bytes += usage.length;
 	counting->statistics->segment_live_bytes += usage.used;
@@ -121,13 +147,18 @@ store_statistics(
 {
 	struct counting counting = {.statistics = statistics,
 	    .now = (uint32_t)((uint64_t)clock_wall_ns() / 60000000000u)};
+	int rc;
 
 	memset(statistics, 0, sizeof(*statistics));
-	if (statistics_walk(
-		store, &counting, INDEX_BLOBS, statistics_blob, err) < 0 ||
-	    statistics_walk(
-		store, &counting, INDEX_ACTIONS, statistics_result, err) < 0)
-		return -1;
-	return statistics_walk(
-	    store, &counting, INDEX_SEGMENTS, statistics_segment, err);
+	keep_init(&counting.seen, store);
+	rc = statistics_walk(
+	    store, &counting, INDEX_BLOBS, statistics_blob, err);
+	if (rc == 0)
+		rc = statistics_walk(
+		    store, &counting, INDEX_ACTIONS, statistics_result, err);
+	if (rc == 0)
+		rc = statistics_walk(
+		    store, &counting, INDEX_SEGMENTS, statistics_segment, err);
+	keep_clear(&counting.seen);
+	return rc;
 }

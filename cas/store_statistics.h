@@ -19,6 +19,8 @@ extern const uint64_t statistics_size_limits[STATISTICS_SIZES - 1];
 #define STATISTICS_AGES 8
 extern const uint32_t statistics_age_limits[STATISTICS_AGES - 1];
 
+#define STATISTICS_LIVE 10
+
 struct statistics_share {
 	uint64_t count;
 	uint64_t bytes; /* as kept */
@@ -40,6 +42,13 @@ struct store_statistics {
 	uint64_t segments;
 	uint64_t segment_bytes;
 	uint64_t segment_live_bytes;
+	/* Segments by how much of them is used: below 10 %, 20 %, and so on. */
+	struct statistics_share live[STATISTICS_LIVE];
+	/* What results name, each time that they name it, and once. */
+	uint64_t named;
+	uint64_t named_bytes;
+	uint64_t distinct;
+	uint64_t distinct_bytes;
 };
 
 int store_statistics(struct store *store, struct store_statistics *statistics,

@@ -158,6 +158,18 @@ admin_open_store(const struct store_options *options, struct error *err)
 	return NULL;
 }
 
+struct store *
+admin_read_store(const char *path, struct error *err)
+{
+	const struct store_options store = {.path = path, .read_only = true};
+
+	if (path != NULL)
+		return store_open(&store, err);
+	error_set(err, ERROR_INVALID_ARGUMENT,
+	    "--store is missing: the directory of the store");
+	return NULL;
+}
+
 int
 admin_call(const struct admin_place *place, const char *path,
     const ProtobufCMessage *request, struct admin_answer *answer,

@@ -65,6 +65,10 @@ void admin_answer_clear(struct admin_answer *answer);
 struct store *admin_open_store(
     const struct store_options *options, struct error *err);
 
+/* To read, also beside the server that writes it. path NULL: INVALID_ARGUMENT
+ * says that --store is missing. */
+struct store *admin_read_store(const char *path, struct error *err);
+
 /* One line on a terminal's standard error that takes the last one's place; else
  * nothing. The end clears it. */
 void admin_progress(const char *format, ...)

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "cas/admin.h"
 #include "client/admin_command.h"
+#include "client/admin_json.h"
 #include "client/client_options.h"
 
 struct gc_options {
@@ -23,6 +24,8 @@ struct gc_options {
 	int64_t max_age;
 	int64_t min_age;
 	char *only_instance;
+	char *keep_toolchains;
+	uint64_t list;
 };
 
 #define FIELD(name) offsetof(struct gc_options, name)
@@ -41,6 +44,13 @@ static const struct setting gc_table[] = {
     {"only-instance", SETTING_TEXT, FIELD(only_instance), "NAME", NULL,
 	"Only action results of this instance, by --max-age; no blobs, which\n"
 	"age by themselves."},
+    {"keep-toolchains", SETTING_TEXT, FIELD(keep_toolchains), "N", NULL,
+	"Of the toolchains with a name, keep the N of each instance that were\n"
+	"used last; the names of others are removed and their trees age. "
+	"Without\nit: all stay."},
+    {"list", SETTING_COUNT, FIELD(list), "N", "10",
+	"Of a plan: name the N largest targets, toolchains and instances, and\n"
+	"N of what is kept and why."},
     ADMIN_STORE_ROW(struct gc_options, store),
     {"min-age", SETTING_DURATION, FIELD(min_age), "TIME", "3h",
 	"With --store: nothing younger goes. A server has its own."},
@@ -63,7 +73,8 @@ static const struct settings gc_settings = {
     .epilogue = "Examples:\n"
 		"  toolroot gc --free 20G\n"
 		"  toolroot gc --free 20G --run\n"
-		"  toolroot gc --max-age 30d --run --json",
+		"  toolroot gc --max-age 30d --keep-toolchains 5 --run "
+		"--json",
 };
 
 /* --- asking --------------------------------------------------------------- */
@@ -83,6 +94,15 @@ fill_request(const struct gc_options *options,
     Adminapi__CollectRequest *request, struct error *err)
 {
 	request->run = options->run;
+	request->list =
+	    options->list < UINT32_MAX ? (uint32_t)options->list : UINT32_MAX;
+	request->limit_toolchains = options->keep_toolchains != NULL;
+	if (options->keep_toolchains != NULL &&
+	    !str_to_uint64(str_from(options->keep_toolchains), UINT32_MAX,
+		&request->keep_toolchains))
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "--keep-toolchains \"%s\" is no number",
+		    options->keep_toolchains);
 	request->max_age_ms = options->max_age;
 	if (options->max_size != NULL && options->free != NULL)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
@@ -116,29 +136,124 @@ fill_request(const struct gc_options *options,
 
 /* --- telling -------------------------------------------------------------- */
 
-static void
-print_json(bool run, const Adminapi__CollectResponse *r)
+static json_t *
+json_shares(Adminapi__CollectShare **shares, size_t count)
 {
-	printf("{\"run\": %s, \"bytes_before\": %" PRIu64
-	       ", \"bytes_after\": %" PRIu64 ", \"limit_bytes\": %" PRIu64
-	       ", \"blobs\": %" PRIu64 ", \"blob_bytes\": %" PRIu64
-	       ", \"large_blobs\": %" PRIu64 ", \"action_results\": %" PRIu64
-	       ", \"action_result_bytes\": %" PRIu64
-	       ", \"segments_removed\": %" PRIu64
-	       ", \"segments_compacted\": %" PRIu64
-	       ", \"moved_bytes\": %" PRIu64,
-	    run ? "true" : "false", r->bytes_before, r->bytes_after,
-	    r->limit_bytes, r->blobs, r->blob_bytes, r->large_blobs,
-	    r->action_results, r->action_result_bytes, r->segments_removed,
-	    r->segments_compacted, r->moved_bytes);
-	printf(", \"pinned_blobs\": %" PRIu64 ", \"pinned_bytes\": %" PRIu64
-	       ", \"young_blobs\": %" PRIu64 ", \"young_bytes\": %" PRIu64
-	       ", \"roots\": %" PRIu64 ", \"youngest_age_ms\": %" PRId64
-	       ", \"oldest_young_age_ms\": %" PRId64
-	       ", \"min_age_ms\": %" PRId64 ", \"target_reached\": %s}\n",
-	    r->pinned_blobs, r->pinned_bytes, r->young_blobs, r->young_bytes,
-	    r->roots, r->youngest_age_ms, r->oldest_young_age_ms, r->min_age_ms,
-	    r->short_of ? "false" : "true");
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(list,
+		    json_pack("{s:o, s:I, s:I}", "name",
+			admin_json_bytes(shares[i]->label), "action_results",
+			(json_int_t)shares[i]->action_results, "bytes",
+			(json_int_t)shares[i]->bytes));
+	return list;
+}
+
+static const char *
+kind_of(const Adminapi__CollectRoot *root)
+{
+	switch (root->kind) {
+	case ADMINAPI__COLLECT_ROOT__KIND__PIN:
+		return "pin";
+	case ADMINAPI__COLLECT_ROOT__KIND__TOOLCHAIN:
+		return root->dropped ? "dropped toolchain" : "toolchain";
+	default:
+		return "operations";
+	}
+}
+
+static json_t *
+json_kept(const Adminapi__CollectResponse *r)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < r->n_kept; i++) {
+		const Adminapi__CollectRoot *root = r->kept[i];
+		json_t *entry = json_pack("{s:s, s:o, s:I, s:I}", "kind",
+		    kind_of(root), "name", admin_json_bytes(root->name),
+		    "blobs", (json_int_t)root->blobs, "bytes",
+		    (json_int_t)root->bytes);
+
+		if (root->digest != NULL)
+			json_object_set_new(
+			    entry, "digest", admin_json_digest(root->digest));
+		json_array_append_new(list, entry);
+	}
+	return list;
+}
+
+static int
+print_json(bool run, const Adminapi__CollectResponse *r, struct error *err)
+{
+	const struct {
+		const char *name;
+		uint64_t value;
+	} numbers[] = {{"bytes_before", r->bytes_before},
+	    {"bytes_after", r->bytes_after}, {"limit_bytes", r->limit_bytes},
+	    {"blobs", r->blobs}, {"blob_bytes", r->blob_bytes},
+	    {"large_blobs", r->large_blobs},
+	    {"action_results", r->action_results},
+	    {"action_result_bytes", r->action_result_bytes},
+	    {"segments_removed", r->segments_removed},
+	    {"segments_compacted", r->segments_compacted},
+	    {"moved_bytes", r->moved_bytes}, {"pinned_blobs", r->pinned_blobs},
+	    {"pinned_bytes", r->pinned_bytes}, {"young_blobs", r->young_blobs},
+	    {"young_bytes", r->young_bytes}, {"roots", r->roots},
+	    {"dropped_toolchains", r->dropped_toolchains},
+	    {"youngest_age_ms", (uint64_t)r->youngest_age_ms},
+	    {"oldest_young_age_ms", (uint64_t)r->oldest_young_age_ms},
+	    {"min_age_ms", (uint64_t)r->min_age_ms}};
+	json_t *report = json_object();
+
+	json_object_set_new(report, "run", json_boolean(run));
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		json_object_set_new(report, numbers[i].name,
+		    json_integer((json_int_t)numbers[i].value));
+	json_object_set_new(
+	    report, "target_reached", json_boolean(!r->short_of));
+	json_object_set_new(
+	    report, "targets", json_shares(r->targets, r->n_targets));
+	json_object_set_new(
+	    report, "toolchains", json_shares(r->toolchains, r->n_toolchains));
+	json_object_set_new(
+	    report, "instances", json_shares(r->instances, r->n_instances));
+	json_object_set_new(report, "kept", json_kept(r));
+	return admin_json_print(report, err);
+}
+
+static void
+print_shares(const char *title, Adminapi__CollectShare **shares, size_t count)
+{
+	char size[ADMIN_SIZE_MAX];
+
+	if (count > 0)
+		printf("%s that lose most\n", title);
+	for (size_t i = 0; i < count; i++)
+		printf("  %-10s %8" PRIu64 " results  %.*s\n",
+		    admin_format_size(shares[i]->bytes, size),
+		    shares[i]->action_results, (int)shares[i]->label.len,
+		    (const char *)shares[i]->label.data);
+}
+
+static void
+print_lists(bool run, const Adminapi__CollectResponse *r)
+{
+	char size[ADMIN_SIZE_MAX];
+
+	if (r->n_kept > 0)
+		printf("kept by\n");
+	for (size_t i = 0; i < r->n_kept; i++)
+		printf("  %-10s %8" PRIu64 " blobs    %s %.*s\n",
+		    admin_format_size(r->kept[i]->bytes, size),
+		    r->kept[i]->blobs, kind_of(r->kept[i]),
+		    (int)r->kept[i]->name.len,
+		    (const char *)r->kept[i]->name.data);
+	if (run)
+		return;
+	print_shares("targets", r->targets, r->n_targets);
+	print_shares("toolchains", r->toolchains, r->n_toolchains);
+	print_shares("instances", r->instances, r->n_instances);
 }
 
 static void
@@ -170,6 +285,10 @@ print_text(bool run, const Adminapi__CollectResponse *r)
 		       " of them compacted (%s moved)\n",
 		    "segments", r->segments_removed, r->segments_compacted,
 		    admin_format_size(r->moved_bytes, one));
+	if (r->dropped_toolchains > 0)
+		printf("%-14s %" PRIu64 " names\n",
+		    run ? "removed" : "would remove", r->dropped_toolchains);
+	print_lists(run, r);
 	if (r->short_of)
 		printf("The size asked for %s reached: all else is too young "
 		       "or kept.\n",
@@ -196,7 +315,7 @@ gc_run(void *cookie, char **arguments, int *status, struct error *err)
 	    &place, ADMIN_PATH("Collect"), &request.base, &answer, err);
 	response = answer.message;
 	if (rc == 0 && options->json)
-		print_json(options->run, response);
+		rc = print_json(options->run, response, err);
 	else if (rc == 0)
 		print_text(options->run, response);
 	if (rc == 0 && response->short_of)

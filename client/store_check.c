@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `toolroot store stats` and `check`: both open the store for reading only, so
- * a server may have it. */
+/* `toolroot store check`: opens the store for reading only, so a server may
+ * have it. */
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "base/buffer.h"
+#include "base/clock.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "cas/check.h"
 #include "cas/store.h"
-#include "cas/store_statistics.h"
 #include "client/admin_command.h"
 #include "client/store_commands.h"
 
@@ -19,132 +22,18 @@ struct check_command {
 	char *store;
 	char *part;
 	char *rate;
+	char *resume;
 	bool json;
 };
 
+/* Where a check that was interrupted goes on: a text of hexadecimal digits, the
+ * key of the last blob that was read. */
+struct check_resume {
+	const char *path; /* NULL = none */
+	int64_t written_ms;
+};
+
 #define FIELD(name) offsetof(struct check_command, name)
-
-static struct store *
-open_store(const struct check_command *options, struct error *err)
-{
-	const struct store_options store = {
-	    .path = options->store, .read_only = true};
-
-	if (options->store == NULL) {
-		error_set(err, ERROR_INVALID_ARGUMENT,
-		    "--store is missing: the directory of the store");
-		return NULL;
-	}
-	return store_open(&store, err);
-}
-
-/* --- stats ---------------------------------------------------------------- */
-
-static const struct setting stats_table[] = {
-    {"config", SETTING_TEXT, FIELD(config), "FILE", NULL,
-	"Read settings from this file."},
-    {"store", SETTING_TEXT, FIELD(store), "DIR", NULL,
-	"The directory of the store; a server may have it open."},
-};
-
-static const struct settings stats_settings = {
-    .command = "store stats",
-    .section = "store",
-    .synopsis = "--store DIR",
-    .about = "Prints what is in a store: sizes, ages (since it was last "
-	     "written, found or\nread), compression, segments.",
-    .table = stats_table,
-    .count = sizeof(stats_table) / sizeof(stats_table[0]),
-};
-
-static void
-print_share(const char *label, const struct statistics_share *share)
-{
-	char size[ADMIN_SIZE_MAX];
-
-	printf("  %-12s %10" PRIu64 "  %s\n", label, share->count,
-	    admin_format_size(share->bytes, size));
-}
-
-static void
-print_sizes(const struct store_statistics *statistics)
-{
-	printf("by size\n");
-	for (size_t i = 0; i < STATISTICS_SIZES; i++) {
-		char label[2 + ADMIN_SIZE_MAX], size[ADMIN_SIZE_MAX];
-		bool last = i == STATISTICS_SIZES - 1;
-
-		snprintf(label, sizeof(label), "%s %s", last ? ">=" : "<",
-		    admin_format_size(
-			statistics_size_limits[last ? i - 1 : i], size));
-		print_share(label, &statistics->sizes[i]);
-	}
-}
-
-static void
-print_ages(const struct store_statistics *statistics)
-{
-	static const char *const labels[STATISTICS_AGES] = {"< 1 h", "< 3 h",
-	    "< 12 h", "< 1 d", "< 3 d", "< 7 d", "< 30 d", ">= 30 d"};
-
-	printf("by age\n");
-	for (size_t i = 0; i < STATISTICS_AGES; i++)
-		print_share(labels[i], &statistics->ages[i]);
-}
-
-static void
-print_statistics(const struct store_statistics *statistics)
-{
-	char one[ADMIN_SIZE_MAX], two[ADMIN_SIZE_MAX];
-
-	printf("blobs     %" PRIu64 ", %s (%s as kept)\n", statistics->blobs,
-	    admin_format_size(statistics->size_bytes, one),
-	    admin_format_size(statistics->stored_bytes, two));
-	printf("large     %" PRIu64 ", %s, one file each\n",
-	    statistics->large_blobs,
-	    admin_format_size(statistics->large_bytes, one));
-	printf("zstd      %" PRIu64 ", %s kept as %s\n",
-	    statistics->compressed_blobs,
-	    admin_format_size(statistics->compressed_size_bytes, one),
-	    admin_format_size(statistics->compressed_stored_bytes, two));
-	printf("segments  %" PRIu64 ", %s, of which %s are used\n",
-	    statistics->segments,
-	    admin_format_size(statistics->segment_bytes, one),
-	    admin_format_size(statistics->segment_live_bytes, two));
-	printf("results   %" PRIu64 ", %s\n", statistics->results,
-	    admin_format_size(statistics->result_bytes, one));
-	print_sizes(statistics);
-	print_ages(statistics);
-}
-
-static int
-stats_run(void *cookie, char **arguments, int *status, struct error *err)
-{
-	struct store_statistics statistics;
-	struct store *store;
-	int rc;
-
-	(void)arguments;
-	(void)status;
-	store = open_store(cookie, err);
-	if (store == NULL)
-		return -1;
-	rc = store_statistics(store, &statistics, err);
-	if (rc == 0)
-		print_statistics(&statistics);
-	store_close(store);
-	return rc;
-}
-
-int
-store_commands_stats(char **argv)
-{
-	struct check_command options = {0};
-	const struct admin_command command = {
-	    .settings = &stats_settings, .options = &options, .run = stats_run};
-
-	return admin_command_run(&command, argv);
-}
 
 /* --- check ---------------------------------------------------------------- */
 
@@ -158,6 +47,9 @@ static const struct setting check_table[] = {
 	"can be many short ones, one a night."},
     {"rate", SETTING_TEXT, FIELD(rate), "SIZE", NULL,
 	"Read no more than so many bytes a second."},
+    {"resume", SETTING_TEXT, FIELD(resume), "FILE", NULL,
+	"Keep in this file how far it came, and go on from there: a check\n"
+	"that was stopped does not begin anew. Gone when it has ended."},
     {"json", SETTING_FLAG, FIELD(json), "", "no", "Print JSON."},
 };
 
@@ -238,10 +130,60 @@ print_check(bool json, const struct check_report *report)
 }
 
 static int
+resume_read(
+    const char *path, struct index_position *position, struct error *err)
+{
+	struct buffer text;
+	int rc;
+
+	buffer_init(&text, 2 * INDEX_KEY_MAX + 1);
+	rc = file_read_all(path, &text, err);
+	if (rc < 0 && err->code == ERROR_NOT_FOUND) {
+		buffer_clear(&text);
+		return 0;
+	}
+	for (size_t i = 0; rc == 0 && i + 1 < text.len; i += 2) {
+		unsigned byte;
+
+		if (sscanf(text.data + i, "%2x", &byte) != 1)
+			rc = error_set(err, ERROR_INVALID_ARGUMENT,
+			    "%s is no file of --resume; remove it to begin "
+			    "anew",
+			    path);
+		else
+			position->key[position->length++] = (uint8_t)byte;
+	}
+	buffer_clear(&text);
+	return rc;
+}
+
+/* Not more often than once a second. */
+static int
+resume_write(
+    void *cookie, const struct index_position *position, struct error *err)
+{
+	struct check_resume *resume = cookie;
+	char text[2 * INDEX_KEY_MAX + 1];
+	int64_t now = clock_monotonic_ms();
+
+	if (resume->path == NULL || position->length > INDEX_KEY_MAX ||
+	    now - resume->written_ms < 1000)
+		return 0;
+	resume->written_ms = now;
+	for (size_t i = 0; i < position->length; i++)
+		snprintf(text + 2 * i, 3, "%02x", position->key[i]);
+	return file_replace(resume->path, text, 2 * position->length, err);
+}
+
+static int
 check_run(void *cookie, char **arguments, int *status, struct error *err)
 {
 	const struct check_command *options = cookie;
-	struct check_options check = {.bad = print_bad, .stray = print_stray};
+	struct check_resume resume = {.path = options->resume};
+	struct check_options check = {.bad = print_bad,
+	    .stray = print_stray,
+	    .reached = resume_write,
+	    .cookie = &resume};
 	struct check_report report;
 	struct store *store;
 	int rc;
@@ -252,9 +194,15 @@ check_run(void *cookie, char **arguments, int *status, struct error *err)
 		setting_parse_size(str_from(options->rate), &check.rate, err) <
 		    0))
 		return -1;
+	if (options->resume != NULL && options->part != NULL)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "--resume and --part exclude each other");
+	if (options->resume != NULL &&
+	    resume_read(options->resume, &check.from, err) < 0)
+		return -1;
 	/* What is bad is told once, here. */
 	log_set_level(LOG_ERROR);
-	store = open_store(options, err);
+	store = admin_read_store(options->store, err);
 	if (store == NULL)
 		return -1;
 	rc = store_check(store, &check, &report, err);
@@ -262,6 +210,8 @@ check_run(void *cookie, char **arguments, int *status, struct error *err)
 		print_check(options->json, &report);
 		if (report.bad > 0)
 			*status = EXIT_FAILURE;
+		if (options->resume != NULL)
+			(void)unlink(options->resume);
 	}
 	store_close(store);
 	return rc;

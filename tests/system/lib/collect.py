@@ -113,6 +113,11 @@ def planned_and_run(tap: Tap, server: Server) -> None:
     tap.equal(plan["pinned_blobs"], 21, "what is pinned")
     tap.equal(plan["young_blobs"], 30, "and what is too young")
     tap.equal(done.returncode, SHORT, "that size cannot be reached: exit 3")
+    tap.equal(
+        [(entry["kind"], entry["name"]) for entry in plan["kept"]][:1],
+        [("pin", "toolchain x")],
+        "what is kept, and why, is named",
+    )
     text = run("gc", *there, "--free", "1M").stdout
     tap.ok("Nothing was changed" in text, "without --run it only tells", text)
 

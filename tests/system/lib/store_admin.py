@@ -137,7 +137,39 @@ def idle(tap: Tap, server: Server, results: Results) -> None:
     done = run("store", "pin", *there, "--blob", "mine", text_of(digest))
     tap.equal(done.returncode, 0, f"so is a pin set {done.stderr}")
     tap.like(run("store", "pins", *there).stdout, "mine", "and listed")
+    done = run("store", "stats", *there, "--json")
+    stats = json.loads(done.stdout or "{}")
+    tap.equal(stats.get("action_results"), 6, f"stats count {done.stderr}")
+    tap.equal(stats.get("named_blobs"), 6, "what results name")
+    tap.equal(
+        sum(share["count"] for share in stats.get("sizes", [])),
+        stats.get("blobs"),
+        "by size",
+    )
+    state = server.store.parent / "check-state"
+    state.write_text("01" + "ff" * 32)
+    done = run("store", "check", *there, "--resume", str(state), "--json")
+    tap.equal(
+        json.loads(done.stdout or "{}").get("blobs"),
+        0,
+        f"a check goes on where it came to {done.stderr}",
+    )
+    tap.ok(not state.exists(), "and forgets where when it is done")
+    done = run("store", "check", *there, "--resume", str(state), "--json")
+    tap.equal(
+        json.loads(done.stdout or "{}").get("blobs"),
+        stats.get("blobs"),
+        "the next one begins anew",
+    )
+    state.write_text("no position")
+    done = run("store", "check", *there, "--resume", str(state))
+    tap.ok("begin anew" in done.stderr, "nonsense is told", done)
     age(server.store, 100)
+    done = run("gc", *there, "--max-size", "0", "--json")
+    plan = json.loads(done.stdout or "{}")
+    tap.equal(
+        plan.get("kept", [{}])[0].get("name"), "mine", "a plan names pins"
+    )
     done = run("gc", *there, "--max-size", "0", "--run", "--json")
     tap.equal(
         json.loads(done.stdout or "{}").get("pinned_blobs"),

@@ -100,10 +100,10 @@ action_numbered(uint64_t seed)
 	return (struct action_key){STR("main"), digest_of(seed, 40)};
 }
 
-/* A result that names count blobs. */
+/* A result that names count blobs, with its provenance. */
 static inline int
-put_action_naming(struct store *store, uint64_t seed,
-    const struct digest *blobs, size_t count, struct error *err)
+put_action_from(struct store *store, uint64_t seed, const struct digest *blobs,
+    size_t count, const struct provenance *provenance, struct error *err)
 {
 	struct action_key key = action_numbered(seed);
 	Reapi__ActionResult result = REAPI__ACTION_RESULT__INIT;
@@ -129,13 +129,20 @@ put_action_naming(struct store *store, uint64_t seed,
 	bytes = xmalloc(length + 1);
 	reapi__action_result__pack(&result, bytes);
 	rc = store_put_action(
-	    store, &key, (struct str){(char *)bytes, length}, NULL, err);
+	    store, &key, (struct str){(char *)bytes, length}, provenance, err);
 	free(bytes);
 	free(texts);
 	free(digests);
 	free(list);
 	free(files);
 	return rc;
+}
+
+static inline int
+put_action_naming(struct store *store, uint64_t seed,
+    const struct digest *blobs, size_t count, struct error *err)
+{
+	return put_action_from(store, seed, blobs, count, NULL, err);
 }
 
 static inline bool

@@ -24,7 +24,8 @@ put_name(struct store *store, const char *instance, const char *name,
     const struct digest *root, struct digest *previous, struct error *err)
 {
 	const struct name_key key = {str_from(instance), str_from(name)};
-	const struct name_entry entry = {*root, 17, STR("details")};
+	const struct name_entry entry = {
+	    .root = *root, .created_ns = 17, .details = STR("details")};
 	struct digest_list blobs;
 	int rc;
 

@@ -5,17 +5,9 @@
  * that was acknowledged is there with its content, nothing torn is served, and
  * a collection runs to its end.
  *
- * This program's own functions stand before the C library's, for the store and
- * for LMDB. A child works; the parent looks. FAULT_STRIDE=1 takes every call.
+ * A child works; the parent looks. FAULT_STRIDE=1 takes every call.
  */
-#include "collector_fixture.h"
-
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/uio.h>
-#include <sys/wait.h>
+#include "fault_fixture.h"
 
 #include "cas/pins.h"
 
@@ -28,14 +20,8 @@
 #define LARGE ((size_t)40000)
 #define EVERY 6 /* old ones that were found lately */
 
-enum fault { FAULT_NONE, FAULT_CRASH, FAULT_EIO, FAULT_ENOSPC };
-
 /* Shared with the child. */
 struct shared {
-	atomic_uint calls;
-	unsigned at; /* the call that fails; 0 = none */
-	enum fault fault;
-	atomic_bool armed;
 	bool small[NEW_SMALL]; /* acknowledged */
 	bool large[NEW_LARGE];
 	bool pinned;
@@ -43,90 +29,6 @@ struct shared {
 };
 
 static struct shared *shared;
-
-/* True when this call is to fail; errno is set. */
-static bool
-fault_here(void)
-{
-	if (shared == NULL || !atomic_load(&shared->armed) ||
-	    atomic_fetch_add(&shared->calls, 1) + 1 != shared->at)
-		return false;
-	if (shared->fault == FAULT_CRASH)
-		_exit(7);
-	errno = shared->fault == FAULT_EIO ? EIO : ENOSPC;
-	return true;
-}
-
-/* --- before the C library ------------------------------------------------- */
-
-int
-fdatasync(int fd)
-{
-	return fault_here() ? -1 : (int)syscall(SYS_fdatasync, fd);
-}
-
-int
-fsync(int fd)
-{
-	return fault_here() ? -1 : (int)syscall(SYS_fsync, fd);
-}
-
-ssize_t
-pwrite(int fd, const void *data, size_t len, off_t offset)
-{
-	/* A fault may leave a part. */
-	if (fault_here()) {
-		(void)syscall(SYS_pwrite64, fd, data, len / 2, offset);
-		return -1;
-	}
-	return syscall(SYS_pwrite64, fd, data, len, offset);
-}
-
-ssize_t
-pwritev(int fd, const struct iovec *vector, int count, off_t offset)
-{
-	if (fault_here()) {
-		(void)syscall(SYS_pwrite64, fd, vector[0].iov_base,
-		    vector[0].iov_len / 2, offset);
-		return -1;
-	}
-	return syscall(SYS_pwritev, fd, vector, count, offset, 0);
-}
-
-ssize_t
-write(int fd, const void *data, size_t len)
-{
-	if (fd > 2 && fault_here())
-		return -1;
-	return syscall(SYS_write, fd, data, len);
-}
-
-ssize_t
-writev(int fd, const struct iovec *vector, int count)
-{
-	if (fd > 2 && fault_here())
-		return -1;
-	return syscall(SYS_writev, fd, vector, count);
-}
-
-int
-renameat(int from, const char *old, int to, const char *name)
-{
-	return fault_here() ? -1
-			    : (int)syscall(SYS_renameat, from, old, to, name);
-}
-
-int
-unlinkat(int fd, const char *name, int flags)
-{
-	return fault_here() ? -1 : (int)syscall(SYS_unlinkat, fd, name, flags);
-}
-
-int
-ftruncate(int fd, off_t length)
-{
-	return fault_here() ? -1 : (int)syscall(SYS_ftruncate, fd, length);
-}
 
 /* --- the work ------------------------------------------------------------- */
 
@@ -181,21 +83,18 @@ work(struct store *store)
 	collect_quietly(store);
 }
 
-static void __attribute__((noreturn)) child(struct fixture *fixture)
+static void
+child(struct fixture *fixture)
 {
 	struct store *store;
 	struct error err;
 
-	/* What fails is said by the store; it is meant to. */
-	if (freopen("/dev/null", "w", stderr) == NULL)
-		_exit(1);
 	store = store_open(&fixture->options, &err);
 	if (store == NULL)
 		_exit(1);
-	atomic_store(&shared->armed, true);
+	atomic_store(&faults->armed, true);
 	work(store);
 	store_close(store);
-	_exit(0);
 }
 
 /* --- looking -------------------------------------------------------------- */
@@ -239,42 +138,18 @@ look(struct fixture *fixture)
 	fixture->store = NULL;
 }
 
-static void
-copy_store(const char *from, const char *to)
-{
-	char command[256];
-
-	snprintf(
-	    command, sizeof(command), "rm -rf %s && cp -a %s %s", to, from, to);
-	if (system(command) != 0)
-		fail_msg("%s", command);
-}
-
 /* One child; returns how many calls it made. */
 static unsigned
 fault_at(struct fixture *fixture, const char *prepared, unsigned at,
     enum fault fault)
 {
-	int status;
-	pid_t pid;
+	unsigned calls;
 
 	copy_store(prepared, fixture->path);
 	memset(shared, 0, sizeof(*shared));
-	shared->at = at;
-	shared->fault = fault;
-	fflush(stdout);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0)
-		child(fixture);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	if (!WIFEXITED(status) ||
-	    (WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != 7))
-		fail_msg("fault %d at call %u: status %x", (int)fault, at,
-		    (unsigned)status);
-	atomic_store(&shared->armed, false);
+	calls = fault_run(fixture, at, fault, child);
 	look(fixture);
-	return atomic_load(&shared->calls);
+	return calls;
 }
 
 static void
@@ -300,7 +175,6 @@ static void
 no_fault_loses_what_was_acknowledged(void **state)
 {
 	struct fixture fixture = {.path = "/dev/shm/toolroot-faults-XXXXXX"};
-	const char *text = getenv("FAULT_STRIDE");
 	unsigned calls, stride;
 	char prepared[80];
 	struct error err;
@@ -315,14 +189,12 @@ no_fault_loses_what_was_acknowledged(void **state)
 	    .max_size = (uint64_t)64 << 20,
 	    .segment_size = 64 << 10,
 	    .small_limit = 16 << 10};
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
-	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	assert_true(shared != MAP_FAILED);
+	shared = fault_share(sizeof(*shared));
+	faults = fault_share(sizeof(*faults));
 	prepare(&fixture, prepared);
 	calls = fault_at(&fixture, prepared, 0, FAULT_NONE);
 	assert_true(shared->acted && shared->pinned && shared->large[2]);
-	stride =
-	    text != NULL ? (unsigned)strtoul(text, NULL, 10) : calls / 60 + 1;
+	stride = fault_stride(calls, 60);
 	printf("# %u calls, every %u\n", calls, stride);
 	assert_true(calls > 50);
 	for (unsigned at = 1; at <= calls; at += stride) {
@@ -331,7 +203,6 @@ no_fault_loses_what_was_acknowledged(void **state)
 		fault_at(&fixture, prepared, at, FAULT_ENOSPC);
 	}
 	munmap(shared, sizeof(*shared));
-	shared = NULL;
 	if (file_remove_tree(fixture.path, &err) < 0 ||
 	    file_remove_tree(prepared, &err) < 0)
 		fail_msg("%s", err.text);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The store against a model: random puts, look-ups, reads, action results,
- * pins, collections, restarts and kills, with every answer checked against what
- * the store has promised until then. Then the same promises under threads.
+ * pins, collections, removal of results, repairs, restarts and kills, with
+ * every answer checked against what the store has promised until then. Then the
+ * same promises under threads.
  *
  * The model lives in shared memory; a child works on the store, so that it can
  * be killed at any moment and the next one goes on. What was only touched since
@@ -19,11 +20,15 @@
 #include <sys/wait.h>
 
 #include "cas/pins.h"
+#include "cas/provenance.h"
+#include "cas/remove_results.h"
+#include "cas/repair.h"
 
 #define BLOBS 300
 #define LARGE_BLOBS 20
 #define ACTIONS 60
 #define ACTION_BLOBS 3
+#define WORKERS 7
 #define SEEDS 10
 #define STEPS_DEFAULT 100000
 #define MIN_AGE (3 * HOUR_MS)
@@ -211,10 +216,19 @@ step_put(struct run *run, size_t blob)
 	}
 }
 
+static const char *
+worker_of(size_t action, char name[static 32])
+{
+	snprintf(name, 32, "builder-%zu", action % WORKERS);
+	return name;
+}
+
 static void
 step_put_action(struct run *run, size_t action)
 {
+	struct provenance provenance = {.toolchain_count = 0};
 	struct digest blobs[ACTION_BLOBS];
+	char worker[32];
 	bool due = true;
 	struct error err;
 
@@ -224,8 +238,9 @@ step_put_action(struct run *run, size_t action)
 		blobs[i] = run->digests[blob];
 		due = due && promised(run, blob);
 	}
-	if (put_action_naming(
-		run->store, 100000 + action, blobs, ACTION_BLOBS, &err) < 0) {
+	provenance.worker = str_from(worker_of(action, worker));
+	if (put_action_from(run->store, 100000 + action, blobs, ACTION_BLOBS,
+		&provenance, &err) < 0) {
 		if (err.code == ERROR_RESOURCE_EXHAUSTED)
 			run->model->refused++;
 		else if (err.code != ERROR_FAILED_PRECONDITION || due)
@@ -318,6 +333,53 @@ step_collect(struct run *run)
 		check_results(run);
 }
 
+/* The results of one worker go, and no others. */
+static void
+step_remove(struct run *run, size_t action)
+{
+	char worker[32];
+	const struct result_removal removal = {
+	    .filter = {.worker = worker_of(action, worker)}, .run = true};
+	struct result_removal_report report;
+	struct error err;
+
+	if (results_remove(run->store, &removal, &report, &err) < 0)
+		violated(run, "rm: %s", err.text);
+	if (report.removed != report.matched)
+		violated(run, "rm: %llu of %llu",
+		    (unsigned long long)report.removed,
+		    (unsigned long long)report.matched);
+	for (size_t i = action % WORKERS; i < ACTIONS; i += WORKERS) {
+		run->model->actions[i] = (struct promise){0, 0};
+		if (has_action(run->store, 100000 + i))
+			violated(run, "result %zu is still there", i);
+	}
+}
+
+static void
+tell_loss(void *cookie, const char *what, const char *why)
+{
+	struct run *run = cookie;
+
+	/* Records that collections left behind may fill the gaps. */
+	violated(run, "repair: %s: %s", what, why);
+}
+
+/* Between two openings. */
+static void
+step_repair(struct run *run)
+{
+	const struct repair_options options = {
+	    .path = run->fixture->path, .tell = tell_loss, .cookie = run};
+	struct repair_report report;
+	struct error err;
+
+	if (store_repair(&options, &report, &err) < 0)
+		violated(run, "repair: %s", err.text);
+	if (repair_lost_something(&report))
+		violated(run, "repair has lost something");
+}
+
 static void
 step(struct run *run)
 {
@@ -349,7 +411,8 @@ step(struct run *run)
 		model->offset_ms +=
 		    (int64_t)random_below(model, 150) * MINUTE_MS;
 		atomic_store(&clock_offset_ms, model->offset_ms);
-	}
+	} else if (what < 991)
+		step_remove(run, action);
 }
 
 /* --- children ------------------------------------------------------------- */
@@ -392,6 +455,8 @@ child(struct run *run, uint64_t until)
 		step(run);
 		if (random_below(model, 20000) == 0) {
 			run_close(run);
+			if (random_below(model, 2) == 0)
+				step_repair(run);
 			run_open(run);
 		}
 	}

@@ -1,0 +1,111 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Builds while the store is being collected. Just above what a build needs, with
+# the rest of the store full of what nobody uses any more: the build passes, and
+# the old goes. Below it: the build is told why, in the server's words, and no
+# input is lost.
+
+. "$(dirname "$0")/tap.sh"
+. "$(dirname "$0")/server.sh"
+. "$ROOT/tests/bazel/lib.sh"
+
+need bazel bazel-bootstrap
+plan 22
+
+targets=(//words/... //shapes/... //trees/... //bulk/...)
+mib=$((1 << 20))
+
+# status FIELD: a number of the server's report.
+status() {
+	curl -sf "http://$HTTP_ADDR/status" |
+		/usr/bin/python3 -c 'import json, sys
+print(json.load(sys.stdin)["store"][sys.argv[1]])' "$1"
+}
+
+# metric NAME
+metric() {
+	curl -sf "http://$HTTP_ADDR/metrics" | sed -n "s/^$1 //p"
+}
+
+# fresh SIZE: a server on a new store of at most so many bytes, almost full of
+# what was not used for two days.
+fresh() {
+	SERVER_STORE=$WORK/store-$1
+	server_start --workers 0 --max-size "$1" || return 1
+	/usr/bin/python3 "$(dirname "$0")/lib/fill_store.py" "$GRPC_ADDR" \
+		$(($1 * 3 / 4)) || return 1
+	server_stop || return 1
+	"$BUILD/tests/system/age_store" "$SERVER_STORE" 48 || return 1
+	server_start --workers 2 --host-root --max-size "$1"
+}
+
+build() {
+	bazel_run "$1" build --config=exec --remote_local_fallback=false \
+		--remote_executor="grpc://$GRPC_ADDR" "${targets[@]}"
+}
+
+note "how much a build needs"
+SERVER_STORE=$WORK/store-measured
+ok "a server starts" server_start --workers 2 --host-root --max-size 1G ||
+	exit 1
+bazel_copy_workspace "$WORK/almanac"
+build measured
+is "the build passes" "$BAZEL_STATUS" 0 || bazel_show_log
+sleep 1
+needed=$(status bytes)
+note "$needed bytes"
+ok "it needs something" test "$needed" -gt 100000
+ok "the server ends" server_stop
+bazel_shutdown measured
+
+note "just above that"
+above=$((needed + needed / 4 + 6 * mib))
+ok "a store of that size is full of old things" fresh "$above" || {
+	server_show_log
+	exit 1
+}
+before=$(status blobs)
+build above
+is "the build passes while the store is collected" "$BAZEL_STATUS" 0 ||
+	bazel_show_log
+not_ok "no input was lost" grep -qiE 'lost input|missing digest|evicted' \
+	"$BAZEL_LOG"
+wait_until 30 test "$(metric toolroot_store_collections_total)" -gt 0
+ok "there were collections" \
+	test "$(metric toolroot_store_collections_total)" -gt 0
+ok "old things went" \
+	test "$(metric toolroot_store_evicted_blobs_total)" -gt 0
+note "of $before blobs before, $(status blobs) are there now"
+bazel_run above clean
+build above
+is "a second build passes" "$BAZEL_STATUS" 0 || bazel_show_log
+ok "from the cache: no result of the first was dropped" \
+	test "${BAZEL_REMOTE:-0}" -eq 0
+ok "the store is within its limit" \
+	test "$(status bytes)" -le "$(status max_bytes)"
+ok "the server ends" server_stop || server_show_log
+bazel_shutdown above
+
+note "below it"
+below=$((needed / 3))
+SERVER_STORE=$WORK/store-below
+ok "a store that is too small" \
+	server_start --workers 2 --host-root --max-size "$below" || exit 1
+build below
+isnt_zero() {
+	[ "$1" -ne 0 ]
+}
+ok "the build fails" isnt_zero "$BAZEL_STATUS" || bazel_show_log
+like "for the reason that the server gives" "$(cat "$BAZEL_LOG")" \
+	"the store is full: limit $below bytes, in use [0-9]+, needed [0-9]+"
+not_ok "no input was lost" grep -qiE 'lost input|missing digest|evicted' \
+	"$BAZEL_LOG"
+ok "the server lives on" server_running
+ok "and ends" server_stop || server_show_log
+ok "with more room it starts again" \
+	server_start --workers 2 --host-root --max-size 1G
+build below
+is "and the build passes" "$BAZEL_STATUS" 0 || bazel_show_log
+bazel_shutdown below
+ok "the server ends" server_stop || server_show_log
