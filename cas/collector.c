@@ -28,7 +28,8 @@ struct collector {
 	atomic_bool stopping;
 	pthread_t thread;
 	bool started;
-	pthread_mutex_t lock; /* guards the rest */
+	int64_t hopeless_until; /* the thread's, ms: no room can be made */
+	pthread_mutex_t lock;   /* guards the rest */
 	pthread_cond_t changed;
 	bool busy;
 	struct collector_statistics statistics;
@@ -252,13 +253,53 @@ collector_statistics(
 /* --- the thread ----------------------------------------------------------- */
 
 static bool
-collector_due(const struct collector *collector)
+collector_above_high(const struct collector *collector)
 {
 	struct store_usage usage;
 
 	store_usage(collector->options.store, &usage);
 	return usage.bytes >
 	       percent_of(usage.max_bytes, collector->options.high_percent);
+}
+
+/* Sets the wish so that a write that was refused fits. False when no write was,
+ * or when all that may go would not be enough: then nothing goes in vain. */
+static bool
+collector_wants_room(struct collector *collector, struct collection_wish *wish)
+{
+	struct store *store = collector->options.store;
+	int64_t now = clock_monotonic_ms();
+	struct collection_wish plan = {.sized = true};
+	struct collection_report report;
+	struct store_usage usage;
+	uint64_t refused, low;
+	struct error err;
+
+	if (now < collector->hopeless_until)
+		return false;
+	refused = store_take_refused(store);
+	if (refused == 0)
+		return false;
+	store_usage(store, &usage);
+	low = percent_of(usage.max_bytes, collector->options.low_percent);
+	plan.target_size = usage.max_bytes - refused;
+	if (plan.target_size > low)
+		plan.target_size = low;
+	if (collector_collect(collector, &plan, &report, &err) < 0) {
+		if (err.code != ERROR_ABORTED)
+			log_error(
+			    "collection_failed", "error=\"%s\"", err.text);
+		return false;
+	}
+	if (report.short_of) {
+		store_set_shortage(
+		    store, report.min_age_ms, report.oldest_age_ms);
+		collector->hopeless_until = now + BACK_OFF_MS;
+		return false;
+	}
+	*wish = plan;
+	wish->run = true;
+	return true;
 }
 
 /* Sleeps so long, or until the end. */
@@ -279,13 +320,12 @@ collector_sleep(struct collector *collector, int64_t ms)
 
 /* True when the target was reached. */
 static bool
-collector_work(struct collector *collector)
+collector_work(struct collector *collector, const struct collection_wish *wish)
 {
-	const struct collection_wish wish = {.run = true};
 	struct collection_report report;
 	struct error err;
 
-	if (collector_collect(collector, &wish, &report, &err) < 0) {
+	if (collector_collect(collector, wish, &report, &err) < 0) {
 		if (err.code != ERROR_ABORTED)
 			log_error(
 			    "collection_failed", "error=\"%s\"", err.text);
@@ -316,9 +356,13 @@ collector_thread(void *cookie)
 	if (collection_remove_strays(collector->options.store, &err) < 0)
 		log_error("segment_strays", "error=\"%s\"", err.text);
 	while (!atomic_load(&collector->stopping)) {
+		struct collection_wish wish = {.run = true};
 		int64_t pause_ms = WATCH_MS;
 
-		if (collector_due(collector) && !collector_work(collector))
+		/* A write that did not fit says more than the mark. */
+		if ((collector_wants_room(collector, &wish) ||
+			collector_above_high(collector)) &&
+		    !collector_work(collector, &wish))
 			pause_ms = BACK_OFF_MS;
 		collector_sleep(collector, pause_ms);
 	}

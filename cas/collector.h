@@ -14,6 +14,9 @@
  * is present since the collection began (store_touch in cas/store_internal.h).
  * Handles on blobs stay readable in any case.
  *
+ * A write that is refused for lack of room makes the watching thread collect
+ * too, below the high mark, if what may go is enough for it.
+ *
  * It works in small transactions through the committer's queue, so writes go on
  * between them. One collection runs at a time. A thread of its own watches the
  * high mark; collector_collect may be called from any thread and blocks.

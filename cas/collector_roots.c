@@ -122,8 +122,8 @@ named_look(
 
 	if (index_read_begin(index, &txn, err) < 0)
 		return -1;
-	found = index_state(index, txn, &state, err);
-	if (found == 0)
+	found = -1;
+	if (index_state(index, txn, &state, err) == 0)
 		found = index_find(index, txn, &named->root, &place, err);
 	index_read_end(index, txn);
 	if (found == 1) {

@@ -92,6 +92,7 @@ struct store {
 	/* Why a collection could not free more; -1: it could. */
 	int64_t shortage_min_age_ms;
 	int64_t shortage_oldest_ms; /* age of the oldest blob that stays */
+	uint64_t refused;           /* the largest write since it was taken */
 	uint64_t reserved;          /* bytes promised to writes under way */
 	uint64_t commits;
 	uint64_t committed_blobs;
@@ -128,6 +129,9 @@ int store_reserve_move(struct store *store, uint64_t bytes, struct error *err);
 void store_set_shortage(
     struct store *store, int64_t min_age_ms, int64_t oldest_age_ms);
 void store_release(struct store *store, uint64_t bytes);
+/* The largest write that was refused for lack of room since this was asked
+ * last; 0 = none. */
+uint64_t store_take_refused(struct store *store);
 /* After a commit of the index: so many pending blobs are in it now, and what
  * they had reserved is accounted there. */
 void store_set_state(struct store *store, const struct index_state *state,

@@ -12,6 +12,8 @@
  * above it: 148 bytes measured with 250,000 blobs (tests/bench). */
 #define INDEX_ENTRY_COST 160
 #define FILE_BLOCK 4096
+/* A collection that the refusal starts may have made room by then. */
+#define RETRY_MS 1000
 
 uint64_t
 store_file_bytes(uint64_t stored_size)
@@ -61,7 +63,7 @@ store_full(const struct store *store, uint64_t used, uint64_t bytes,
     const struct shortage *shortage, struct error *err)
 {
 	if (shortage->min_age_ms < 0)
-		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+		return error_set_retry(err, ERROR_RESOURCE_EXHAUSTED, RETRY_MS,
 		    "the store is full: limit %" PRIu64
 		    " bytes, in use %" PRIu64 ", needed %" PRIu64
 		    "; raise --max-size or run `toolroot gc --run`",
@@ -80,6 +82,27 @@ store_full(const struct store *store, uint64_t used, uint64_t bytes,
 	    " s: raise --max-size, or lower --min-age",
 	    store->max_size, used, bytes, shortage->oldest_age_ms / 1000,
 	    shortage->min_age_ms / 1000);
+}
+
+/* Under the lock: a collection may make room for it. What is larger than the
+ * store never fits. */
+static void
+store_note_refused(struct store *store, uint64_t bytes)
+{
+	if (bytes > store->refused && bytes <= store->max_size)
+		store->refused = bytes;
+}
+
+uint64_t
+store_take_refused(struct store *store)
+{
+	uint64_t refused;
+
+	pthread_mutex_lock(&store->usage_lock);
+	refused = store->refused;
+	store->refused = 0;
+	pthread_mutex_unlock(&store->usage_lock);
+	return refused;
 }
 
 /* Up to limit bytes. */
@@ -106,6 +129,7 @@ store_reserve_failed(struct store *store, uint64_t bytes, struct error *err)
 
 	pthread_mutex_lock(&store->usage_lock);
 	used = store_used(store);
+	store_note_refused(store, bytes);
 	shortage = (struct shortage){
 	    store->shortage_min_age_ms, store->shortage_oldest_ms};
 	pthread_mutex_unlock(&store->usage_lock);

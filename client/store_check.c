@@ -143,9 +143,11 @@ resume_read(
 		return 0;
 	}
 	for (size_t i = 0; rc == 0 && i + 1 < text.len; i += 2) {
-		unsigned byte;
+		const char pair[] = {text.data[i], text.data[i + 1], '\0'};
+		char *end;
+		unsigned long byte = strtoul(pair, &end, 16);
 
-		if (sscanf(text.data + i, "%2x", &byte) != 1)
+		if (*end != '\0' || byte > UINT8_MAX)
 			rc = error_set(err, ERROR_INVALID_ARGUMENT,
 			    "%s is no file of --resume; remove it to begin "
 			    "anew",

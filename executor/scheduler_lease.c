@@ -159,8 +159,10 @@ scheduler_try_again(struct scheduler *s, struct operation *operation,
 
 	scheduler_note_failure(operation, err);
 	if (operation->attempts >= s->options.attempts_max) {
-		error_set(&last, err->code, "gave up after %u attempts (%s)",
-		    operation->attempts, operation->history);
+		/* The last in full: it tells what to do. */
+		error_set(&last, err->code,
+		    "gave up after %u attempts, the last: %.280s (%s)",
+		    operation->attempts, err->text, operation->history);
 		scheduler_finish(s, operation, &last, none, now_ms);
 		return;
 	}

@@ -29,14 +29,16 @@ metric() {
 }
 
 # fresh SIZE: a server on a new store of at most so many bytes, almost full of
-# what was not used for two days.
+# what was not used for days: some of it longer than the rest.
 fresh() {
 	SERVER_STORE=$WORK/store-$1
-	server_start --workers 0 --max-size "$1" || return 1
-	/usr/bin/python3 "$(dirname "$0")/lib/fill_store.py" "$GRPC_ADDR" \
-		$(($1 * 3 / 4)) || return 1
-	server_stop || return 1
-	"$BUILD/tests/system/age_store" "$SERVER_STORE" 48 || return 1
+	for _ in 1 2 3 4; do
+		server_start --workers 0 --max-size "$1" || return 1
+		/usr/bin/python3 "$(dirname "$0")/lib/fill_store.py" \
+			"$GRPC_ADDR" $(($1 * 3 / 16)) || return 1
+		server_stop || return 1
+		"$BUILD/tests/system/age_store" "$SERVER_STORE" 12 || return 1
+	done
 	server_start --workers 2 --host-root --max-size "$1"
 }
 

@@ -14,7 +14,7 @@ def main() -> None:
     address, wanted = sys.argv[1], int(sys.argv[2])
     load_messages()
     client = connect(address)
-    random = Random(wanted)
+    random = Random()
     while wanted > 0:
         blobs = make(random, 64, 16 * KIB)
         wanted -= 64 * 16 * KIB

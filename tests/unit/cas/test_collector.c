@@ -574,6 +574,50 @@ a_full_store_of_young_blobs_says_what_it_would_break(void **state)
 	collector_free(collector);
 }
 
+/* Refused, then stored when the collector has made room. */
+static bool
+put_with_patience(struct fixture *fixture, uint64_t seed, size_t len)
+{
+	char *data = make_content(seed, len);
+	struct digest digest;
+	enum error_code code = ERROR_UNKNOWN;
+	struct error err;
+
+	digest_compute(DIGEST_SHA256, data, len, &digest);
+	for (int tries = 0; tries < 1000 && code != ERROR_OK; tries++) {
+		code = put_content(fixture->store, &digest, data, len, &err);
+		if (code != ERROR_OK)
+			usleep(10000);
+	}
+	free(data);
+	return code == ERROR_OK;
+}
+
+static void
+room_is_made_below_the_high_mark_for_a_write_that_needs_it(void **state)
+{
+	struct fixture *fixture = *state;
+	struct collector_options options = {
+	    .min_age_ms = 3 * HOUR_MS, .watch = true};
+	struct collector_statistics statistics;
+	struct collector *collector;
+	struct error err;
+
+	fixture->options.max_size = (uint64_t)16 << 20;
+	fixture_reopen(fixture);
+	/* Three quarters are full of old things. */
+	for (uint64_t i = 0; i < 200; i++)
+		put_numbered(fixture->store, i, (size_t)60 << 10);
+	time_passes(fixture, 24 * HOUR_MS);
+	options.store = fixture->store;
+	collector = collector_new(&options, &err);
+	assert_non_null(collector);
+	assert_true(put_with_patience(fixture, 5000, (size_t)8 << 20));
+	collector_statistics(collector, &statistics);
+	assert_true(statistics.blobs > 0);
+	collector_free(collector);
+}
+
 #define TEST(name) \
 	cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
@@ -582,6 +626,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    TEST(the_oldest_go_until_the_target_is_reached),
+	    TEST(room_is_made_below_the_high_mark_for_a_write_that_needs_it),
 	    TEST(the_bytes_on_disk_come_back),
 	    TEST(nothing_young_goes_and_a_refusal_says_so),
 	    TEST(what_was_found_or_read_stays),
