@@ -86,7 +86,7 @@ send_table(struct sending *sending, const char *path, enum index_table table,
 }
 
 static void __attribute__((noreturn))
-child(int pipe, const char *path, enum index_table table)
+child(int pipe, struct store *store, const char *path, enum index_table table)
 {
 	static const int fatal[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
 	const struct rlimit no_core = {0, 0};
@@ -94,6 +94,8 @@ child(int pipe, const char *path, enum index_table table)
 	struct error ignored;
 	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
+	/* The lock is the parent's: it must not outlive it here. */
+	file_close(&store->lock_file);
 	/* A crash here is foreseen: the process ends, without a core, and
 	 * whatever handlers its parent had. */
 	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
@@ -172,7 +174,7 @@ repair_salvage(struct repair *repair, enum index_table table,
 	(void)fflush(NULL);
 	pid = fork();
 	if (pid == 0)
-		child(ends[1], path, table);
+		child(ends[1], repair->store, path, table);
 	file_close(&ends[1]);
 	if (pid == -1)
 		rc = error_set_errno(err, errno, "start a process");
