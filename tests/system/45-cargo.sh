@@ -97,6 +97,16 @@ cp -p "$WORK/linker" "$linker"
 builds "back again: what was built then still holds" "0 0 0 0" three build
 unset RUSTC
 
+# shims: process ids of our compiler calls, not of a test that runs beside us.
+shims() {
+	local pid
+
+	for pid in $(pgrep -f "$BUILD/toolroot-rustc"); do
+		! grep -qaF "$WORK" "/proc/$pid/environ" 2> /dev/null ||
+			echo "$pid"
+	done
+}
+
 # --- servers that fail -----------------------------------------------------
 cargo_workspace "$WORK/four"
 echo "pub const NUMBER: u32 = 11;" > "$WORK/four/leaf0/src/inner.rs"
@@ -109,4 +119,4 @@ server_workers="$server_workers $(server_children)"
 SERVER_PID=
 cargo_workspace "$WORK/five"
 CARGO_INCREMENTAL=0 builds "no server: all is built here" "10 0 0 10" five build
-is "nothing of it is left" "$(pgrep -f "$BUILD/toolroot-rustc" | wc -l)" 0
+is "nothing of it is left" "$(shims)" ""

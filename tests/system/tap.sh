@@ -18,6 +18,8 @@
 
 set -u
 exec 3>&1 1>&2
+# Those of the make that runs the tests are not for what they start.
+unset MAKEFLAGS MFLAGS MAKELEVEL
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/toolroot-test.XXXXXX") || exit 1
