@@ -11,6 +11,7 @@
 #include "client/cargo_shim.h"
 #include "client/explain_command.h"
 #include "client/gc_command.h"
+#include "client/logs_command.h"
 #include "client/store_command.h"
 #include "client/toolchain_command.h"
 #include "frontend/serve.h"
@@ -34,6 +35,7 @@ static const struct command commands[] = {
     {"gc", gc_command, "drop what was not used for longest"},
     {"store", store_command, "figures of a store, checks, pins"},
     {"explain", explain_command, "why actions were not in the cache"},
+    {"logs", logs_command, "what runs, and what it writes while it runs"},
     {"doctor", doctor_command,
 	"checks this machine, the server and cargo; says what to mend"},
 };

@@ -75,6 +75,9 @@ struct operation {
 	int64_t timeout_ms;
 	int64_t queued_ns;
 	bool do_not_cache;
+	/* lease_number of the last lease that its worker was told of; set by
+	 * whoever tells. */
+	atomic_uint told_lease;
 	struct str merge_key; /* instance and action digest as bytes */
 	size_t bytes;         /* what it holds of the request */
 	char *memory;         /* what the texts point into */
@@ -88,6 +91,8 @@ struct operation {
 	int32_t priority;
 	size_t waiters;
 	unsigned attempts;
+	unsigned lease_number;  /* of the last lease, from 1; unlike attempts
+				 * it never goes back */
 	uint64_t avoid_session; /* the last that failed on it; 0 = none */
 	char worker[256];       /* name of the last that had it */
 	char history[384];      /* of failed attempts, for the final error */

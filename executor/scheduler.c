@@ -430,6 +430,21 @@ scheduler_status(struct scheduler *s, const struct operation *operation,
 	pthread_mutex_unlock(&s->lock);
 }
 
+void
+scheduler_operation_lease(struct scheduler *s,
+    const struct operation *operation, struct operation_lease *lease)
+{
+	*lease = (struct operation_lease){.session = NULL};
+	pthread_mutex_lock(&s->lock);
+	lease->state = operation->state;
+	lease->number = operation->lease_number;
+	if (operation->lease != NULL) {
+		memcpy(lease->id, operation->lease->id, sizeof(lease->id));
+		lease->session = worker_session_ref(operation->lease->session);
+	}
+	pthread_mutex_unlock(&s->lock);
+}
+
 size_t
 scheduler_list(struct scheduler *s, struct str instance, uint64_t *after,
     struct operation **operations, size_t count)

@@ -50,6 +50,7 @@ struct scheduler_event {
 	struct worker_session *session; /* OFFERED, CANCELLED, LOST */
 	char lease_id[LEASE_ID_SIZE];   /* OFFERED, CANCELLED */
 	unsigned attempt;               /* OFFERED: from 1 */
+	unsigned lease_number;          /* OFFERED: see struct operation */
 	const char *reason;             /* CANCELLED, LOST: static text */
 	STAILQ_ENTRY(scheduler_event) link;
 };
@@ -128,6 +129,15 @@ struct operation_status {
 /* Once it says DONE, operation->error and ->response may be read. */
 void scheduler_status(struct scheduler *scheduler,
     const struct operation *operation, struct operation_status *status);
+/* Who runs it now, for those who want to see its output. */
+struct operation_lease {
+	enum operation_state state;
+	unsigned number;                /* of its last lease; 0 = none yet */
+	char id[LEASE_ID_SIZE];         /* when there is a session */
+	struct worker_session *session; /* a reference, or NULL: nobody */
+};
+void scheduler_operation_lease(struct scheduler *scheduler,
+    const struct operation *operation, struct operation_lease *lease);
 /* References to up to count operations of the instance with numbers above
  * *after, oldest first; *after moves on. Returns how many. */
 size_t scheduler_list(struct scheduler *scheduler, struct str instance,

@@ -37,6 +37,7 @@ scheduler_give(struct scheduler *s, struct operation *operation,
 	lease->stage_ms = now_ms;
 	operation->lease = lease;
 	operation->attempts++;
+	operation->lease_number++;
 	snprintf(operation->worker, sizeof(operation->worker), "%.*s",
 	    STR_ARG(session->worker_name));
 	queues_started(&s->queues, operation);
@@ -45,6 +46,7 @@ scheduler_give(struct scheduler *s, struct operation *operation,
 	event = scheduler_add_event(s, EVENT_LEASE_OFFERED, operation, session);
 	memcpy(event->lease_id, lease->id, sizeof(event->lease_id));
 	event->attempt = operation->attempts;
+	event->lease_number = operation->lease_number;
 }
 
 /* Whether the worker failed on it and another one could take it. */

@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "cas/store.h"
 #include "frontend/byte_stream.h"
+#include "frontend/output_stream.h"
 #include "frontend/resource_name.h"
 #include "protos/wire.h"
 #include "rpc/call.h"
@@ -161,29 +162,43 @@ read_bounds(struct read *read, int64_t offset, int64_t limit, struct error *err)
 	return 0;
 }
 
+/* A ReadRequest. */
+struct read_request {
+	struct str name;
+	int64_t offset;
+	int64_t limit;
+};
+
 static int
-read_parse(struct read *read, struct str message, struct error *err)
+request_parse(
+    struct read_request *request, struct str message, struct error *err)
 {
-	struct str text = {"", 0};
-	int64_t offset = 0;
-	int64_t limit = 0;
 	struct wire_field field;
 	int more;
 
+	*request = (struct read_request){.name = STR("")};
+
 	while ((more = wire_next(&message, &field)) > 0) {
 		if (field.number == RESOURCE_NAME && field.type == WIRE_BYTES)
-			text = field.bytes;
+			request->name = field.bytes;
 		else if (field.number == READ_OFFSET &&
 			 field.type == WIRE_VARINT)
-			offset = (int64_t)field.value;
+			request->offset = (int64_t)field.value;
 		else if (field.number == READ_LIMIT &&
 			 field.type == WIRE_VARINT)
-			limit = (int64_t)field.value;
+			request->limit = (int64_t)field.value;
 	}
 	if (more < 0)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "the ReadRequest is malformed");
-	if (resource_name_parse_read(text, &read->name, err) < 0 ||
+	return 0;
+}
+
+static int
+read_set_up(
+    struct read *read, const struct read_request *request, struct error *err)
+{
+	if (resource_name_parse_read(request->name, &read->name, err) < 0 ||
 	    storage_check_instance(read->storage, read->name.instance, err) < 0)
 		return -1;
 	if (!storage_function_enabled(
@@ -191,7 +206,7 @@ read_parse(struct read *read, struct str message, struct error *err)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "digest function %s is not enabled on this server",
 		    digest_function_name(read->name.digest.function));
-	return read_bounds(read, offset, limit, err);
+	return read_bounds(read, request->offset, request->limit, err);
 }
 
 static int
@@ -237,17 +252,39 @@ read_begin(struct task *task)
 		read_next(read, true);
 }
 
+/* True when it is the output of a running action; the call is then taken. */
+static bool
+read_output(struct rpc_call *call, const struct storage *storage,
+    const struct read_request *request)
+{
+	struct output_stream_request output = {
+	    .offset = request->offset, .limit = request->limit};
+
+	if (storage->executions == NULL ||
+	    !output_stream_parse(request->name, &output))
+		return false;
+	output_stream_read(storage->executions, call, &output);
+	return true;
+}
+
 void
 byte_stream_read(struct rpc_call *call, void *storage)
 {
 	struct read *read = rpc_call_new_state(call, sizeof(*read));
+	struct read_request request;
 	struct error err;
 
 	read->call = call;
 	read->storage = storage;
 	read->task.run = read_begin;
-	if (read_parse(read, rpc_message_flat(rpc_call_request(call)), &err) <
-	    0) {
+	if (request_parse(&request,
+		rpc_message_flat(rpc_call_request(call)), &err) < 0) {
+		read_finish(read, &err);
+		return;
+	}
+	if (read_output(call, storage, &request))
+		return;
+	if (read_set_up(read, &request, &err) < 0) {
 		read_finish(read, &err);
 		return;
 	}

@@ -10,6 +10,7 @@
 #include "cas/keep.h"
 #include "frontend/execution_internal.h"
 #include "frontend/method_table.h"
+#include "frontend/output_stream.h"
 #include "rpc/call.h"
 
 /* Operations that are referenced at once. */
@@ -52,12 +53,15 @@ execution_event(const struct scheduler_event *event, void *cookie)
 	case EVENT_OPERATION_DONE:
 		execution_log_done(event->operation);
 		execution_streams_notify(service, event->operation);
+		output_streams_notify(service, event->operation);
 		break;
 	case EVENT_OPERATION_CHANGED:
 		execution_streams_notify(service, event->operation);
+		output_streams_notify(service, event->operation);
 		break;
 	case EVENT_LEASE_OFFERED:
 		worker_stream_offer(event);
+		output_streams_notify(service, event->operation);
 		break;
 	case EVENT_LEASE_CANCELLED:
 		worker_stream_cancel_lease(event);
@@ -128,6 +132,7 @@ execution_service_new(
 	root_memo_init(&service->roots);
 	map_init(&service->watches);
 	LIST_INIT(&service->workers);
+	LIST_INIT(&service->output_streams);
 	return service;
 }
 
@@ -153,6 +158,7 @@ execution_service_stopping(struct execution_service *service)
 	service->stopping = true;
 	pthread_mutex_unlock(&service->lock);
 	execution_streams_stop(service);
+	output_streams_stop(service);
 	worker_streams_stop(service);
 }
 

@@ -3,8 +3,9 @@
  * What the files of the execution services share. execution.c: the service,
  * its timer, where events go; execution_stream.c: the streams of clients;
  * execute.c: what happens before an action is queued; worker_stream.c: the
- * streams of workers; lease_result.c: what a worker brought back;
- * operations.c: the Operations service.
+ * streams of workers, server_message.c: what is said on them; output_stream.c:
+ * readers of what a command writes while it runs; lease_result.c: what a worker
+ * brought back; operations.c: the Operations service.
  */
 #ifndef TOOLROOT_FRONTEND_EXECUTION_INTERNAL_H
 #define TOOLROOT_FRONTEND_EXECUTION_INTERNAL_H
@@ -20,8 +21,10 @@
 
 struct error;
 struct execution_stream;
+struct output_stream;
 struct rpc_call;
 struct rpc_message;
+struct server_message_read;
 struct worker_stream;
 
 /* Clients that wait for one operation. */
@@ -44,6 +47,8 @@ struct execution_service {
 	pthread_mutex_t lock;
 	struct map watches; /* by operation */
 	LIST_HEAD(, worker_stream) workers;
+	LIST_HEAD(, output_stream) output_streams;
+	size_t output_stream_count;
 	size_t stream_count;
 	int64_t tick_ms; /* when the timer is set to fire; CLOCK_NEVER */
 	bool stopping;
@@ -105,6 +110,8 @@ struct operation *operations_find(
 void workers_serve(struct rpc_call *call, void *service);
 void worker_stream_offer(const struct scheduler_event *event);
 void worker_stream_cancel_lease(const struct scheduler_event *event);
+void worker_stream_read_output(
+    struct worker_session *session, const struct server_message_read *read);
 void worker_stream_lost(const struct scheduler_event *event);
 void worker_streams_stop(struct execution_service *service);
 

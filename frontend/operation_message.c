@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "cas/digest_message.h"
 #include "frontend/action_cache.h"
+#include "frontend/output_stream.h"
 #include "frontend/storage.h"
 #include "protos/arena_allocator.h"
 #include "rpc/message.h"
@@ -19,6 +20,10 @@
 /* A response of a worker, unpacked, and contents up to the limit, twice. */
 #define INLINE_ARENA (64u << 20)
 #define TYPE_URL "type.googleapis.com/"
+
+/* Of auxiliary_metadata. */
+#define NOTES_MAX 2
+#define METADATA_MAX 8192
 
 #define REAPI_TYPE TYPE_URL "build.bazel.remote.execution.v2."
 
@@ -30,6 +35,7 @@ operation_view_read(struct scheduler *scheduler,
 	    .name = operation->name,
 	    .action_digest = operation->action_digest,
 	    .queued_ns = operation->queued_ns,
+	    .request_metadata = operation->request_metadata,
 	};
 	scheduler_status(scheduler, operation, &view->status);
 	if (view->status.state != OPERATION_DONE)
@@ -99,6 +105,48 @@ progress_of(struct arena *arena, const struct operation_status *status)
 	    arena, TYPE_URL "google.protobuf.StringValue", &value.base);
 }
 
+/* How many there are. */
+static size_t
+notes_of(struct arena *arena, const struct operation_view *view,
+    Google__Protobuf__Any *notes[static NOTES_MAX])
+{
+	Google__Protobuf__Any *progress = progress_of(arena, &view->status);
+	size_t count = 0;
+
+	if (progress != NULL)
+		notes[count++] = progress;
+	/* What it is for. */
+	if (view->request_metadata.len > 0 &&
+	    view->request_metadata.len <= METADATA_MAX)
+		notes[count] = any_of_bytes(arena, REAPI_TYPE "RequestMetadata",
+		    view->request_metadata);
+	else
+		return count;
+	return notes[count] != NULL ? count + 1 : count;
+}
+
+/* Where its output can be read while it runs. */
+static int
+add_stream_names(struct arena *arena, struct str name,
+    Reapi__ExecuteOperationMetadata *metadata)
+{
+	static const char *const suffixes[] = {
+	    OUTPUT_STREAM_STDOUT, OUTPUT_STREAM_STDERR};
+	ProtobufCBinaryData *const fields[] = {
+	    &metadata->stdout_stream_name, &metadata->stderr_stream_name};
+
+	for (int i = 0; i < 2; i++) {
+		char *text =
+		    arena_printf(arena, "%.*s%s", STR_ARG(name), suffixes[i]);
+
+		if (text == NULL)
+			return -1;
+		fields[i]->data = (uint8_t *)text;
+		fields[i]->len = strlen(text);
+	}
+	return 0;
+}
+
 static Google__Protobuf__Any *
 metadata_of(struct arena *arena, const struct operation_view *view)
 {
@@ -107,7 +155,7 @@ metadata_of(struct arena *arena, const struct operation_view *view)
 	Reapi__ExecutedActionMetadata partial =
 	    REAPI__EXECUTED_ACTION_METADATA__INIT;
 	Google__Protobuf__Timestamp queued = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
-	Google__Protobuf__Any *progress = progress_of(arena, &view->status);
+	Google__Protobuf__Any *notes[NOTES_MAX];
 	Reapi__Digest digest = REAPI__DIGEST__INIT;
 	char hash[DIGEST_TEXT_MAX];
 
@@ -117,14 +165,14 @@ metadata_of(struct arena *arena, const struct operation_view *view)
 	metadata.digest_function =
 	    (Reapi__DigestFunction__Value)view->action_digest.function;
 	if (view->queued_ns > 0) {
+		if (add_stream_names(arena, view->name, &metadata) < 0)
+			return NULL;
 		queued.seconds = view->queued_ns / 1000000000;
 		queued.nanos = (int32_t)(view->queued_ns % 1000000000);
 		partial.queued_timestamp = &queued;
 		partial.worker = (char *)(uintptr_t)view->status.worker;
-		if (progress != NULL) {
-			partial.n_auxiliary_metadata = 1;
-			partial.auxiliary_metadata = &progress;
-		}
+		partial.auxiliary_metadata = notes;
+		partial.n_auxiliary_metadata = notes_of(arena, view, notes);
 		metadata.partial_execution_metadata = &partial;
 	}
 	return any_of_message(

@@ -6,7 +6,8 @@
  *
  * The API has no field for the place in the queue; it is told as a
  * google.protobuf.StringValue in partial_execution_metadata's
- * auxiliary_metadata, where generic tools print it.
+ * auxiliary_metadata, where generic tools print it; and so is, as the client's
+ * RequestMetadata, what the operation is for.
  */
 #ifndef TOOLROOT_FRONTEND_OPERATION_MESSAGE_H
 #define TOOLROOT_FRONTEND_OPERATION_MESSAGE_H
@@ -21,7 +22,8 @@ struct arena;
 struct operation_view {
 	struct str name;
 	struct digest action_digest;
-	int64_t queued_ns; /* wall clock; 0 = it never was */
+	int64_t queued_ns;           /* wall clock; 0 = it never was */
+	struct str request_metadata; /* of the client that asked first */
 	struct operation_status status;
 	/* When done: an encoded ExecuteResponse, or an error to make one of. */
 	struct str response;

@@ -261,6 +261,7 @@ add_methods(struct server *server, struct error *err)
 	explain_service_add(table, &server->storage);
 	server->execution = open_execution(server);
 	execution_service_add(table, server->execution);
+	server->storage.executions = server->execution;
 	server->health = health_service_new();
 	health_service_add(table, server->health);
 	server->reflection = reflection_service_new(err);

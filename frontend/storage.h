@@ -17,6 +17,7 @@
 
 struct budget;
 struct error;
+struct execution_service;
 struct explainer;
 struct method_table;
 struct rpc_call;
@@ -43,6 +44,8 @@ struct storage {
 	struct budget *upload_memory;
 	struct upload_table *uploads;
 	struct explainer *explainer; /* NULL: misses are not explained */
+	/* Whose actions' output may be read while they run; or NULL. */
+	struct execution_service *executions;
 	/* Bit n: the digest function with number n is enabled. */
 	uint32_t digest_functions;
 	/* Instance names that are served; count 0: all of them. */

@@ -18,9 +18,10 @@
 #include "cas/digest_message.h"
 #include "frontend/execution_internal.h"
 #include "frontend/lease_result.h"
+#include "frontend/output_stream.h"
+#include "frontend/server_message.h"
 #include "protos/arena_allocator.h"
 #include "protos/binary.h"
-#include "protos/wire.h"
 #include "rpc/call.h"
 #include "rpc/message.h"
 
@@ -28,7 +29,6 @@
  * accept. */
 #define MESSAGE_MAX (STORAGE_SEND_MAX - (256u << 10))
 #define MESSAGE_ARENA (32u << 20)
-#define HEARTBEATS_PER_TIMEOUT 4
 
 struct outgoing {
 	struct rpc_message *message;
@@ -126,154 +126,51 @@ static void
 worker_stream_finish(
     struct worker_stream *stream, const struct error *err, const char *reason)
 {
-	Workerapi__ServerMessage message = WORKERAPI__SERVER_MESSAGE__INIT;
-	Workerapi__Shutdown shutdown = WORKERAPI__SHUTDOWN__INIT;
-
 	pthread_mutex_lock(&stream->lock);
 	if (!stream->finishing) {
 		stream->finishing = true;
 		stream->end =
 		    err != NULL ? *err : (struct error){.code = ERROR_OK};
 		worker_stream_clear_outbox(stream);
-		if (reason != NULL) {
-			shutdown.reason = (char *)(uintptr_t)reason;
-			message.message_case =
-			    WORKERAPI__SERVER_MESSAGE__MESSAGE_SHUTDOWN;
-			message.shutdown = &shutdown;
+		if (reason != NULL)
 			worker_stream_put(
-			    stream, rpc_message_pack(&message.base));
-		}
+			    stream, server_message_shutdown(reason));
 	}
 	pthread_mutex_unlock(&stream->lock);
 	worker_stream_pump(stream);
-}
-
-static Google__Protobuf__Duration
-duration_of(int64_t ms)
-{
-	Google__Protobuf__Duration duration = GOOGLE__PROTOBUF__DURATION__INIT;
-
-	duration.seconds = ms / 1000;
-	duration.nanos = (int32_t)(ms % 1000 * 1000000);
-	return duration;
 }
 
 static void
 worker_stream_welcome(
     struct worker_stream *stream, const struct worker_session *session)
 {
-	int64_t timeout_ms = stream->service->options.scheduler.heartbeat_ms;
-	Google__Protobuf__Duration interval =
-	    duration_of(timeout_ms / HEARTBEATS_PER_TIMEOUT);
-	Google__Protobuf__Duration timeout = duration_of(timeout_ms);
-	Workerapi__ServerMessage message = WORKERAPI__SERVER_MESSAGE__INIT;
-	Workerapi__Welcome welcome = WORKERAPI__WELCOME__INIT;
-
-	welcome.server_version = (char *)(uintptr_t)TOOLROOT_VERSION;
-	welcome.heartbeat_interval = &interval;
-	welcome.lease_timeout = &timeout;
-	welcome.max_message_bytes = MESSAGE_MAX;
-	welcome.session_id = binary_of(str_from(session->id));
-	message.message_case = WORKERAPI__SERVER_MESSAGE__MESSAGE_WELCOME;
-	message.welcome = &welcome;
-	worker_stream_queue(stream, rpc_message_pack(&message.base));
+	worker_stream_queue(stream,
+	    server_message_welcome(session,
+		stream->service->options.scheduler.heartbeat_ms, MESSAGE_MAX));
 }
 
-/* The lease without what the operation holds in encoded form. */
-static void
-lease_of_event(const struct scheduler_event *event, Workerapi__Lease *lease)
-{
-	const struct operation *operation = event->operation;
-
-	lease->lease_id = binary_of(str_from(event->lease_id));
-	lease->operation_name = binary_of(operation->name);
-	lease->instance_name = binary_of(operation->instance);
-	lease->digest_function =
-	    (Reapi__DigestFunction__Value)operation->action_digest.function;
-	lease->attempt = event->attempt;
-}
-
-static void
-add_bytes_field(struct rpc_message *message, uint32_t number, struct str bytes)
-{
-	uint8_t header[2 * WIRE_VARINT_MAX];
-	size_t used = wire_put_bytes_header(header, number, bytes.len);
-
-	rpc_message_add(message, header, used);
-	rpc_message_add(message, bytes.data, bytes.len);
-}
-
-static size_t
-bytes_field_size(uint32_t number, struct str bytes)
-{
-	uint8_t header[2 * WIRE_VARINT_MAX];
-
-	return wire_put_bytes_header(header, number, bytes.len) + bytes.len;
-}
-
-enum {
-	SERVER_MESSAGE_LEASE = 2,
-	LEASE_ACTION = 6,
-	LEASE_REQUEST_METADATA = 7,
-};
-
-/* Action and RequestMetadata go as the client encoded them: nothing that we do
- * not know gets lost, and nothing is unpacked to be packed again. */
-static struct rpc_message *
-lease_message(Workerapi__Lease *lease, const struct operation *operation)
-{
-	struct rpc_message *message = rpc_message_new();
-	uint8_t header[2 * WIRE_VARINT_MAX];
-	size_t size = workerapi__lease__get_packed_size(lease);
-	uint8_t *packed = xmalloc(size + 1);
-	size_t used;
-
-	workerapi__lease__pack(lease, packed);
-	used = wire_put_bytes_header(header, SERVER_MESSAGE_LEASE,
-	    size + bytes_field_size(LEASE_ACTION, operation->action) +
-		bytes_field_size(
-		    LEASE_REQUEST_METADATA, operation->request_metadata));
-	rpc_message_add(message, header, used);
-	rpc_message_add_take(message, packed, size);
-	add_bytes_field(message, LEASE_ACTION, operation->action);
-	add_bytes_field(
-	    message, LEASE_REQUEST_METADATA, operation->request_metadata);
-	return message;
-}
-
+/* Readers of its output may ask the worker only once it knows the lease. */
 void
 worker_stream_offer(const struct scheduler_event *event)
 {
-	struct worker_stream *stream = event->session->cookie;
-	const struct operation *operation = event->operation;
-	Google__Protobuf__Duration timeout = duration_of(operation->timeout_ms);
-	Google__Protobuf__Timestamp queued = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
-	Workerapi__Lease lease = WORKERAPI__LEASE__INIT;
-	Reapi__Digest digest = REAPI__DIGEST__INIT;
-	char hash[DIGEST_TEXT_MAX];
+	struct operation *operation = event->operation;
 
-	digest_to_message(&operation->action_digest, hash, &digest);
-	queued.seconds = operation->queued_ns / 1000000000;
-	queued.nanos = (int32_t)(operation->queued_ns % 1000000000);
-	lease_of_event(event, &lease);
-	lease.action_digest = &digest;
-	lease.timeout = &timeout;
-	lease.queued = &queued;
-	worker_stream_send(stream, lease_message(&lease, operation));
+	worker_stream_send(event->session->cookie, server_message_lease(event));
+	atomic_store(&operation->told_lease, event->lease_number);
 }
 
 void
 worker_stream_cancel_lease(const struct scheduler_event *event)
 {
-	Workerapi__ServerMessage message = WORKERAPI__SERVER_MESSAGE__INIT;
-	Workerapi__CancelLease cancel = WORKERAPI__CANCEL_LEASE__INIT;
-
-	cancel.lease_id = binary_of(str_from(event->lease_id));
-	cancel.reason = (char *)(uintptr_t)event->reason;
-	message.message_case = WORKERAPI__SERVER_MESSAGE__MESSAGE_CANCEL_LEASE;
-	message.cancel_lease = &cancel;
 	worker_stream_send(
-	    event->session->cookie, rpc_message_pack(&message.base));
+	    event->session->cookie, server_message_cancel_lease(event));
+}
+
+void
+worker_stream_read_output(
+    struct worker_session *session, const struct server_message_read *read)
+{
+	worker_stream_send(session->cookie, server_message_read_output(read));
 }
 
 void
@@ -474,6 +371,11 @@ worker_stream_handle(struct worker_stream *stream,
 		return 0;
 	case WORKERAPI__WORKER_MESSAGE__MESSAGE_DRAIN:
 		on_drain(stream, message->drain);
+		break;
+	case WORKERAPI__WORKER_MESSAGE__MESSAGE_OUTPUT_PIECE:
+		output_streams_take(stream->service, stream->session,
+		    message->output_piece->read_id,
+		    binary_str(message->output_piece->data));
 		break;
 	default:
 		/* From a newer worker: not for us. */

@@ -15,11 +15,13 @@
 #define NOTE_MAX 128
 
 int
-capture_open(struct capture *capture, size_t limit, struct error *err)
+capture_open(struct capture *capture, size_t limit, pthread_mutex_t *guard,
+    struct error *err)
 {
 	int fds[2];
 
-	*capture = (struct capture){.read_fd = -1, .write_fd = -1};
+	*capture =
+	    (struct capture){.read_fd = -1, .write_fd = -1, .guard = guard};
 	buffer_init(&capture->content, limit + NOTE_MAX);
 	if (pipe2(fds, O_CLOEXEC) == -1)
 		return error_set_errno(err, errno, "make a pipe");
@@ -33,13 +35,46 @@ capture_open(struct capture *capture, size_t limit, struct error *err)
 	return 0;
 }
 
+static void
+lock_guard(struct capture *capture)
+{
+	if (capture->guard != NULL)
+		pthread_mutex_lock(capture->guard);
+}
+
+static void
+unlock_guard(struct capture *capture)
+{
+	if (capture->guard != NULL)
+		pthread_mutex_unlock(capture->guard);
+}
+
+/* Reads behind the content, where nobody looks; only moving and lengthening it
+ * needs the guard. */
+static ssize_t
+read_content(struct capture *capture, size_t room)
+{
+	ssize_t len;
+	char *place;
+
+	lock_guard(capture);
+	place = buffer_reserve(&capture->content, room);
+	unlock_guard(capture);
+	len = read(capture->read_fd, place, room);
+	if (len <= 0)
+		return len;
+	lock_guard(capture);
+	capture->content.len += (size_t)len;
+	unlock_guard(capture);
+	return len;
+}
+
 /* Bytes read, 0 at the end or when nothing is there. */
 static size_t
 read_some(struct capture *capture)
 {
 	size_t room = capture->limit - capture->content.len;
 	char scrap[4096];
-	char *place;
 	ssize_t len;
 
 	if (room == 0) {
@@ -47,11 +82,7 @@ read_some(struct capture *capture)
 		if (len > 0)
 			capture->dropped += (uint64_t)len;
 	} else {
-		room = room < CHUNK ? room : CHUNK;
-		place = buffer_reserve(&capture->content, room);
-		len = read(capture->read_fd, place, room);
-		if (len > 0)
-			capture->content.len += (size_t)len;
+		len = read_content(capture, room < CHUNK ? room : CHUNK);
 	}
 	if (len == 0 || (len == -1 && errno != EAGAIN && errno != EINTR))
 		file_close(&capture->read_fd);
@@ -70,6 +101,7 @@ capture_finish(struct capture *capture)
 {
 	capture_drain(capture);
 	file_close(&capture->read_fd);
+	lock_guard(capture);
 	/* The buffer has NOTE_MAX bytes of room for it. */
 	if (capture->dropped > 0 &&
 	    buffer_printf(&capture->content,
@@ -77,6 +109,7 @@ capture_finish(struct capture *capture)
 		" bytes more were dropped; the limit is %zu]\n",
 		capture->dropped, capture->limit) < 0)
 		capture->content.len = capture->limit;
+	unlock_guard(capture);
 }
 
 void

@@ -2,11 +2,13 @@
 /*
  * A stream of an action, standard output or error: a pipe whose reading end is
  * drained into a buffer with a bound. What exceeds it is read and dropped, so
- * that the action goes on, and a line at the end says so. One thread.
+ * that the action goes on, and a line at the end says so. One thread; others
+ * may look at the content under the guard.
  */
 #ifndef TOOLROOT_WORKER_CAPTURE_H
 #define TOOLROOT_WORKER_CAPTURE_H
 
+#include <pthread.h>
 #include <stdbool.h>
 
 #include "base/buffer.h"
@@ -19,9 +21,12 @@ struct capture {
 	size_t limit;
 	uint64_t dropped;
 	struct buffer content;
+	pthread_mutex_t *guard; /* content changes under it; or NULL */
 };
 
-int capture_open(struct capture *capture, size_t limit, struct error *err);
+/* guard may be NULL, else it outlives the capture. */
+int capture_open(struct capture *capture, size_t limit, pthread_mutex_t *guard,
+    struct error *err);
 /* Takes what is there; at the end of the stream closes read_fd. */
 void capture_drain(struct capture *capture);
 /* Drains a last time and adds the line where something was dropped. */

@@ -261,6 +261,7 @@ prepare(struct lease_run *run)
 	    .inline_stdout_limit = message->inline_stdout_limit,
 	    .inline_stderr_limit = message->inline_stderr_limit,
 	    .cancel_fd = run->lease->cancel_fd,
+	    .live = &run->lease->output,
 	    .arena = &run->lease->arena,
 	    .missing = &run->missing,
 	    .progress = progress,
@@ -282,6 +283,7 @@ lease_run(struct worker *worker, struct held_lease *lease)
 		answer.error = &err;
 	if (answer.error != NULL && atomic_load(&lease->cancelled))
 		error_set(&err, ERROR_CANCELLED, "the lease was cancelled");
+	live_output_end(&lease->output);
 	log_result(&run, result, answer.error);
 	answer.result = result;
 	answer.message = run.action.message;

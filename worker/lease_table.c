@@ -33,7 +33,8 @@ struct lease_table {
 };
 
 struct held_lease *
-held_lease_new(const struct arena *arena, const Workerapi__Lease *message)
+held_lease_new(const struct arena *arena, const Workerapi__Lease *message,
+    const struct lease_readers *readers)
 {
 	struct held_lease *lease = xcalloc(1, sizeof(*lease));
 
@@ -44,6 +45,7 @@ held_lease_new(const struct arena *arena, const Workerapi__Lease *message)
 	atomic_init(&lease->stage, WORKERAPI__LEASE_STATE__STAGE__FETCHING);
 	atomic_init(&lease->answered, false);
 	atomic_init(&lease->cancelled, false);
+	live_output_init(&lease->output, readers->answer, readers->cookie);
 	return lease;
 }
 
@@ -51,6 +53,7 @@ void
 held_lease_free(struct held_lease *lease)
 {
 	file_close(&lease->cancel_fd);
+	live_output_clear(&lease->output);
 	arena_clear(&lease->arena);
 	free(lease);
 }
@@ -222,6 +225,42 @@ lease_table_cancel_all(struct lease_table *table)
 
 		if (lease != NULL)
 			cancel(lease);
+	}
+	pthread_mutex_unlock(&table->lock);
+}
+
+/* The table's lock keeps the lease; the output's is taken inside it. */
+bool
+lease_table_read_output(struct lease_table *table, struct str id,
+    const struct output_read *read, struct str *data)
+{
+	bool known = true;
+
+	*data = (struct str){NULL, 0};
+	pthread_mutex_lock(&table->lock);
+	for (size_t i = 0; i < table->options.slots; i++) {
+		struct held_lease *lease = table->slots[i].lease;
+
+		if (lease == NULL || !str_equal(held_lease_id(lease), id))
+			continue;
+		known = live_output_read(&lease->output, read, data);
+		break;
+	}
+	pthread_mutex_unlock(&table->lock);
+	return known;
+}
+
+void
+lease_table_withdraw_read(struct lease_table *table, uint64_t read_id)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&table->lock);
+	for (size_t i = 0; i < table->options.slots && !found; i++) {
+		struct held_lease *lease = table->slots[i].lease;
+
+		found = lease != NULL &&
+			live_output_withdraw(&lease->output, read_id);
 	}
 	pthread_mutex_unlock(&table->lock);
 }

@@ -14,6 +14,7 @@
 
 #include "base/arena.h"
 #include "base/str.h"
+#include "worker/live_output.h"
 
 struct held_lease {
 	struct arena arena;              /* of the message and the result */
@@ -26,11 +27,19 @@ struct held_lease {
 	atomic_bool answered;
 	atomic_bool cancelled; /* with cancel_fd */
 	int cancel_fd;         /* eventfd, readable once cancelled */
+	struct live_output output;
+};
+
+/* Where the pieces of output go that somebody reads while a lease runs. */
+struct lease_readers {
+	live_output_answer_fn *answer;
+	void *cookie; /* lives longer than the lease */
 };
 
 /* Takes the arena. */
-struct held_lease *held_lease_new(
-    const struct arena *arena, const Workerapi__Lease *message);
+struct held_lease *held_lease_new(const struct arena *arena,
+    const Workerapi__Lease *message, const struct lease_readers *readers);
+/* After live_output_end, where it ran. */
 void held_lease_free(struct held_lease *lease);
 struct str held_lease_id(const struct held_lease *lease);
 
@@ -54,6 +63,12 @@ bool lease_table_offer(struct lease_table *table, struct held_lease *lease);
 /* False when there is no such lease. */
 bool lease_table_cancel(struct lease_table *table, struct str id);
 void lease_table_cancel_all(struct lease_table *table);
+/* live_output_read on the lease. One that is not there has nothing more to
+ * say. */
+bool lease_table_read_output(struct lease_table *table, struct str id,
+    const struct output_read *read, struct str *data);
+/* Of any lease. */
+void lease_table_withdraw_read(struct lease_table *table, uint64_t read_id);
 size_t lease_table_count(struct lease_table *table);
 /* Blocks until no lease is left. */
 void lease_table_wait_idle(struct lease_table *table);

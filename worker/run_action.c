@@ -203,7 +203,8 @@ execute(struct execution *execution, struct error *err)
 	    .cancel_fd = run->cancel_fd,
 	    .stream_limit = run->stream_limit,
 	    .limits = execution->limits.limits,
-	    .network = execution->limits.network};
+	    .network = execution->limits.network,
+	    .live = run->live};
 
 	progress(execution, RUN_RUNNING);
 	if (sandbox_run(execution->sandbox, &what, &execution->outcome, err) ==

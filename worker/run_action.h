@@ -18,6 +18,7 @@ struct arena;
 struct digest_list;
 struct error;
 struct file_cache;
+struct live_output;
 struct outputs;
 struct spawner;
 struct store;
@@ -49,6 +50,7 @@ struct run_action {
 	uint32_t inline_stdout_limit; /* bytes; 0 = digests only */
 	uint32_t inline_stderr_limit;
 	int cancel_fd;               /* readable: stop; -1 = never */
+	struct live_output *live;    /* shows the streams; or NULL */
 	struct arena *arena;         /* for the result */
 	struct digest_list *missing; /* gets blobs found absent */
 	struct run_times times; /* those before the run; the rest is ours */

@@ -23,6 +23,7 @@
 #include "base/memory.h"
 #include "worker/fd_message.h"
 #include "worker/image_mount.h"
+#include "worker/live_output.h"
 #include "worker/sandbox_init.h"
 #include "worker/sandbox_layout.h"
 #include "worker/spawner.h"
@@ -411,6 +412,7 @@ struct run {
 	struct sandbox *sandbox;
 	struct sandbox_outcome *outcome;
 	int cancel_fd;
+	struct live_output *live;
 	int64_t deadline_ms; /* when to lose patience next */
 	bool killing;
 };
@@ -467,6 +469,8 @@ wait_for_report(
 			capture_drain(output);
 		if (polls[2].revents != 0)
 			capture_drain(errors);
+		if (run->live != NULL)
+			live_output_grown(run->live);
 		if (polls[0].revents != 0)
 			return receive_report(run->sandbox, report, err);
 		if (polls[3].revents != 0)
@@ -546,6 +550,7 @@ sandbox_run(struct sandbox *sandbox, const struct sandbox_command *command,
 	struct run run = {.sandbox = sandbox,
 	    .outcome = outcome,
 	    .cancel_fd = command->cancel_fd,
+	    .live = command->live,
 	    .deadline_ms = clock_monotonic_ms() + command->timeout_ms};
 	struct run_spec spec = {.arguments = command->arguments,
 	    .argument_count = command->argument_count,
@@ -554,14 +559,21 @@ sandbox_run(struct sandbox *sandbox, const struct sandbox_command *command,
 	    .search_path = command->search_path,
 	    .network = command->network,
 	    .limits = command->limits};
+	pthread_mutex_t *guard =
+	    command->live != NULL ? &command->live->lock : NULL;
 	struct sandbox_report report;
 	char *directory = NULL;
 	int rc = -1;
 
 	memset(outcome, 0, sizeof(*outcome));
-	if (capture_open(&outcome->output, command->stream_limit, err) < 0 ||
-	    capture_open(&outcome->errors, command->stream_limit, err) < 0)
+	if (capture_open(&outcome->output, command->stream_limit, guard, err) <
+		0 ||
+	    capture_open(&outcome->errors, command->stream_limit, guard, err) <
+		0)
 		return -1;
+	if (command->live != NULL)
+		live_output_begin(
+		    command->live, &outcome->output, &outcome->errors);
 	directory = xasprintf("%s%s%s", sandbox->input_root_path,
 	    command->working_directory[0] != '\0' ? "/" : "",
 	    command->working_directory);
@@ -573,6 +585,8 @@ sandbox_run(struct sandbox *sandbox, const struct sandbox_command *command,
 	}
 	capture_finish(&outcome->output);
 	capture_finish(&outcome->errors);
+	if (command->live != NULL)
+		live_output_end(command->live);
 	free(directory);
 	return rc;
 }

@@ -34,6 +34,7 @@
 
 struct error;
 struct image_lower;
+struct live_output;
 struct sandbox;
 struct spawner;
 
@@ -100,6 +101,8 @@ struct sandbox_command {
 	size_t stream_limit; /* bytes of each output stream that are kept */
 	struct action_limits limits;
 	bool network; /* the host's instead of one of its own */
+	/* Shows the streams while they grow; NULL: nobody looks. */
+	struct live_output *live;
 };
 
 struct sandbox_outcome {

@@ -137,6 +137,21 @@ session_send_result(struct session *session, Workerapi__LeaseResult *result)
 	queue(session, rpc_message_pack(&message.base));
 }
 
+/* live_output_answer_fn. */
+static void
+send_piece(void *cookie, uint64_t read_id, struct str data)
+{
+	Workerapi__WorkerMessage message = WORKERAPI__WORKER_MESSAGE__INIT;
+	Workerapi__OutputPiece piece = WORKERAPI__OUTPUT_PIECE__INIT;
+
+	piece.read_id = read_id;
+	piece.data =
+	    (ProtobufCBinaryData){data.len, (uint8_t *)(uintptr_t)data.data};
+	message.message_case = WORKERAPI__WORKER_MESSAGE__MESSAGE_OUTPUT_PIECE;
+	message.output_piece = &piece;
+	queue(cookie, rpc_message_pack(&message.base));
+}
+
 void
 session_wake(struct session *session)
 {
@@ -472,7 +487,8 @@ static void
 take_lease(struct session *session, const struct arena *arena,
     const Workerapi__Lease *message)
 {
-	struct held_lease *lease = held_lease_new(arena, message);
+	const struct lease_readers readers = {send_piece, session};
+	struct held_lease *lease = held_lease_new(arena, message, &readers);
 	struct error err;
 
 	if (lease_result_check(message, &err) == 0) {
@@ -487,6 +503,27 @@ take_lease(struct session *session, const struct arena *arena,
 	}
 	lease_result_refuse(session, lease, &err);
 	held_lease_free(lease);
+}
+
+static void
+take_read(struct session *session, const Workerapi__ReadOutput *message)
+{
+	const struct output_read read = {.id = message->read_id,
+	    .standard_error = message->standard_error,
+	    .offset = message->offset,
+	    .limit = message->limit};
+	struct lease_table *leases = session->worker->leases;
+	struct str data;
+
+	if (message->limit == 0) {
+		lease_table_withdraw_read(leases, read.id);
+		return;
+	}
+	if (!lease_table_read_output(
+		leases, directory_str(message->lease_id), &read, &data))
+		return;
+	send_piece(session, read.id, data);
+	free((char *)(uintptr_t)data.data);
 }
 
 /* Takes the arena. 1 to go on, 0 when the server ends the session. */
@@ -504,6 +541,9 @@ handle(struct session *session, struct arena *arena,
 		/* One that is gone already: its result is on the way. */
 		(void)lease_table_cancel(session->worker->leases,
 		    directory_str(message->cancel_lease->lease_id));
+		break;
+	case WORKERAPI__SERVER_MESSAGE__MESSAGE_READ_OUTPUT:
+		take_read(session, message->read_output);
 		break;
 	case WORKERAPI__SERVER_MESSAGE__MESSAGE_SHUTDOWN:
 		log_info("server_shutdown", "reason=\"%s\"",

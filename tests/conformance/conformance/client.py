@@ -311,7 +311,13 @@ class Client:
 
     # Execution and longrunning Operations.
 
-    def open_execute(self, digest: Any, timeout: float, **fields: Any) -> Any:
+    def open_execute(
+        self,
+        digest: Any,
+        timeout: float,
+        metadata: Metadata = (),
+        **fields: Any,
+    ) -> Any:
         """An Execute call that iterates over operations."""
         request = api.ExecuteRequest(
             instance_name=self.instance, action_digest=digest, **fields
@@ -320,6 +326,7 @@ class Client:
             _API + "Execution/Execute",
             request,
             longrunning.Operation,
+            metadata,
             timeout=timeout,
         )
 

@@ -4,6 +4,7 @@
     run_action.py HOST:PORT SCRIPT [--input NAME=SIZE[x]] [--output PATH]
                   [--property NAME=VALUE] [--timeout SECONDS]
                   [--wait SECONDS] [--retry] [--file NAME=PATH] [--cached]
+                  [--target TARGET]
 
 Inputs are SIZE bytes made from their name; "x" makes them executable; --file
 gives them a file's contents. Prints `code=` (of the call or of the response),
@@ -30,6 +31,7 @@ sys.dont_write_bytecode = True
 import grpc  # noqa: E402
 import remote  # noqa: E402
 
+HEADER = "build.bazel.remote.execution.v2.requestmetadata-bin"
 BATCH_BYTES = 16 << 20
 
 
@@ -92,9 +94,11 @@ def make_action(options: argparse.Namespace, blobs: dict[str, Any]) -> Any:
 def execute(client: Any, action: Any, options: argparse.Namespace) -> Any:
     """The ExecuteResponse."""
     operation = None
+    header = remote.api.RequestMetadata(target_id=options.target)
     call = client.open_execute(
         action,
         options.wait,
+        [(HEADER, header.SerializeToString())],
         skip_cache_lookup=not options.cached,
         inline_stdout=True,
     )
@@ -180,6 +184,7 @@ def main() -> int:
     parser.add_argument("--timeout", type=int, default=0)
     parser.add_argument("--wait", type=float, default=60)
     parser.add_argument("--retry", action="store_true")
+    parser.add_argument("--target", default="")
     options = parser.parse_args()
     remote.load_messages()
     client = remote.connect(options.server)

@@ -110,6 +110,8 @@ set_up(void **state)
 	world->execution =
 	    execution_service_new(&world->options, &world->storage);
 	execution_service_add(&world->table, world->execution);
+	world->storage.executions = world->execution;
+	byte_stream_add(&world->table, &world->storage);
 	world->pool = thread_pool_new(3);
 	arena_init(&world->arena, 64 << 20);
 	world_serve(world);

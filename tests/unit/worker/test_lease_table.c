@@ -34,6 +34,16 @@ run(void *cookie, struct held_lease *lease)
 }
 
 static void
+answer(void *cookie, uint64_t read_id, struct str data)
+{
+	(void)cookie;
+	(void)read_id;
+	(void)data;
+}
+
+static const struct lease_readers readers = {answer, NULL};
+
+static void
 idle(void *cookie)
 {
 	struct fixture *fixture = cookie;
@@ -76,7 +86,7 @@ make_lease(const char *id)
 	workerapi__lease__init(message);
 	message->lease_id = (ProtobufCBinaryData){
 	    .len = strlen(id), .data = (uint8_t *)(uintptr_t)id};
-	return held_lease_new(&arena, message);
+	return held_lease_new(&arena, message, &readers);
 }
 
 static void
