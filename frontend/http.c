@@ -1,388 +1,133 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * A table of pages over libmicrohttpd, which owns the connections and the
- * thread. We bind the socket ourselves, so that port 0 and the refusal of
- * foreign addresses are in our hands.
- */
+/* The pages and what they say. */
 #include "frontend/http.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <microhttpd.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 
 #include "base/buffer.h"
-#include "base/error.h"
-#include "base/file.h"
 #include "base/memory.h"
-#include "base/str.h"
-#include "frontend/metrics.h"
+#include "base/metrics.h"
 
-#define PAGE_LIMIT ((size_t)16 << 20)
-/* For the request line and headers of one connection. */
-#define CONNECTION_MEMORY ((size_t)32 << 10)
-#define CONNECTIONS_DEFAULT 64
-#define TIMEOUT_DEFAULT_S 10
-#define LISTEN_BACKLOG 64
+#define STATUS_UNAVAILABLE 503
 
-#define TEXT "text/plain; charset=utf-8"
-
-struct http_server {
-	struct MHD_Daemon *daemon;
-	struct http_options options; /* its texts are those below */
+struct http_pages {
+	struct http_server *server;
+	struct http_pages_options options; /* without listen */
 	char *grpc_address;
-	char *address;
+	char *refused;
 };
 
-/* --- pages ----------------------------------------------------------------
- * A page appends its body and returns the HTTP status. */
-
-static unsigned
-page_failed(struct buffer *body)
+static int
+page_index(void *cookie, const char *accept, struct http_answer *answer)
 {
-	buffer_reset(body);
-	if (buffer_printf(
-		body, "The page is larger than %zu bytes.\n", body->limit) < 0)
-		buffer_reset(body);
-	return MHD_HTTP_INTERNAL_SERVER_ERROR;
+	const struct http_pages *pages = cookie;
+
+	(void)accept;
+	return buffer_printf(answer->body,
+	    "Toolroot %s, a Bazel-compatible remote execution server.\n"
+	    "Builds talk gRPC to %s; this is the HTTP side:\n\n"
+	    "  /metrics  for Prometheus\n"
+	    "  /status   the same in short, as JSON\n"
+	    "  /healthz  200 while the process answers\n"
+	    "  /readyz   200 when it takes work\n",
+	    TOOLROOT_VERSION, pages->grpc_address);
 }
 
-static unsigned
-page_index(struct http_server *server, struct buffer *body)
+static int
+page_metrics(void *cookie, const char *accept, struct http_answer *answer)
 {
-	if (buffer_printf(body,
-		"Toolroot %s, a Bazel-compatible remote execution server.\n"
-		"Builds talk gRPC to %s; this is the HTTP side:\n\n"
-		"  /metrics  for Prometheus\n"
-		"  /status   the same in short, as JSON\n"
-		"  /healthz  200 while the process answers\n"
-		"  /readyz   200 when it takes work\n",
-		TOOLROOT_VERSION, server->grpc_address) < 0)
-		return page_failed(body);
-	return MHD_HTTP_OK;
+	const struct http_pages *pages = cookie;
+
+	return metrics_page(pages->options.metrics, accept, answer);
 }
 
-static unsigned
-page_metrics(struct http_server *server, struct buffer *body)
+static void
+get_report(const struct http_pages *pages, struct status_report *report)
 {
-	if (metrics_render(server->options.metrics, body) < 0)
-		return page_failed(body);
-	return MHD_HTTP_OK;
+	*report = (struct status_report){.grpc_address = pages->grpc_address};
+	pages->options.report(report, pages->options.cookie);
 }
 
-static unsigned
-page_status(struct http_server *server, struct buffer *body)
+static int
+page_status(void *cookie, const char *accept, struct http_answer *answer)
 {
-	struct status_report report = {.grpc_address = server->grpc_address};
+	struct status_report report;
 
-	server->options.report(&report, server->options.cookie);
-	if (status_write(&report, body) < 0)
-		return page_failed(body);
-	return MHD_HTTP_OK;
+	(void)accept;
+	get_report(cookie, &report);
+	answer->content_type = HTTP_JSON;
+	return status_write(&report, answer->body);
 }
 
-static unsigned
-page_health(struct http_server *server, struct buffer *body)
+static int
+page_health(void *cookie, const char *accept, struct http_answer *answer)
 {
-	(void)server;
-	return buffer_append(body, "ok\n", 3) < 0 ? page_failed(body)
-						  : MHD_HTTP_OK;
+	(void)cookie;
+	(void)accept;
+	return buffer_append(answer->body, "ok\n", 3);
 }
 
-static unsigned
-page_ready(struct http_server *server, struct buffer *body)
+static int
+page_ready(void *cookie, const char *accept, struct http_answer *answer)
 {
-	struct status_report report = {.grpc_address = server->grpc_address};
+	struct status_report report;
 
-	server->options.report(&report, server->options.cookie);
+	get_report(cookie, &report);
 	if (report.not_ready == NULL)
-		return page_health(server, body);
-	if (buffer_printf(body, "%s\n", report.not_ready) < 0)
-		page_failed(body);
-	return MHD_HTTP_SERVICE_UNAVAILABLE;
+		return page_health(cookie, accept, answer);
+	answer->status = STATUS_UNAVAILABLE;
+	return buffer_printf(answer->body, "%s\n", report.not_ready);
 }
 
-static unsigned
-page_absent(struct http_server *server, struct buffer *body)
-{
-	(void)server;
-	if (buffer_printf(body,
-		"There is no such page. There are /, /metrics, /status, "
-		"/healthz and /readyz.\n") < 0)
-		return page_failed(body);
-	return MHD_HTTP_NOT_FOUND;
-}
-
-static unsigned
-page_method(struct http_server *server, struct buffer *body)
-{
-	if (buffer_printf(body,
-		"Only GET and HEAD are served here. gRPC is served at %s.\n",
-		server->grpc_address) < 0)
-		return page_failed(body);
-	return MHD_HTTP_METHOD_NOT_ALLOWED;
-}
-
-struct page {
-	const char *path;
-	const char *content_type;
-	unsigned (*write)(struct http_server *server, struct buffer *body);
+static const struct http_page table[] = {
+    {"/", page_index},
+    {"/metrics", page_metrics},
+    {"/status", page_status},
+    {"/healthz", page_health},
+    {"/readyz", page_ready},
 };
 
-static const struct page pages[] = {
-    {"/", TEXT, page_index},
-    {"/metrics", "text/plain; version=0.0.4; charset=utf-8", page_metrics},
-    {"/status", "application/json", page_status},
-    {"/healthz", TEXT, page_health},
-    {"/readyz", TEXT, page_ready},
-};
-static const struct page absent_page = {NULL, TEXT, page_absent};
-static const struct page method_page = {NULL, TEXT, page_method};
-
-static const struct page *
-page_find(const char *method, const char *path)
+struct http_pages *
+http_pages_open(const struct http_pages_options *options, struct error *err)
 {
-	if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 &&
-	    strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
-		return &method_page;
-	for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
-		if (strcmp(pages[i].path, path) == 0)
-			return &pages[i];
-	}
-	return &absent_page;
-}
+	struct http_pages *pages = xcalloc(1, sizeof(*pages));
+	struct http_options http = {.listen = options->listen,
+	    .insecure_listen = options->insecure_listen,
+	    .pages = table,
+	    .page_count = sizeof(table) / sizeof(table[0]),
+	    .absent = "There is no such page. There are /, /metrics, /status, "
+		      "/healthz and /readyz.\n",
+	    .cookie = pages,
+	    .connections = options->connections,
+	    .timeout_s = options->timeout_s};
 
-/* --- answering ------------------------------------------------------------ */
-
-static enum MHD_Result
-respond(struct http_server *server, struct MHD_Connection *connection,
-    const struct page *page)
-{
-	struct MHD_Response *response;
-	enum MHD_Result queued = MHD_NO;
-	struct buffer body;
-	unsigned status;
-
-	buffer_init(&body, PAGE_LIMIT);
-	status = page->write(server, &body);
-	response = MHD_create_response_from_buffer(
-	    body.len, body.data, MHD_RESPMEM_MUST_FREE);
-	if (response == NULL) {
-		buffer_clear(&body);
-		return MHD_NO;
-	}
-	if (MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE,
-		page->content_type) == MHD_YES &&
-	    MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL,
-		"no-store") == MHD_YES &&
-	    (page != &method_page ||
-		MHD_add_response_header(
-		    response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD") == MHD_YES))
-		queued = MHD_queue_response(connection, status, response);
-	MHD_destroy_response(response);
-	return queued;
-}
-
-/* libmicrohttpd calls it when the headers are there, then for pieces of a body
- * if there is one, then at the end of the request. Another method than GET is
- * refused at once, which makes it close the connection and never read the
- * body; a GET with a body is cut off. */
-static enum MHD_Result
-handle(void *cookie, struct MHD_Connection *connection, const char *path,
-    const char *method, const char *version, const char *upload,
-    size_t *upload_size, void **state)
-{
-	static char seen;
-	const struct page *page = page_find(method, path);
-
-	(void)version;
-	(void)upload;
-	if (*state == NULL && page != &method_page) {
-		*state = &seen;
-		return MHD_YES;
-	}
-	if (*upload_size > 0)
-		return MHD_NO;
-	return respond(cookie, connection, page);
-}
-
-/* --- opening -------------------------------------------------------------- */
-
-static bool
-is_loopback(const struct sockaddr *address)
-{
-	if (address->sa_family == AF_INET) {
-		const struct sockaddr_in *v4 = (const void *)address;
-
-		return (ntohl(v4->sin_addr.s_addr) >> 24) == 127;
-	}
-	return address->sa_family == AF_INET6 &&
-	       IN6_IS_ADDR_LOOPBACK(
-		   &((const struct sockaddr_in6 *)(const void *)address)
-			->sin6_addr);
-}
-
-/* The caller frees it with freeaddrinfo; NULL on failure. */
-static struct addrinfo *
-resolve(const char *listen_on, struct error *err)
-{
-	struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV,
-	    .ai_family = AF_UNSPEC,
-	    .ai_socktype = SOCK_STREAM};
-	const char *colon = strrchr(listen_on, ':');
-	struct addrinfo *found = NULL;
-	struct str host = {listen_on, 0};
-	uint64_t port;
-	char *name;
-	int rc;
-
-	if (colon == NULL || colon == listen_on ||
-	    !str_to_uint64(str_from(colon + 1), UINT16_MAX, &port)) {
-		error_set(err, ERROR_INVALID_ARGUMENT,
-		    "HTTP address \"%s\" is not of the form host:port, with a "
-		    "number up to 65535 as the port",
-		    listen_on);
-		return NULL;
-	}
-	host.len = (size_t)(colon - listen_on);
-	if (host.len > 2 && host.data[0] == '[' &&
-	    host.data[host.len - 1] == ']')
-		host = (struct str){host.data + 1, host.len - 2};
-	name = xstrndup(host.data, host.len);
-	rc = getaddrinfo(name, colon + 1, &hints, &found);
-	free(name);
-	if (rc != 0) {
-		error_set(err, ERROR_INVALID_ARGUMENT,
-		    "HTTP address \"%s\": %s", listen_on, gai_strerror(rc));
-		return NULL;
-	}
-	return found;
-}
-
-/* A listening socket, or -1. */
-static int
-listen_at(const struct addrinfo *address, const struct http_options *options,
-    struct error *err)
-{
-	const int on = 1;
-	int fd = -1;
-
-	if (!options->insecure_listen && !is_loopback(address->ai_addr))
-		return error_set(err, ERROR_INVALID_ARGUMENT,
-		    "HTTP address %s is not loopback and HTTP has no "
-		    "protection; use a loopback address behind a proxy, or "
-		    "--insecure-listen",
-		    options->listen);
-	fd = socket(
-	    address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd == -1)
-		return error_set_errno(err, errno, "socket for HTTP");
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == -1 ||
-	    bind(fd, address->ai_addr, address->ai_addrlen) == -1 ||
-	    listen(fd, LISTEN_BACKLOG) == -1) {
-		error_set(err, ERROR_FAILED_PRECONDITION,
-		    "cannot listen for HTTP on %s: %s", options->listen,
-		    strerror(errno));
-		file_close(&fd);
-	}
-	return fd;
-}
-
-static char *
-real_address(int fd, struct error *err)
-{
-	struct sockaddr_storage address = {0};
-	socklen_t len = sizeof(address);
-	char host[NI_MAXHOST], port[NI_MAXSERV];
-
-	if (getsockname(fd, (struct sockaddr *)&address, &len) == -1 ||
-	    getnameinfo((struct sockaddr *)&address, len, host, sizeof(host),
-		port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
-		error_set(err, ERROR_INTERNAL,
-		    "the address of the HTTP socket cannot be read");
-		return NULL;
-	}
-	if (address.ss_family == AF_INET6)
-		return xasprintf("[%s]:%s", host, port);
-	return xasprintf("%s:%s", host, port);
-}
-
-/* The daemon owns fd from now on if it starts. */
-static int
-start_daemon(struct http_server *server, int fd, bool ipv6, struct error *err)
-{
-	const struct http_options *options = &server->options;
-	unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_AUTO |
-			 MHD_USE_ITC | (ipv6 ? MHD_USE_IPv6 : 0);
-	unsigned connections = options->connections > 0 ? options->connections
-							: CONNECTIONS_DEFAULT;
-	unsigned timeout =
-	    options->timeout_s > 0 ? options->timeout_s : TIMEOUT_DEFAULT_S;
-
-	server->daemon = MHD_start_daemon(flags, 0, NULL, NULL, handle, server,
-	    MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-	    connections, MHD_OPTION_CONNECTION_TIMEOUT, timeout,
-	    MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
-	    MHD_OPTION_END);
-	if (server->daemon == NULL)
-		return error_set(err, ERROR_INTERNAL,
-		    "libmicrohttpd did not start on %s", server->address);
-	return 0;
-}
-
-struct http_server *
-http_server_open(const struct http_options *options, struct error *err)
-{
-	struct http_server *server = xcalloc(1, sizeof(*server));
-	struct addrinfo *address = NULL;
-	int rc = -1, fd = -1;
-
-	server->options = *options;
-	server->options.listen = NULL;
-	server->grpc_address = xstrdup(options->grpc_address);
-	server->options.grpc_address = server->grpc_address;
-	address = resolve(options->listen, err);
-	if (address == NULL)
-		goto out;
-	fd = listen_at(address, options, err);
-	if (fd < 0)
-		goto out;
-	server->address = real_address(fd, err);
-	if (server->address == NULL)
-		goto out;
-	if (start_daemon(server, fd, address->ai_family == AF_INET6, err) < 0)
-		goto out;
-	fd = -1;
-	rc = 0;
-out:
-	if (address != NULL)
-		freeaddrinfo(address);
-	file_close(&fd);
-	if (rc < 0) {
-		http_server_close(server);
-		return NULL;
-	}
-	return server;
+	pages->options = *options;
+	pages->grpc_address = xstrdup(options->grpc_address);
+	pages->refused =
+	    xasprintf("Only GET and HEAD are served here. gRPC is served at "
+		      "%s.\n",
+		options->grpc_address);
+	http.refused = pages->refused;
+	pages->server = http_server_open(&http, err);
+	if (pages->server != NULL)
+		return pages;
+	http_pages_close(pages);
+	return NULL;
 }
 
 const char *
-http_server_address(const struct http_server *server)
+http_pages_address(const struct http_pages *pages)
 {
-	return server->address;
+	return http_server_address(pages->server);
 }
 
 void
-http_server_close(struct http_server *server)
+http_pages_close(struct http_pages *pages)
 {
-	if (server == NULL)
+	if (pages == NULL)
 		return;
-	if (server->daemon != NULL)
-		MHD_stop_daemon(server->daemon);
-	free(server->address);
-	free(server->grpc_address);
-	free(server);
+	http_server_close(pages->server);
+	free(pages->grpc_address);
+	free(pages->refused);
+	free(pages);
 }

@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "base/map.h"
 #include "base/memory.h"
-#include "frontend/metrics.h"
+#include "base/metrics.h"
 #include "rpc/call.h"
 #include "rpc/server.h"
 

@@ -25,8 +25,8 @@
 #include "frontend/health.h"
 #include "frontend/http.h"
 #include "frontend/method_table.h"
-#include "frontend/metrics.h"
-#include "frontend/process_metrics.h"
+#include "base/metrics.h"
+#include "base/process_metrics.h"
 #include "frontend/reflection.h"
 #include "frontend/rpc_metrics.h"
 #include "frontend/serve_options.h"
@@ -71,7 +71,7 @@ struct server {
 	struct health_service *health;
 	struct reflection_service *reflection;
 	struct rpc_server *rpc;
-	struct http_server *http;
+	struct http_pages *http;
 	char *grpc_address;
 	char *http_address;
 	char *local_socket;   /* path, for local workers */
@@ -317,7 +317,7 @@ open_rpc(struct server *server, struct error *err)
 static int
 open_http(struct server *server, struct error *err)
 {
-	const struct http_options http = {
+	const struct http_pages_options http = {
 	    .listen = server->options->http,
 	    .insecure_listen = server->options->insecure_listen,
 	    .grpc_address = server->grpc_address,
@@ -326,11 +326,11 @@ open_http(struct server *server, struct error *err)
 	    .cookie = server,
 	};
 
-	server->http = http_server_open(&http, err);
+	server->http = http_pages_open(&http, err);
 	if (server->http == NULL)
 		return -1;
 	server->http_address =
-	    xasprintf("http://%s", http_server_address(server->http));
+	    xasprintf("http://%s", http_pages_address(server->http));
 	return 0;
 }
 
@@ -420,7 +420,7 @@ server_close(struct server *server)
 {
 	if (server == NULL)
 		return;
-	http_server_close(server->http);
+	http_pages_close(server->http);
 	/* What the pool still runs may use the store. */
 	thread_pool_free(server->pool);
 	rpc_server_free(server->rpc);

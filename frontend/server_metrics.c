@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "frontend/metrics.h"
+#include "base/metrics.h"
 
 #define FIELD(name) offsetof(struct status_report, name)
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
-#include "frontend/metrics.h"
+#include "base/metrics.h"
 
 enum stage { STAGE_QUEUE, STAGE_FETCH, STAGE_RUN, STAGE_UPLOAD, STAGES };
 

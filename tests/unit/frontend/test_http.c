@@ -16,18 +16,29 @@
 
 #include "base/buffer.h"
 #include "base/error.h"
-#include "frontend/metrics.h"
+#include "base/metrics.h"
 #include "frontend/status.h"
 
 #define REPLY_MAX 8192
 
+static const int64_t bounds[] = {1, 2};
+static const struct metric_definition asked_definition = {
+    .name = "toolroot_asked_total",
+    .help = "Say \"it\".",
+    .type = METRIC_COUNTER};
+static const struct metric_definition sizes_definition = {
+    .name = "toolroot_sizes",
+    .help = "Sizes.",
+    .type = METRIC_HISTOGRAM,
+    .bounds = bounds,
+    .bound_count = 2};
 static const struct metric_definition answer_definition = {
     .name = "toolroot_answer", .help = "It.", .type = METRIC_GAUGE};
 
 struct fixture {
 	struct metrics *metrics;
-	struct http_server *server;
-	struct http_options options;
+	struct http_pages *server;
+	struct http_pages_options options;
 	bool ready;
 	uint16_t port;
 };
@@ -55,18 +66,18 @@ setup(void **state)
 	fixture->ready = true;
 	fixture->metrics = metrics_new();
 	metric_set(metrics_single(fixture->metrics, &answer_definition), 42);
-	fixture->options = (struct http_options){.listen = "127.0.0.1:0",
+	fixture->options = (struct http_pages_options){.listen = "127.0.0.1:0",
 	    .grpc_address = "grpc://127.0.0.1:8980",
 	    .metrics = fixture->metrics,
 	    .report = fixture_report,
 	    .cookie = fixture,
 	    .connections = 4,
 	    .timeout_s = 1};
-	fixture->server = http_server_open(&fixture->options, &err);
+	fixture->server = http_pages_open(&fixture->options, &err);
 	if (fixture->server == NULL)
 		fail_msg("%s", err.text);
 	fixture->port = (uint16_t)strtoul(
-	    strrchr(http_server_address(fixture->server), ':') + 1, NULL, 10);
+	    strrchr(http_pages_address(fixture->server), ':') + 1, NULL, 10);
 	*state = fixture;
 	return 0;
 }
@@ -76,7 +87,7 @@ teardown(void **state)
 {
 	struct fixture *fixture = *state;
 
-	http_server_close(fixture->server);
+	http_pages_close(fixture->server);
 	metrics_free(fixture->metrics);
 	free(fixture);
 	return 0;
@@ -150,6 +161,30 @@ metrics_are_served_in_the_text_form(void **state)
 	assert_status(reply, 200);
 	assert_has(reply, "Content-Type: text/plain; version=0.0.4");
 	assert_has(reply, "\ntoolroot_answer 42\n");
+}
+
+static void
+metrics_are_served_as_open_metrics_to_those_who_accept_it(void **state)
+{
+	const struct fixture *fixture = *state;
+	char reply[REPLY_MAX];
+
+	metric_add(metrics_single(fixture->metrics, &asked_definition), 3);
+	metric_observe(metrics_single(fixture->metrics, &sizes_definition), 2);
+	talk(fixture,
+	    "GET /metrics HTTP/1.1\r\nHost: here\r\nConnection: close\r\n"
+	    "Accept: application/openmetrics-text;version=1.0.0,"
+	    "text/plain;q=0.5\r\n\r\n",
+	    reply);
+	assert_status(reply, 200);
+	assert_has(
+	    reply, "Content-Type: application/openmetrics-text; version=1.0.0");
+	assert_has(reply, "# HELP toolroot_asked Say \\\"it\\\".\n"
+			  "# TYPE toolroot_asked counter\n"
+			  "toolroot_asked_total 3\n");
+	assert_has(reply, "toolroot_sizes_bucket{le=\"1.0\"} 0\n"
+			  "toolroot_sizes_bucket{le=\"2.0\"} 1\n");
+	assert_string_equal(reply + strlen(reply) - 6, "# EOF\n");
 }
 
 static void
@@ -279,18 +314,18 @@ static void
 addresses_beyond_loopback_need_permission(void **state)
 {
 	struct fixture *fixture = *state;
-	struct http_options options = fixture->options;
-	struct http_server *server;
+	struct http_pages_options options = fixture->options;
+	struct http_pages *server;
 	struct error err;
 
 	options.listen = "0.0.0.0:0";
-	assert_null(http_server_open(&options, &err));
+	assert_null(http_pages_open(&options, &err));
 	assert_int_equal(err.code, ERROR_INVALID_ARGUMENT);
 	assert_has(err.text, "--insecure-listen");
 	options.insecure_listen = true;
-	server = http_server_open(&options, &err);
+	server = http_pages_open(&options, &err);
 	assert_non_null(server);
-	http_server_close(server);
+	http_pages_close(server);
 }
 
 static void
@@ -299,16 +334,16 @@ a_taken_or_senseless_address_is_named(void **state)
 	static const char *const senseless[] = {
 	    "", "127.0.0.1", ":80", "127.0.0.1:http", "127.0.0.1:70000"};
 	struct fixture *fixture = *state;
-	struct http_options options = fixture->options;
+	struct http_pages_options options = fixture->options;
 	struct error err;
 
-	options.listen = http_server_address(fixture->server);
-	assert_null(http_server_open(&options, &err));
+	options.listen = http_pages_address(fixture->server);
+	assert_null(http_pages_open(&options, &err));
 	assert_int_equal(err.code, ERROR_FAILED_PRECONDITION);
 	assert_has(err.text, options.listen);
 	for (size_t i = 0; i < sizeof(senseless) / sizeof(senseless[0]); i++) {
 		options.listen = senseless[i];
-		assert_null(http_server_open(&options, &err));
+		assert_null(http_pages_open(&options, &err));
 		assert_int_equal(err.code, ERROR_INVALID_ARGUMENT);
 	}
 }
@@ -320,6 +355,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    TEST(metrics_are_served_in_the_text_form),
+	    TEST(metrics_are_served_as_open_metrics_to_those_who_accept_it),
 	    TEST(status_is_json),
 	    TEST(the_index_names_the_grpc_address),
 	    TEST(readiness_tells_the_reason_and_health_stays_up),

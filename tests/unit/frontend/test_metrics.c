@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The metrics registry and the RPC metrics, judged by the text they render. */
-#include "frontend/metrics.h"
+#include "base/metrics.h"
 
 #include <pthread.h>
 #include <setjmp.h>

@@ -4,7 +4,8 @@
  *
  * Families (name, help, type, label names) are registered at the start; each
  * combination of label values is a series. Whoever counts keeps the pointer to
- * its series: counting is one relaxed atomic addition, from any thread. Values
+ * its series: counting is one relaxed atomic addition, from any thread, and
+ * nothing for a series that is NULL (whoever made us does not observe). Values
  * are 64-bit integers; `scale` turns them into the unit that the name states
  * (nanoseconds into seconds: 1e-9). What is kept elsewhere (store usage, queue
  * depth) is copied into series by collect functions, which run before each
@@ -14,15 +15,17 @@
  * share one series whose labels are all "other".
  *
  * Mistakes of the programmer (a bad name, the same name twice) assert.
- * Source of the form: Prometheus "Exposition formats", text version 0.0.4.
+ * Sources of the forms: Prometheus "Exposition formats", text version 0.0.4;
+ * OpenMetrics 1.0.
  */
-#ifndef TOOLROOT_FRONTEND_METRICS_H
-#define TOOLROOT_FRONTEND_METRICS_H
+#ifndef TOOLROOT_BASE_METRICS_H
+#define TOOLROOT_BASE_METRICS_H
 
 #include <stddef.h>
 #include <stdint.h>
 
 struct buffer;
+struct http_answer;
 struct metric;
 struct metric_family;
 struct metrics;
@@ -82,7 +85,11 @@ void metric_observe(struct metric *metric, int64_t value);
 void metrics_on_collect(
     struct metrics *metrics, void (*collect)(void *cookie), void *cookie);
 
-/* Appends the text. -1 when the buffer's limit is reached. */
+/* Appends the text form. -1 when the buffer's limit is reached. */
 int metrics_render(struct metrics *metrics, struct buffer *out);
+/* A page of base/http_server.h: OpenMetrics for those who say that they accept
+ * it, else the same. */
+int metrics_page(
+    struct metrics *metrics, const char *accept, struct http_answer *answer);
 
 #endif

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What cannot be read keeps its last value: it is no reason to fail. */
-#include "frontend/process_metrics.h"
+#include "base/process_metrics.h"
 
 #include <dirent.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 
 #include "base/memory.h"
+#include "base/metrics.h"
 #include "base/process_memory.h"
-#include "frontend/metrics.h"
 
 enum value {
 	CPU,

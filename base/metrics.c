@@ -4,56 +4,15 @@
  * of series that only grows. Values are atomics outside every lock; the lock
  * is for the lists.
  */
-#include "frontend/metrics.h"
+#include "base/metrics.h"
 
 #include <assert.h>
-#include <inttypes.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 
 #include "base/buffer.h"
 #include "base/memory.h"
-
-#define METRIC_COLLECTORS_MAX 32
-#define METRIC_LABELS_TEXT_MAX 2048
-
-struct metric {
-	const struct metric_definition *definition;
-	char *labels;            /* `a="x",b="y"`, escaped; "" without labels */
-	_Atomic int64_t value;   /* counter, gauge; histogram: sum */
-	_Atomic int64_t *counts; /* histogram: per bucket, the last is +Inf */
-	STAILQ_ENTRY(metric) link;
-};
-
-struct metric_family {
-	struct metrics *metrics;
-	const struct metric_definition *definition;
-	size_t label_count;
-	size_t series_count;
-	STAILQ_HEAD(, metric) series;
-	STAILQ_ENTRY(metric_family) link;
-};
-
-struct collector {
-	void (*collect)(void *cookie);
-	void *cookie;
-};
-
-struct metrics {
-	/* Guards the lists: families, their series and the counts of both.
-	 * Elements are never removed and values are atomics, so a pointer that
-	 * was read under the lock stays good without it. */
-	pthread_mutex_t lock;
-	STAILQ_HEAD(, metric_family) families;
-	/* Written before the first rendering, constant afterwards. */
-	struct collector collectors[METRIC_COLLECTORS_MAX];
-	size_t collector_count;
-};
+#include "base/metrics_internal.h"
 
 const int64_t metric_duration_bounds[METRIC_DURATION_BOUNDS] = {100000, 320000,
     1000000, 3200000, 10000000, 32000000, 100000000, 320000000, 1000000000,
@@ -114,6 +73,14 @@ name_valid(const char *name)
 }
 
 static bool
+name_ends(const char *name, const char *suffix)
+{
+	size_t len = strlen(name), end = strlen(suffix);
+
+	return len > end && strcmp(name + len - end, suffix) == 0;
+}
+
+static bool
 bounds_valid(const struct metric_definition *definition)
 {
 	if ((definition->type == METRIC_HISTOGRAM) !=
@@ -134,6 +101,8 @@ metrics_register(
 	struct metric_family *other;
 
 	assert(name_valid(definition->name));
+	assert(definition->type != METRIC_COUNTER ||
+	       name_ends(definition->name, "_total"));
 	assert(bounds_valid(definition));
 	family->metrics = metrics;
 	family->definition = definition;
@@ -151,9 +120,8 @@ metrics_register(
 	return family;
 }
 
-/* Backslash, quote and newline are the only bytes that the form escapes. */
-static int
-append_escaped(struct buffer *out, const char *text, bool quotes)
+int
+metrics_append_escaped(struct buffer *out, const char *text, bool quotes)
 {
 	for (const char *c = text; *c != '\0'; c++) {
 		const char *escape = NULL;
@@ -185,7 +153,7 @@ labels_text(const struct metric_family *family, const char *const *values)
 	for (size_t i = 0; i < family->label_count; i++) {
 		if (buffer_printf(&text, "%s%s=\"", i > 0 ? "," : "",
 			family->definition->labels[i]) < 0 ||
-		    append_escaped(&text, values[i], true) < 0 ||
+		    metrics_append_escaped(&text, values[i], true) < 0 ||
 		    buffer_append(&text, "\"", 1) < 0)
 			goto out;
 	}
@@ -269,13 +237,17 @@ metrics_single(
 void
 metric_add(struct metric *metric, int64_t amount)
 {
-	atomic_fetch_add_explicit(&metric->value, amount, memory_order_relaxed);
+	if (metric != NULL)
+		atomic_fetch_add_explicit(
+		    &metric->value, amount, memory_order_relaxed);
 }
 
 void
 metric_set(struct metric *metric, int64_t value)
 {
-	atomic_store_explicit(&metric->value, value, memory_order_relaxed);
+	if (metric != NULL)
+		atomic_store_explicit(
+		    &metric->value, value, memory_order_relaxed);
 }
 
 int64_t
@@ -287,9 +259,12 @@ metric_value(const struct metric *metric)
 void
 metric_observe(struct metric *metric, int64_t value)
 {
-	const struct metric_definition *definition = metric->definition;
+	const struct metric_definition *definition;
 	size_t i = 0;
 
+	if (metric == NULL)
+		return;
+	definition = metric->definition;
 	if (value < 0)
 		value = 0;
 	while (i < definition->bound_count && value > definition->bounds[i])
@@ -305,110 +280,4 @@ metrics_on_collect(
 	assert(metrics->collector_count < METRIC_COLLECTORS_MAX);
 	metrics->collectors[metrics->collector_count++] =
 	    (struct collector){collect, cookie};
-}
-
-/* --- the text form -------------------------------------------------------- */
-
-static int
-render_number(
-    struct buffer *out, const struct metric_definition *definition, int64_t raw)
-{
-	/* Whole numbers stay exact; a double has only 53 bits. */
-	if (definition->scale == 0)
-		return buffer_printf(out, "%" PRId64 "\n", raw);
-	return buffer_printf(out, "%.15g\n", (double)raw * definition->scale);
-}
-
-/* `name<suffix>{labels} `, without braces when there is nothing in them. */
-static int
-render_name(struct buffer *out, const struct metric *metric, const char *suffix)
-{
-	bool labels = metric->labels[0] != '\0';
-
-	return buffer_printf(out, "%s%s%s%s%s ", metric->definition->name,
-	    suffix, labels ? "{" : "", metric->labels, labels ? "}" : "");
-}
-
-static int
-render_bucket(struct buffer *out, const struct metric *metric, size_t i,
-    int64_t cumulated)
-{
-	const struct metric_definition *definition = metric->definition;
-	double scale = definition->scale == 0 ? 1 : definition->scale;
-	char bound[32] = "+Inf";
-
-	if (i < definition->bound_count)
-		snprintf(bound, sizeof(bound), "%.15g",
-		    (double)definition->bounds[i] * scale);
-	return buffer_printf(out, "%s_bucket{%s%sle=\"%s\"} %" PRId64 "\n",
-	    definition->name, metric->labels,
-	    metric->labels[0] != '\0' ? "," : "", bound, cumulated);
-}
-
-/* The count is the sum of the buckets as they were read, so that the two agree
- * whatever is counted meanwhile. */
-static int
-render_histogram(struct buffer *out, const struct metric *metric)
-{
-	int64_t cumulated = 0;
-
-	for (size_t i = 0; i <= metric->definition->bound_count; i++) {
-		cumulated += atomic_load_explicit(
-		    &metric->counts[i], memory_order_relaxed);
-		if (render_bucket(out, metric, i, cumulated) < 0)
-			return -1;
-	}
-	if (render_name(out, metric, "_sum") < 0 ||
-	    render_number(out, metric->definition, metric_value(metric)) < 0 ||
-	    render_name(out, metric, "_count") < 0)
-		return -1;
-	return buffer_printf(out, "%" PRId64 "\n", cumulated);
-}
-
-static int
-render_family(struct buffer *out, const struct metric_family *family)
-{
-	static const char *const types[] = {"counter", "gauge", "histogram"};
-	const struct metric_definition *definition = family->definition;
-	const struct metric *metric;
-
-	if (STAILQ_EMPTY(&family->series))
-		return 0;
-	if (buffer_printf(out, "# HELP %s ", definition->name) < 0 ||
-	    append_escaped(out, definition->help, false) < 0 ||
-	    buffer_printf(out, "\n# TYPE %s %s\n", definition->name,
-		types[definition->type]) < 0)
-		return -1;
-	STAILQ_FOREACH(metric, &family->series, link)
-	{
-		if (definition->type == METRIC_HISTOGRAM) {
-			if (render_histogram(out, metric) < 0)
-				return -1;
-		} else if (render_name(out, metric, "") < 0 ||
-			   render_number(
-			       out, definition, metric_value(metric)) < 0) {
-			return -1;
-		}
-	}
-	return 0;
-}
-
-int
-metrics_render(struct metrics *metrics, struct buffer *out)
-{
-	struct metric_family *family;
-	int rc = 0;
-
-	for (size_t i = 0; i < metrics->collector_count; i++)
-		metrics->collectors[i].collect(metrics->collectors[i].cookie);
-	pthread_mutex_lock(&metrics->lock);
-	STAILQ_FOREACH(family, &metrics->families, link)
-	{
-		if (render_family(out, family) < 0) {
-			rc = -1;
-			break;
-		}
-	}
-	pthread_mutex_unlock(&metrics->lock);
-	return rc;
 }

@@ -3,8 +3,8 @@
  * What Prometheus' own client libraries tell of a process, under their names:
  * CPU time, memory, descriptors, read from /proc before each rendering.
  */
-#ifndef TOOLROOT_FRONTEND_PROCESS_METRICS_H
-#define TOOLROOT_FRONTEND_PROCESS_METRICS_H
+#ifndef TOOLROOT_BASE_PROCESS_METRICS_H
+#define TOOLROOT_BASE_PROCESS_METRICS_H
 
 struct metrics;
 struct process_metrics;
