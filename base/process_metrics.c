@@ -6,11 +6,13 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "base/metrics.h"
 #include "base/process_memory.h"
 
 enum value {
+	START,
 	CPU,
 	RESIDENT,
 	ANONYMOUS,
@@ -21,6 +23,10 @@ enum value {
 };
 
 static const struct metric_definition definitions[VALUES] = {
+    [START] = {.name = "process_start_time_seconds",
+	.help = "When the process started, in seconds since 1970.",
+	.type = METRIC_GAUGE,
+	.scale = 1e-9},
     [CPU] = {.name = "process_cpu_seconds_total",
 	.help = "CPU time of the process, user and system.",
 	.type = METRIC_COUNTER,
@@ -107,6 +113,7 @@ process_metrics_new(struct metrics *metrics)
 
 	for (int i = 0; i < VALUES; i++)
 		process->values[i] = metrics_single(metrics, &definitions[i]);
+	metric_set(process->values[START], clock_wall_ns());
 	metrics_on_collect(metrics, collect, process);
 	return process;
 }

@@ -300,7 +300,7 @@ action_bad(struct store *store, const struct action_value *value)
 
 static int
 action_get(struct store *store, MDB_txn *txn, const struct digest *name,
-    struct action_value *value, struct error *err)
+    struct action_value *value, bool *incomplete, struct error *err)
 {
 	struct str bytes;
 	int rc = index_find_action(
@@ -314,6 +314,7 @@ action_get(struct store *store, MDB_txn *txn, const struct digest *name,
 		rc = action_check_blobs(store, txn, value, false, err);
 	else
 		rc = action_bad(store, value);
+	*incomplete = rc == 0;
 	if (rc == 0)
 		action_drop_incomplete(store, name, value->written_at);
 	if (rc != 1)
@@ -340,6 +341,17 @@ action_copy(const struct action_value *value, struct arena *arena,
 	    value->result.len);
 }
 
+static void
+action_count(struct store *store, int rc, bool incomplete)
+{
+	if (rc == 1)
+		atomic_fetch_add(&store->lookup_hits, 1);
+	else if (rc == 0 && incomplete)
+		atomic_fetch_add(&store->lookup_incomplete, 1);
+	else if (rc == 0)
+		atomic_fetch_add(&store->lookup_misses, 1);
+}
+
 int
 store_get_action(struct store *store, const struct action_key *key,
     struct arena *arena, struct str *result, struct error *err)
@@ -347,6 +359,7 @@ store_get_action(struct store *store, const struct action_key *key,
 	struct action_value value = {0};
 	struct digest name;
 	MDB_txn *txn;
+	bool incomplete = false;
 	bool stale;
 	int rc;
 
@@ -354,11 +367,12 @@ store_get_action(struct store *store, const struct action_key *key,
 	do {
 		if (index_read_begin(store->index, &txn, err) < 0)
 			return -1;
-		rc = action_get(store, txn, &name, &value, err);
+		rc = action_get(store, txn, &name, &value, &incomplete, err);
 		stale = rc == 1 && store_snapshot_stale(store, txn);
 		if (rc == 1 && !stale)
 			rc = action_copy(&value, arena, result, err);
 		index_read_end(store->index, txn);
 	} while (stale);
+	action_count(store, rc, incomplete);
 	return rc;
 }

@@ -96,6 +96,7 @@ scrub_blob(struct scrub *scrub, const struct digest *digest,
 		store_drop_bad(scrub->store, digest, place, err->text);
 	pthread_mutex_lock(&scrub->lock);
 	scrub->statistics.blobs++;
+	scrub->statistics.pass_blobs++;
 	scrub->statistics.bytes += place->stored_size;
 	pthread_mutex_unlock(&scrub->lock);
 	return rc < 0 ? -1 : (int64_t)place->stored_size;
@@ -146,6 +147,7 @@ scrub_thread(void *cookie)
 		}
 		pthread_mutex_lock(&scrub->lock);
 		scrub->statistics.passes++;
+		scrub->statistics.pass_blobs = 0;
 		pthread_mutex_unlock(&scrub->lock);
 	}
 	return NULL;

@@ -22,7 +22,8 @@ void scrub_free(struct scrub *scrub);
 struct scrub_statistics {
 	uint64_t blobs; /* read so far */
 	uint64_t bytes;
-	uint64_t passes; /* over the whole store, finished */
+	uint64_t passes;     /* over the whole store, finished */
+	uint64_t pass_blobs; /* read in the pass under way */
 };
 /* Any thread; all 0 for NULL. */
 void scrub_statistics(struct scrub *scrub, struct scrub_statistics *statistics);

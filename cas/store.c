@@ -13,6 +13,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "cas/store_segment.h"
@@ -196,6 +197,8 @@ store_new(const struct store_options *options)
 		store->small_limit = STORE_SMALL_LIMIT_MAX;
 	store->read_only = options->read_only;
 	store->pool = options->pool;
+	store->commit_blobs = options->commit_blobs;
+	store->commit_duration = options->commit_duration;
 	store->directory = store->blobs = store->incoming = -1;
 	store->segments_directory = store->lock_file = -1;
 	store->shortage_min_age_ms = -1;
@@ -287,6 +290,7 @@ out:
 static int
 store_start_writing(struct store *store, struct error *err)
 {
+	int64_t begun_ns = clock_monotonic_ns();
 	struct log_position end;
 
 	if (blob_file_clear_incoming(store, err) < 0 ||
@@ -294,6 +298,7 @@ store_start_writing(struct store *store, struct error *err)
 	    tail_recover(store, &end, err) < 0 ||
 	    store_choose_max_size(store, err) < 0)
 		return -1;
+	store->recovery_ns = clock_monotonic_ns() - begun_ns;
 	store->touches = touches_new();
 	store->indexer = indexer_new(store, err);
 	if (store->indexer == NULL)

@@ -39,6 +39,7 @@
 struct arena;
 struct buffer;
 struct error;
+struct metric;
 struct provenance;
 struct thread_pool;
 
@@ -60,6 +61,11 @@ struct store_options {
 	/* Borrowed, outlives all calls: idle threads of it share the work of
 	 * large calls. May be NULL. */
 	struct thread_pool *pool;
+	/* Observe the group commits of small blobs: how many blobs, and how
+	 * many nanoseconds from the first byte to durable. NULL: nobody looks.
+	 */
+	struct metric *commit_blobs;
+	struct metric *commit_duration;
 };
 
 struct store;
@@ -80,8 +86,23 @@ struct store_usage {
 	uint64_t dropped; /* blobs found bad since the store was opened */
 	uint64_t commits; /* group commits since then */
 	uint64_t committed_blobs; /* and what they held */
+	/* store_get_action since then. */
+	struct {
+		uint64_t hits;
+		uint64_t misses;
+		uint64_t incomplete; /* a blob of the result was gone */
+	} lookups;
+	uint64_t recovered_blobs; /* read from the log when it was opened */
+	int64_t recovery_ns;      /* how long that took */
 };
 void store_usage(struct store *store, struct store_usage *usage);
+
+/* Asks the disk whether it takes writes, by one. A read-only store is not
+ * asked. Blocks. */
+int store_probe(struct store *store, struct error *err);
+/* Whether the disk has failed since store_probe succeeded last, and how; that
+ * it is full is no failure. Any thread. */
+bool store_failing(struct store *store, struct error *err);
 
 /* --- looking up ------------------------------------------------------------
  * missing[i] tells whether digests[i] is absent. Present ones are touched:

@@ -10,7 +10,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
+#include "base/metrics.h"
 #include "cas/crc32c.h"
 #include "cas/store_segment.h"
 
@@ -164,6 +166,13 @@ log_group_run(
 	return -1;
 }
 
+static void
+committer_observe(const struct store *store, uint64_t blobs, int64_t begun_ns)
+{
+	metric_observe(store->commit_blobs, (int64_t)blobs);
+	metric_observe(store->commit_duration, clock_monotonic_ns() - begun_ns);
+}
+
 /* Runs the jobs as one group, and ends them or hands them on. */
 static void
 committer_run(struct committer *committer, struct commit_queue *jobs)
@@ -171,6 +180,7 @@ committer_run(struct committer *committer, struct commit_queue *jobs)
 	struct log_group group = {
 	    .store = committer->store, .segment = committer->segment};
 	const struct error *result = NULL;
+	int64_t begun_ns = clock_monotonic_ns();
 	struct commit_job *job;
 	struct error err;
 
@@ -178,6 +188,8 @@ committer_run(struct committer *committer, struct commit_queue *jobs)
 	map_init(&group.digests);
 	if (log_group_run(&group, jobs, &err) < 0)
 		result = &err;
+	else
+		committer_observe(committer->store, group.count, begun_ns);
 	map_clear(&group.digests);
 	while ((job = STAILQ_FIRST(jobs)) != NULL) {
 		STAILQ_REMOVE_HEAD(jobs, link);

@@ -96,6 +96,17 @@ struct store {
 	uint64_t reserved;          /* bytes promised to writes under way */
 	uint64_t commits;
 	uint64_t committed_blobs;
+	bool failing; /* the disk; until a probe succeeds */
+	struct error failure;
+
+	/* Of store_get_action. */
+	atomic_uint_least64_t lookup_hits;
+	atomic_uint_least64_t lookup_misses;
+	atomic_uint_least64_t lookup_incomplete;
+	uint64_t recovered_blobs; /* constant once it is open, as the next */
+	int64_t recovery_ns;
+	struct metric *commit_blobs;
+	struct metric *commit_duration;
 };
 
 /* An existing store with its directories and its lock, but neither index nor
@@ -107,7 +118,9 @@ int store_check_writable(const struct store *store, struct error *err);
 
 /* Puts the store's path before an error of the disk, and the remedy after it
  * when the disk is full. Returns -1. */
-int store_disk_error(const struct store *store, struct error *err);
+int store_disk_error(struct store *store, struct error *err);
+/* Keeps it for store_failing (store_health.c). */
+void store_note_failure(struct store *store, const struct error *err);
 
 /* --- space (store_usage.c) ------------------------------------------------*/
 

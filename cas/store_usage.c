@@ -164,7 +164,7 @@ store_set_shortage(
 }
 
 int
-store_disk_error(const struct store *store, struct error *err)
+store_disk_error(struct store *store, struct error *err)
 {
 	struct statvfs disk;
 
@@ -179,6 +179,7 @@ store_disk_error(const struct store *store, struct error *err)
 		    "; free some of it, or run `toolroot gc --run`",
 		    store->path, (uint64_t)disk.f_frsize * disk.f_bavail,
 		    (uint64_t)disk.f_frsize * disk.f_blocks);
+	store_note_failure(store, err);
 	return -1;
 }
 
@@ -227,6 +228,7 @@ store_count_recovered(
 {
 	pthread_mutex_lock(&store->usage_lock);
 	store->reserved += bytes;
+	store->recovered_blobs += records;
 	store->pending_blobs += records;
 	store->log_segment = log_segment;
 	pthread_mutex_unlock(&store->usage_lock);
@@ -269,4 +271,9 @@ store_usage(struct store *store, struct store_usage *usage)
 	usage->committed_blobs = store->committed_blobs;
 	pthread_mutex_unlock(&store->usage_lock);
 	usage->dropped = atomic_load(&store->dropped);
+	usage->lookups.hits = atomic_load(&store->lookup_hits);
+	usage->lookups.misses = atomic_load(&store->lookup_misses);
+	usage->lookups.incomplete = atomic_load(&store->lookup_incomplete);
+	usage->recovered_blobs = store->recovered_blobs;
+	usage->recovery_ns = store->recovery_ns;
 }

@@ -40,6 +40,15 @@ operation_name_new(struct str instance)
 	    instance.len > 0 ? "/" : "", OPERATION_NAME_MIDDLE, uuid_text);
 }
 
+const char *
+operation_stage_name(enum operation_stage stage)
+{
+	static const char *const names[OPERATION_STAGES] = {
+	    "queue", "fetch", "stage", "run", "collect", "upload"};
+
+	return names[stage];
+}
+
 static struct str
 operation_store(char **next, struct str text)
 {
@@ -75,7 +84,8 @@ operation_new(const struct operation_request *request, struct error *err)
 	atomic_init(&operation->references, 1);
 	operation->bytes = request->instance.len + request->action.len +
 			   request->request_metadata.len +
-			   request->invocation.len;
+			   request->invocation.len + request->traceparent.len +
+			   request->identity.len;
 	operation->memory = xmalloc(operation->bytes + 1);
 	next = operation->memory;
 	operation->instance = operation_store(&next, request->instance);
@@ -83,6 +93,8 @@ operation_new(const struct operation_request *request, struct error *err)
 	operation->request_metadata =
 	    operation_store(&next, request->request_metadata);
 	operation->invocation_id = operation_store(&next, request->invocation);
+	operation->traceparent = operation_store(&next, request->traceparent);
+	operation->identity = operation_store(&next, request->identity);
 	operation->name = str_from(operation_name_new(request->instance));
 	operation->merge_key =
 	    operation_merge_key(request->instance, &request->action_digest);

@@ -43,6 +43,10 @@ struct operation_request {
 	/* Whom to be fair to: the tool invocation, or whatever tells clients
 	 * apart. */
 	struct str invocation;
+	/* For logs alone: the W3C trace parent, and the name that the client's
+	 * certificate proves. */
+	struct str traceparent;
+	struct str identity;
 	const struct platform_property *properties;
 	size_t property_count;
 	int32_t priority;   /* lower is more urgent; 0 is the default */
@@ -63,6 +67,25 @@ struct operation_request {
 /* A new one, malloced. */
 char *operation_name_new(struct str instance);
 
+/* What an execution spent its time with, as its worker tells. */
+enum operation_stage {
+	STAGE_QUEUE,   /* until a worker took it */
+	STAGE_FETCH,   /* inputs and trees that were not there */
+	STAGE_STAGE,   /* laying out the input root, starting the command */
+	STAGE_RUN,     /* the command */
+	STAGE_COLLECT, /* reading outputs */
+	STAGE_UPLOAD,
+	OPERATION_STAGES,
+};
+const char *operation_stage_name(enum operation_stage stage);
+
+struct operation_run {
+	bool told; /* else all below is void */
+	int exit_code;
+	int64_t ns[OPERATION_STAGES]; /* -1: not told */
+	uint64_t output_bytes;
+};
+
 struct operation {
 	atomic_size_t references;
 	struct str name;
@@ -70,6 +93,8 @@ struct operation {
 	struct str action;
 	struct str request_metadata;
 	struct str invocation_id;
+	struct str traceparent;
+	struct str identity;
 	struct digest action_digest;
 	struct platform platform;
 	int64_t timeout_ms;
@@ -107,7 +132,8 @@ struct operation {
 	TAILQ_ENTRY(operation) finished; /* oldest first */
 
 	/* Written once, before the state becomes DONE; then constant. */
-	struct error error;  /* OK when response is set */
+	struct error error; /* OK when response is set */
+	struct operation_run run;
 	struct str response; /* encoded ExecuteResponse; malloc, owned */
 };
 

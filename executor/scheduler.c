@@ -492,10 +492,12 @@ scheduler_list_unfinished(struct scheduler *s, uint64_t *after,
 
 void
 scheduler_complete(struct scheduler *s, struct operation *operation,
-    struct str response, int64_t now_ms)
+    struct str response, const struct operation_run *run, int64_t now_ms)
 {
 	pthread_mutex_lock(&s->lock);
 	if (operation->state == OPERATION_STORING) {
+		if (run != NULL)
+			operation->run = *run;
 		scheduler_finish(s, operation, NULL, response, now_ms);
 		response.data = NULL;
 	}
@@ -510,25 +512,5 @@ scheduler_retry(struct scheduler *s, struct operation *operation,
 	pthread_mutex_lock(&s->lock);
 	if (operation->state == OPERATION_STORING)
 		scheduler_try_again(s, operation, err, now_ms);
-	pthread_mutex_unlock(&s->lock);
-}
-
-/* --- figures ---------------------------------------------------------------
- */
-
-void
-scheduler_statistics(
-    struct scheduler *s, struct scheduler_statistics *statistics)
-{
-	struct worker_session *session;
-
-	pthread_mutex_lock(&s->lock);
-	*statistics = s->figures;
-	statistics->leased += s->figures.executing;
-	TAILQ_FOREACH (session, &s->sessions, link) {
-		statistics->workers++;
-		statistics->slots += session->slots;
-		statistics->slots_busy += session->lease_count;
-	}
 	pthread_mutex_unlock(&s->lock);
 }

@@ -151,10 +151,12 @@ size_t scheduler_list_unfinished(struct scheduler *scheduler, uint64_t *after,
 /* --- results ---------------------------------------------------------------
  */
 
-/* Ends a STORING operation with this encoded ExecuteResponse. Takes response
- * (malloc). Ignored when the operation has ended otherwise. Events. */
+/* Ends a STORING operation with this encoded ExecuteResponse, and how it ran
+ * (NULL: that is not told). Takes response (malloc). Ignored when the operation
+ * has ended otherwise. Events. */
 void scheduler_complete(struct scheduler *scheduler,
-    struct operation *operation, struct str response, int64_t now_ms);
+    struct operation *operation, struct str response,
+    const struct operation_run *run, int64_t now_ms);
 /* Its result could not be used: tries again while attempts are left, else
  * ends with err. Events. */
 void scheduler_retry(struct scheduler *scheduler, struct operation *operation,
@@ -211,35 +213,5 @@ struct lease_end {
 enum lease_reply scheduler_end_lease(struct scheduler *scheduler,
     struct worker_session *session, const struct lease_end *end, int64_t now_ms,
     struct operation **operation);
-
-/* --- figures ---------------------------------------------------------------
- */
-
-struct scheduler_statistics {
-	/* Now. */
-	size_t queued;
-	size_t leased; /* at workers, EXECUTING included */
-	size_t executing;
-	size_t storing;
-	size_t kept; /* done, not yet forgotten */
-	size_t workers;
-	size_t slots;
-	size_t slots_busy;
-	/* Since the start. */
-	uint64_t submitted;
-	uint64_t merged;
-	uint64_t refused;
-	uint64_t leases_offered;
-	uint64_t leases_lost;
-	uint64_t requeued;
-	uint64_t sessions_lost; /* by silence */
-	uint64_t unknown_results;
-	uint64_t completed;
-	uint64_t failed;    /* ended by an error of the executor or workers */
-	uint64_t cancelled; /* of them: on request */
-	uint64_t abandoned; /* of them: nobody waited */
-};
-void scheduler_statistics(
-    struct scheduler *scheduler, struct scheduler_statistics *statistics);
 
 #endif

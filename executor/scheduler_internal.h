@@ -13,6 +13,7 @@
 #include "base/map.h"
 #include "executor/queue.h"
 #include "executor/scheduler.h"
+#include "executor/scheduler_figures.h"
 
 #define SCHEDULER_DEPARTED_MAX 64
 

@@ -19,6 +19,29 @@ session_make_id(char id[static LEASE_ID_SIZE])
 	uuid_unparse_lower(uuid, id);
 }
 
+static const char *const sandbox_names[SANDBOX_KINDS] = {
+    [SANDBOX_KIND_UNKNOWN] = "unknown",
+    [SANDBOX_KIND_NONE] = "none",
+    [SANDBOX_KIND_USER_NAMESPACES] = "user-namespaces",
+    [SANDBOX_KIND_NAMESPACES] = "namespaces",
+};
+
+const char *
+session_sandbox_name(enum session_sandbox sandbox)
+{
+	return sandbox_names[sandbox];
+}
+
+enum session_sandbox
+session_sandbox_parse(struct str name)
+{
+	for (int i = 0; i < SANDBOX_KINDS; i++) {
+		if (str_equal(name, str_from(sandbox_names[i])))
+			return (enum session_sandbox)i;
+	}
+	return SANDBOX_KIND_UNKNOWN;
+}
+
 struct worker_session *
 worker_session_new(const struct session_options *options, struct error *err)
 {
@@ -50,6 +73,7 @@ worker_session_new(const struct session_options *options, struct error *err)
 	    xstrndup(options->worker_name.data, options->worker_name.len);
 	session->worker_name.len = options->worker_name.len;
 	session->slots = options->slots;
+	session->sandbox = options->sandbox;
 	session->cookie = options->cookie;
 	session->release = options->release;
 	session->deadline.position = HEAP_OUTSIDE;

@@ -36,7 +36,20 @@ enum lease_stage {
 	LEASE_RUNNING = 3,
 	LEASE_COLLECTING = 4,
 	LEASE_UPLOADING = 5,
+	LEASE_STAGES,
 };
+
+/* How a worker fences its actions in; Hello.sandbox_tier. */
+enum session_sandbox {
+	SANDBOX_KIND_UNKNOWN,
+	SANDBOX_KIND_NONE,
+	SANDBOX_KIND_USER_NAMESPACES,
+	SANDBOX_KIND_NAMESPACES,
+	SANDBOX_KINDS,
+};
+/* As in Hello; "unknown" and for all others. */
+const char *session_sandbox_name(enum session_sandbox sandbox);
+enum session_sandbox session_sandbox_parse(struct str name);
 
 struct lease {
 	char id[LEASE_ID_SIZE];
@@ -54,6 +67,7 @@ struct session_options {
 	size_t slots;
 	const struct platform_property *properties;
 	size_t property_count;
+	enum session_sandbox sandbox; /* only shown */
 	/* The server's own, carried by the session; release runs with the last
 	 * reference, on any thread. */
 	void *cookie;
@@ -66,6 +80,7 @@ struct worker_session {
 	char id[LEASE_ID_SIZE];
 	struct str worker_name; /* owned */
 	size_t slots;
+	enum session_sandbox sandbox;
 	struct platform offered;
 	void *cookie;
 	void (*release)(void *cookie);

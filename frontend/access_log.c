@@ -50,11 +50,15 @@ access_log_write(
 		return;
 	request_metadata_read(call, &metadata);
 	log_write(level, "rpc",
-	    "method=%.*s status=%s us=%lld peer=%.*s identity=\"%s\" "
+	    "method=%.*s status=%s us=%lld in=%llu out=%llu peer=%.*s "
+	    "identity=\"%s\" "
 	    "tool=\"%s\" invocation=\"%s\" target=\"%s\" action=\"%s\" "
 	    "traceparent=\"%s\"",
 	    STR_ARG(path), error_code_name((enum error_code)status),
-	    (long long)(duration_ns / 1000), STR_ARG(rpc_call_peer(call)),
+	    (long long)(duration_ns / 1000),
+	    (unsigned long long)rpc_call_received_bytes(call),
+	    (unsigned long long)rpc_call_sent_bytes(call),
+	    STR_ARG(rpc_call_peer(call)),
 	    log_value(rpc_call_identity(call), identity),
 	    log_value(metadata.tool_name, tool),
 	    log_value(metadata.tool_invocation_id, invocation),

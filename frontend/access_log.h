@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One line for each finished RPC: method, status, time, who (peer, name that
- * the certificate proves, tool), what for (invocation, target, action) and the
- * W3C trace parent. Level info for what failed or was slow, debug for the
- * rest; NOT_FOUND and CANCELLED are no failures, and streams that live long by
- * nature are never slow. Any thread.
+ * One line for each finished RPC: method, status, time, bytes of messages in
+ * and out, who (peer, name that the certificate proves, tool), what for
+ * (invocation, target, action) and the W3C trace parent. Level info for what
+ * failed or was slow, debug for the rest; NOT_FOUND and CANCELLED are no
+ * failures, and streams that live long by nature are never slow. Any thread.
  */
 #ifndef TOOLROOT_FRONTEND_ACCESS_LOG_H
 #define TOOLROOT_FRONTEND_ACCESS_LOG_H

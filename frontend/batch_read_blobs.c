@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "cas/store.h"
 #include "frontend/content_addressable_storage.h"
+#include "frontend/rpc_metrics.h"
 #include "frontend/unary_call.h"
 #include "protos/wire.h"
 #include "rpc/call.h"
@@ -39,7 +40,8 @@ struct batch_read {
 	uint64_t function;
 	uint64_t total; /* declared bytes of all blobs */
 	size_t count;
-	bool zstd; /* the client accepts it */
+	bool zstd;       /* the client accepts it */
+	bool compressed; /* a blob went out so */
 	struct buffer reply;
 };
 
@@ -220,6 +222,8 @@ put_response(
 		read->storage, message, read->function, &digest, &err) < 0 ||
 	    read_content(read, &digest, content, &encoding, &err) < 0)
 		buffer_reset(content);
+	if (encoding == ENCODING_ZSTD)
+		read->compressed = true;
 	buffer_init(&tail, RESPONSE_OVERHEAD);
 	if (put_bytes(&tail, RESPONSE_DIGEST, message) < 0 ||
 	    storage_put_status(&tail, RESPONSE_STATUS, &err) < 0 ||
@@ -278,6 +282,8 @@ batch_read_run(struct unary_call *call, struct error *err)
 		buffer_clear(&read.reply);
 		return -1;
 	}
+	if (read.compressed)
+		rpc_call_set_note(call->rpc, RPC_NOTE_ZSTD);
 	message = rpc_message_new();
 	rpc_message_add_take(message, read.reply.data, read.reply.len);
 	rpc_call_reply(call->rpc, message);

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "cas/store.h"
 #include "frontend/content_addressable_storage.h"
+#include "frontend/rpc_metrics.h"
 #include "frontend/unary_call.h"
 #include "protos/wire.h"
 #include "rpc/call.h"
@@ -152,6 +153,8 @@ read_entry(struct batch_update *update, struct entry *entry, struct str message,
 		entry->data =
 		    (struct iovec){(void *)(uintptr_t)data.data, data.len};
 		put->encoding = (enum encoding)compressor;
+		if (put->encoding == ENCODING_ZSTD)
+			rpc_call_set_note(update->rpc, RPC_NOTE_ZSTD);
 		put->parts = &entry->data;
 		put->part_count = 1;
 		entry->put = update->batch.count++;

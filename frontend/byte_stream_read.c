@@ -14,6 +14,7 @@
 #include "frontend/byte_stream.h"
 #include "frontend/output_stream.h"
 #include "frontend/resource_name.h"
+#include "frontend/rpc_metrics.h"
 #include "protos/wire.h"
 #include "rpc/call.h"
 #include "rpc/message.h"
@@ -277,8 +278,8 @@ byte_stream_read(struct rpc_call *call, void *storage)
 	read->call = call;
 	read->storage = storage;
 	read->task.run = read_begin;
-	if (request_parse(&request,
-		rpc_message_flat(rpc_call_request(call)), &err) < 0) {
+	if (request_parse(
+		&request, rpc_message_flat(rpc_call_request(call)), &err) < 0) {
 		read_finish(read, &err);
 		return;
 	}
@@ -288,6 +289,8 @@ byte_stream_read(struct rpc_call *call, void *storage)
 		read_finish(read, &err);
 		return;
 	}
+	if (read->name.encoding == ENCODING_ZSTD)
+		rpc_call_set_note(call, RPC_NOTE_ZSTD);
 	/* Small identity blobs need an index look-up and a cached pread. */
 	if (read->name.encoding == ENCODING_IDENTITY &&
 	    read->name.digest.size <= STORAGE_INLINE_WORK_MAX) {

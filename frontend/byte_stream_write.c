@@ -21,6 +21,7 @@
 #include "frontend/byte_stream.h"
 #include "frontend/request_metadata.h"
 #include "frontend/resource_name.h"
+#include "frontend/rpc_metrics.h"
 #include "frontend/unary_call.h"
 #include "frontend/upload_table.h"
 #include "frontend/write_request.h"
@@ -174,6 +175,8 @@ write_parse_name(struct write *write, struct str text, struct error *err)
 	write->name_text = (struct str){copy, text.len};
 	if (resource_name_parse_upload(write->name_text, &write->name, err) < 0)
 		return -1;
+	if (write->name.encoding == ENCODING_ZSTD)
+		rpc_call_set_note(write->call, RPC_NOTE_ZSTD);
 	if (storage_check_instance(write->storage, write->name.instance, err) <
 	    0)
 		return -1;

@@ -30,6 +30,8 @@
 #include "rpc/status.h"
 
 /* The scheduler keeps Actions in memory; Commands may list many files. */
+/* A W3C trace parent has 55 characters; later versions may have more. */
+#define TRACEPARENT_MAX 256
 #define ACTION_MAX (256u << 10)
 #define COMMAND_MAX (16u << 20)
 #define PREPARE_ARENA (96u << 20)
@@ -465,6 +467,12 @@ submit(struct preparation *p, struct error *err)
 	request_metadata_read(request->call, &metadata);
 	submission.request_metadata = metadata.raw;
 	submission.invocation = metadata.tool_invocation_id;
+	submission.identity = rpc_call_identity(request->call);
+	submission.traceparent =
+	    rpc_call_metadata(request->call, STR("traceparent"));
+	if (submission.traceparent.data == NULL ||
+	    submission.traceparent.len > TRACEPARENT_MAX)
+		submission.traceparent = STR("");
 	/* Without it, be fair to connections. */
 	if (submission.invocation.len == 0)
 		submission.invocation = rpc_call_peer(request->call);

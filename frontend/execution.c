@@ -10,6 +10,7 @@
 #include "cas/keep.h"
 #include "frontend/execution_internal.h"
 #include "frontend/method_table.h"
+#include "frontend/operation_log.h"
 #include "frontend/output_stream.h"
 #include "rpc/call.h"
 
@@ -32,26 +33,13 @@ execution_options_init(struct execution_options *options)
  */
 
 static void
-execution_log_done(const struct operation *operation)
-{
-	const struct error *err = &operation->error;
-	char text[DIGEST_TEXT_MAX];
-
-	log_info("operation_done",
-	    "name=%.*s action=%s worker=\"%s\" code=%s error=\"%s\"",
-	    STR_ARG(operation->name),
-	    digest_format(&operation->action_digest, text), operation->worker,
-	    error_code_name(err->code), err->code != ERROR_OK ? err->text : "");
-}
-
-static void
 execution_event(const struct scheduler_event *event, void *cookie)
 {
 	struct execution_service *service = cookie;
 
 	switch (event->kind) {
 	case EVENT_OPERATION_DONE:
-		execution_log_done(event->operation);
+		operation_log_done(event->operation);
 		execution_streams_notify(service, event->operation);
 		output_streams_notify(service, event->operation);
 		break;
@@ -196,6 +184,12 @@ execution_service_keep(
 		}
 	} while (rc == 0 && count == KEEP_BATCH);
 	return rc;
+}
+
+struct scheduler *
+execution_service_scheduler(struct execution_service *service)
+{
+	return service->scheduler;
 }
 
 void

@@ -13,7 +13,7 @@
 
 #include <stdint.h>
 
-#include "executor/scheduler.h"
+#include "executor/scheduler_figures.h"
 
 struct error;
 struct execution_service;
@@ -48,6 +48,10 @@ void execution_service_free(struct execution_service *service);
  * when the store cannot be read. */
 int execution_service_keep(
     struct execution_service *service, struct keep *keep, struct error *err);
+
+/* Its own. */
+struct scheduler *execution_service_scheduler(
+    struct execution_service *service);
 
 struct execution_statistics {
 	struct scheduler_statistics scheduler;

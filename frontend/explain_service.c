@@ -257,15 +257,30 @@ list_run(struct unary_call *call, struct error *err)
 /* --- the service ---------------------------------------------------------- */
 
 static void
+submit(struct rpc_call *rpc, void *cookie, unary_call_fn *run)
+{
+	const struct storage *storage = cookie;
+	struct error err;
+
+	if (storage->explainer != NULL) {
+		unary_call_submit(rpc, cookie, run);
+		return;
+	}
+	error_set(&err, ERROR_UNIMPLEMENTED,
+	    "this server runs with --explain=no and remembers nothing");
+	rpc_call_finish(rpc, &err);
+}
+
+static void
 explain(struct rpc_call *call, void *storage)
 {
-	unary_call_submit(call, storage, explain_run);
+	submit(call, storage, explain_run);
 }
 
 static void
 list_misses(struct rpc_call *call, void *storage)
 {
-	unary_call_submit(call, storage, list_run);
+	submit(call, storage, list_run);
 }
 
 void

@@ -16,10 +16,13 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/metrics.h"
 #include "base/thread_pool.h"
 #include "cas/closure.h"
 #include "cas/digest_message.h"
+#include "cas/names.h"
 #include "cas/store.h"
+#include "cas/toolchain_root.h"
 #include "executor/history.h"
 #include "frontend/request_metadata.h"
 #include "protos/arena_allocator.h"
@@ -33,6 +36,19 @@
 #define READ_ARENA (96u << 20)
 /* Powers of two; one 8-byte word each. */
 #define RECENT_SLOTS 16384u
+
+/* Of an instance's names, for the metric. */
+#define NAMES_LOOKED_AT 256
+
+static const struct metric_definition by_toolchain_definition = {
+    .name = "toolroot_action_misses_by_toolchain_total",
+    .help = "The same by the name of the action's toolchain: none (it asks "
+	    "for no tree), unnamed (no name stands for its trees), or other "
+	    "(too many names).",
+    .type = METRIC_COUNTER,
+    .labels = {"toolchain", "cause"},
+    .max_series = 500,
+};
 
 /* Enough for cause and summary; who wants more asks. */
 static const struct explain_limits background_limits = {
@@ -52,6 +68,7 @@ struct explainer {
 	struct store *store; /* constant */
 	struct thread_pool *pool;
 	struct history *history;
+	struct metric_family *by_toolchain;
 	struct task task;
 	atomic_bool stopping;
 	atomic_uint_least64_t misses[EXPLAIN_CAUSES];
@@ -78,6 +95,7 @@ struct reading {
 	struct buffer content;
 	struct str *outputs;
 	size_t output_count;
+	struct toolchain_roots roots;
 };
 
 /* NULL when it is absent or malformed: then there is less to tell. */
@@ -139,6 +157,11 @@ read_outputs(struct explainer *explainer, struct reading *reading,
 		    &reapi__command__descriptor);
 	if (command != NULL)
 		list_outputs(reading, command);
+	/* A malformed one was refused, or is none of ours. */
+	if (action == NULL || toolchain_roots_read(&reading->roots,
+				  toolchain_roots_platform(action, command),
+				  digest->function, &ignored) < 0)
+		reading->roots.count = 0;
 }
 
 static void
@@ -184,8 +207,49 @@ log_miss(const struct history_action *action, const struct history_miss *miss)
 	    log_value(miss->summary, values[3]));
 }
 
+struct naming {
+	const struct toolchain_roots *roots;
+	char name[NAMES_NAME_MAX + 1]; /* "": not found yet */
+};
+
+/* names_visit_fn. */
+static int
+name_root(void *cookie, struct str name, const struct name_entry *entry,
+    struct error *err)
+{
+	struct naming *naming = cookie;
+
+	(void)err;
+	for (size_t i = 0; i < naming->roots->count; i++) {
+		if (naming->name[0] == '\0' &&
+		    digest_equal(&naming->roots->items[i].digest, &entry->root))
+			snprintf(naming->name, sizeof(naming->name), "%.*s",
+			    STR_ARG(name));
+	}
+	return 0;
+}
+
+/* The first name that stands for one of the action's trees. */
 static void
-explain_miss(struct explainer *explainer, const struct history_action *action)
+count_by_toolchain(struct explainer *explainer, struct str instance,
+    const struct toolchain_roots *roots, enum explain_cause cause)
+{
+	const struct name_key start = {instance, STR("")};
+	struct naming naming = {.roots = roots};
+	const char *values[] = {"none", explain_cause_name(cause)};
+	struct error ignored;
+
+	if (roots->count > 0) {
+		(void)names_list(explainer->store, &start, NAMES_LOOKED_AT,
+		    name_root, &naming, &ignored);
+		values[0] = naming.name[0] != '\0' ? naming.name : "unnamed";
+	}
+	metric_add(metric_series(explainer->by_toolchain, values), 1);
+}
+
+static void
+explain_miss(struct explainer *explainer, const struct history_action *action,
+    const struct toolchain_roots *roots)
 {
 	char summary[HISTORY_TEXT_MAX] = "";
 	struct history_miss miss = {
@@ -204,6 +268,7 @@ explain_miss(struct explainer *explainer, const struct history_action *action)
 	history_add(explainer->history, action);
 	history_put_miss(explainer->history, action->use.instance, &miss);
 	atomic_fetch_add(&explainer->misses[miss.cause], 1);
+	count_by_toolchain(explainer, action->use.instance, roots, miss.cause);
 	log_miss(action, &miss);
 }
 
@@ -231,7 +296,7 @@ job_run(struct explainer *explainer, const struct job *job)
 	action.outputs = reading.outputs;
 	action.output_count = reading.output_count;
 	if (job->miss)
-		explain_miss(explainer, &action);
+		explain_miss(explainer, &action, &reading.roots);
 	else
 		history_add(explainer->history, &action);
 	buffer_clear(&reading.content);
@@ -403,7 +468,8 @@ explainer_note(struct explainer *explainer, enum explainer_event event,
  */
 
 struct explainer *
-explainer_new(struct store *store, struct thread_pool *pool)
+explainer_new(
+    struct store *store, struct thread_pool *pool, struct metrics *metrics)
 {
 	const struct history_limits limits = {HISTORY_ENTRIES, HISTORY_BYTES};
 	struct explainer *explainer = xcalloc(1, sizeof(*explainer));
@@ -411,6 +477,13 @@ explainer_new(struct store *store, struct thread_pool *pool)
 	explainer->store = store;
 	explainer->pool = pool;
 	explainer->history = history_new(&limits);
+	explainer->by_toolchain =
+	    metrics_register(metrics, &by_toolchain_definition);
+	/* So that rates are right from the first miss on. */
+	for (int i = 0; i < EXPLAIN_CAUSES; i++)
+		(void)metric_series(explainer->by_toolchain,
+		    (const char *[]){
+			"none", explain_cause_name((enum explain_cause)i)});
 	explainer->task.run = jobs_run;
 	pthread_mutex_init(&explainer->lock, NULL);
 	STAILQ_INIT(&explainer->jobs);
@@ -437,13 +510,15 @@ explainer_free(struct explainer *explainer)
 struct history *
 explainer_history(struct explainer *explainer)
 {
-	return explainer->history;
+	return explainer != NULL ? explainer->history : NULL;
 }
 
 void
 explainer_statistics(
     struct explainer *explainer, struct explainer_statistics *statistics)
 {
+	if (explainer == NULL)
+		return;
 	for (size_t i = 0; i < EXPLAIN_CAUSES; i++)
 		statistics->misses[i] = atomic_load(&explainer->misses[i]);
 	statistics->dropped = atomic_load(&explainer->dropped);

@@ -4,7 +4,8 @@
  * (executor/history.h) and, off the hot path, one after the other on a thread
  * of the pool, reads and compares actions (executor/explain.h). A bounded
  * number waits; what is above is dropped and counted. Each miss that was
- * explained is counted by cause and logged.
+ * explained is counted by cause, and by the name of the toolchain that the
+ * action asks for, and logged.
  *
  * A miss is a look-up without result that is followed by an execution or by
  * the client's own result; a look-up alone is not, since clients may ask twice
@@ -22,11 +23,13 @@
 struct action_key;
 struct explainer;
 struct history;
+struct metrics;
 struct store;
 struct thread_pool;
 
-/* Both are borrowed. */
-struct explainer *explainer_new(struct store *store, struct thread_pool *pool);
+/* All are borrowed; metrics gets the misses by toolchain. */
+struct explainer *explainer_new(
+    struct store *store, struct thread_pool *pool, struct metrics *metrics);
 /* From now on nothing more is looked at, so that the pool can end soon. */
 void explainer_stop(struct explainer *explainer);
 /* After the pool is gone. NULL is allowed. */
@@ -46,7 +49,7 @@ enum explainer_event {
 void explainer_note(struct explainer *explainer, enum explainer_event event,
     const struct action_key *key, struct str request_metadata);
 
-/* For what people ask. */
+/* For what people ask. NULL for NULL. */
 struct history *explainer_history(struct explainer *explainer);
 
 struct explainer_statistics {

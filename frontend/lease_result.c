@@ -177,13 +177,14 @@ store_result(struct task *task)
 	struct storing *storing = (struct storing *)task;
 	struct scheduler *scheduler = storing->service->scheduler;
 	const struct error *not_cached = NULL;
+	struct operation_run run;
 	struct error err;
 	int rc;
 
 	strip_inlined(storing->result->result);
-	if (storing->result->result != NULL)
-		stage_metrics_observe(storing->service->options.stages,
-		    storing->result->result->execution_metadata);
+	stage_metrics_observe(
+	    storing->service->options.stages, storing->result->result);
+	stage_read(storing->result->result, &run);
 	rc = may_be_cached(storing) ? put_in_cache(storing, &err)
 				    : check_whole(storing, &err);
 	if (rc < 0 && is_fault_of_worker(&err)) {
@@ -201,7 +202,8 @@ store_result(struct task *task)
 			    STR_ARG(storing->operation->name), err.text);
 		}
 		scheduler_complete(scheduler, storing->operation,
-		    make_response(storing, not_cached), clock_monotonic_ms());
+		    make_response(storing, not_cached), &run,
+		    clock_monotonic_ms());
 	}
 	execution_service_kick(storing->service);
 	operation_unref(storing->operation);

@@ -79,6 +79,9 @@ static const struct setting table[] = {
     {"cache-updates", SETTING_FLAG, FIELD(cache_updates), "YES|NO", "yes",
 	"Clients may write action results (a remote cache needs it); no: only\n"
 	"workers do (--cache-updates=no)."},
+    {"explain", SETTING_FLAG, FIELD(explain), "YES|NO", "yes",
+	"Remember actions and find out why each one misses, for\n"
+	"`toolroot explain` and the metrics."},
     {"action-timeout", SETTING_DURATION, FIELD(action_timeout), "TIME", "1h",
 	"For actions that ask for no timeout."},
     {"action-timeout-max", SETTING_DURATION, FIELD(action_timeout_max), "TIME",

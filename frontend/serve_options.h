@@ -36,6 +36,7 @@ struct serve_options {
 	struct setting_list instances;
 	struct setting_list digest_functions;
 	bool cache_updates;
+	bool explain;
 	int64_t action_timeout;
 	int64_t action_timeout_max;
 	uint64_t attempts;

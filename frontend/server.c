@@ -27,6 +27,7 @@
 #include "frontend/method_table.h"
 #include "base/metrics.h"
 #include "base/process_metrics.h"
+#include "frontend/queue_metrics.h"
 #include "frontend/reflection.h"
 #include "frontend/rpc_metrics.h"
 #include "frontend/serve_options.h"
@@ -50,7 +51,25 @@
 #define INTERRUPTED_UPLOADS_MAX 1000
 /* Of `memory`, for what is not in files yet. */
 #define INTERRUPTED_UPLOADS_PART 32
-#define EXPIRE_MS 30000
+#define EXPIRE_MS 10000
+
+static const int64_t batch_bounds[] = {
+    1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384};
+static const struct metric_definition commit_blobs_definition = {
+    .name = "toolroot_store_commit_blobs",
+    .help = "Small blobs that became durable by one group commit.",
+    .type = METRIC_HISTOGRAM,
+    .bounds = batch_bounds,
+    .bound_count = sizeof(batch_bounds) / sizeof(batch_bounds[0]),
+};
+static const struct metric_definition commit_duration_definition = {
+    .name = "toolroot_store_commit_duration_seconds",
+    .help = "Time that a group commit took to write and sync.",
+    .type = METRIC_HISTOGRAM,
+    .scale = 1e-9,
+    .bounds = metric_duration_bounds,
+    .bound_count = METRIC_DURATION_BOUNDS,
+};
 
 struct server {
 	const struct serve_options *options;
@@ -63,6 +82,7 @@ struct server {
 	struct rpc_metrics *rpc_metrics;
 	struct server_metrics *server_metrics;
 	struct stage_metrics *stage_metrics;
+	struct queue_metrics *queue_metrics;
 	struct process_metrics *process_metrics;
 	struct execution_service *execution;
 	struct collector *collector;
@@ -92,8 +112,15 @@ call_finished(
 {
 	struct server *server = cookie;
 
-	rpc_metrics_count(
-	    server->rpc_metrics, rpc_call_path(call), status, duration_ns);
+	const struct rpc_outcome outcome = {
+	    .status = status,
+	    .duration_ns = duration_ns,
+	    .received_bytes = rpc_call_received_bytes(call),
+	    .sent_bytes = rpc_call_sent_bytes(call),
+	    .note = rpc_call_note(call),
+	};
+
+	rpc_metrics_count(server->rpc_metrics, rpc_call_path(call), &outcome);
 	access_log_write(
 	    call, status, duration_ns, server->options->log_slow * 1000000);
 }
@@ -121,6 +148,21 @@ expire_fired(struct rpc_timer *timer)
 	thread_pool_submit(server->pool, &server->expire_task);
 }
 
+/* Logged where it changes. */
+static void
+server_probe(struct server *server)
+{
+	struct error before, now;
+	bool failed = store_failing(server->storage.store, &before);
+	bool fails = store_probe(server->storage.store, &now) < 0;
+
+	if (fails && !failed)
+		log_error("store_failing", "error=\"%s\"", now.text);
+	else if (failed && !fails)
+		log_info("store_recovered", "error=\"%s\"", before.text);
+	health_service_set(server->health, !fails);
+}
+
 static void
 expire_run(struct task *task)
 {
@@ -128,6 +170,7 @@ expire_run(struct task *task)
 	    (struct server *)((char *)task -
 			      offsetof(struct server, expire_task));
 
+	server_probe(server);
 	upload_table_expire(server->storage.uploads);
 	if (!rpc_server_stopping(server->rpc))
 		rpc_timer_set(server->rpc, &server->expire_timer,
@@ -142,8 +185,12 @@ report(struct status_report *report, void *cookie)
 
 	report->started_ns = server->started_ns;
 	report->now_ns = clock_wall_ns();
+	report->certificate_not_after_s =
+	    rpc_server_certificate_not_after(server->rpc);
 	if (rpc_server_stopping(server->rpc))
 		report->not_ready = "the server is shutting down";
+	else if (store_failing(server->storage.store, &report->disk))
+		report->not_ready = report->disk.text;
 	store_usage(server->storage.store, &report->store);
 	collector_statistics(server->collector, &report->collector);
 	scrub_statistics(server->scrub, &report->scrub);
@@ -163,6 +210,10 @@ open_store(struct server *server, struct error *err)
 	    .path = server->options->store,
 	    .max_size = server->options->max_size,
 	    .pool = server->pool,
+	    .commit_blobs =
+		metrics_single(server->metrics, &commit_blobs_definition),
+	    .commit_duration =
+		metrics_single(server->metrics, &commit_duration_definition),
 	};
 
 	server->storage.store = store_open(&options, err);
@@ -228,7 +279,9 @@ open_storage(struct server *server, struct error *err)
 		return -1;
 	if (open_store(server, err) < 0)
 		return -1;
-	storage->explainer = explainer_new(storage->store, server->pool);
+	if (options->explain)
+		storage->explainer = explainer_new(
+		    storage->store, server->pool, server->metrics);
 	return 0;
 }
 
@@ -262,6 +315,8 @@ add_methods(struct server *server, struct error *err)
 	server->execution = open_execution(server);
 	execution_service_add(table, server->execution);
 	server->storage.executions = server->execution;
+	server->queue_metrics = queue_metrics_new(
+	    server->metrics, execution_service_scheduler(server->execution));
 	server->health = health_service_new();
 	health_service_add(table, server->health);
 	server->reflection = reflection_service_new(err);
@@ -433,6 +488,7 @@ server_close(struct server *server)
 	health_service_free(server->health);
 	reflection_service_free(server->reflection);
 	server_metrics_free(server->server_metrics);
+	queue_metrics_free(server->queue_metrics);
 	stage_metrics_free(server->stage_metrics);
 	process_metrics_free(server->process_metrics);
 	rpc_metrics_free(server->rpc_metrics);

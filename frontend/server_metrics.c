@@ -26,11 +26,47 @@ static const struct metric_definition ready_definition = {
     .type = METRIC_GAUGE,
 };
 
-static const struct metric_definition start_definition = {
-    .name = "toolroot_start_time_seconds",
-    .help = "When the server started, in seconds since 1970.",
+static const struct metric_definition stages_definition = {
+    .name = "toolroot_operations",
+    .help = "Operations by what happens to them now; of those at workers as "
+	    "their last heartbeat told.",
+    .type = METRIC_GAUGE,
+    .labels = {"stage"},
+};
+
+static const struct metric_definition workers_definition = {
+    .name = "toolroot_workers",
+    .help = "Workers that are connected, by how they fence actions in.",
+    .type = METRIC_GAUGE,
+    .labels = {"sandbox"},
+};
+
+static const struct metric_definition lookups_definition = {
+    .name = "toolroot_action_cache_lookups_total",
+    .help = "Look-ups of action results, by GetActionResult and Execute: hit, "
+	    "miss, or incomplete (a blob of the result was gone).",
+    .type = METRIC_COUNTER,
+    .labels = {"result"},
+};
+
+static const struct metric_definition recovery_definition = {
+    .name = "toolroot_store_recovery_seconds",
+    .help = "How long that took.",
     .type = METRIC_GAUGE,
     .scale = 1e-9,
+};
+
+static const struct metric_definition certificate_definition = {
+    .name = "toolroot_tls_certificate_not_after_seconds",
+    .help = "When the server's certificate runs out, in seconds since 1970; "
+	    "0: it has none.",
+    .type = METRIC_GAUGE,
+};
+
+static const struct metric_definition available_definition = {
+    .name = "toolroot_store_available_bytes",
+    .help = "Bytes that are left until writes are refused.",
+    .type = METRIC_GAUGE,
 };
 
 static const struct metric_definition misses_definition = {
@@ -75,6 +111,10 @@ static const struct shown shown[] = {
 	"Blobs that the scrub has read and compared with their digests."),
     SHOWN(scrub.bytes, COUNTER, "store_scrubbed_bytes_total",
 	"Bytes that the scrub has read."),
+    SHOWN(scrub.pass_blobs, GAUGE, "store_scrub_pass_blobs",
+	"Of them in the pass under way; by store_blobs it is how far it is."),
+    SHOWN(store.recovered_blobs, GAUGE, "store_recovered_blobs",
+	"Blobs read again from the log when the store was opened."),
     SHOWN(scrub.passes, COUNTER, "store_scrub_passes_total",
 	"Passes over the whole store that the scrub has finished."),
     SHOWN(collector.collections, COUNTER, "store_collections_total",
@@ -93,18 +133,10 @@ static const struct shown shown[] = {
 	"How long the youngest blob or result that the last collection removed "
 	"had not been used; 0: none was removed. Near min-age, the store is "
 	"too small."),
-    SHOWN(execution.scheduler.workers, GAUGE, "workers",
-	"Workers that are connected."),
     SHOWN(execution.scheduler.slots, GAUGE, "worker_slots",
 	"Actions that the connected workers can run at once."),
     SHOWN(execution.scheduler.slots_busy, GAUGE, "worker_slots_busy",
 	"Slots of workers that have an action."),
-    SHOWN(execution.scheduler.queued, GAUGE, "operations_queued",
-	"Operations that wait for a worker."),
-    SHOWN(execution.scheduler.leased, GAUGE, "operations_executing",
-	"Operations that a worker has."),
-    SHOWN(execution.scheduler.storing, GAUGE, "operations_storing",
-	"Operations whose result is being made durable."),
     SHOWN(execution.streams, GAUGE, "execution_streams",
 	"Clients that wait for an operation."),
     SHOWN(execution.cache_hits, COUNTER, "execution_cache_hits_total",
@@ -142,14 +174,48 @@ static const struct shown shown[] = {
 
 #define SHOWN_COUNT (sizeof(shown) / sizeof(shown[0]))
 
+/* Before, at (lease_stage) and after a worker. */
+#define STAGES_SHOWN (LEASE_STAGES + 1)
+static const char *const stages_shown[STAGES_SHOWN] = {"queued", "fetching",
+    "staging", "running", "collecting", "uploading", "storing"};
+
+enum lookup { LOOKUP_HIT, LOOKUP_MISS, LOOKUP_INCOMPLETE, LOOKUP_RESULTS };
+static const char *const lookups_shown[LOOKUP_RESULTS] = {
+    "hit", "miss", "incomplete"};
+
 struct server_metrics {
 	status_report_fn *report;
 	void *cookie;
 	struct metric *ready;
-	struct metric *start;
+	struct metric *recovery;
+	struct metric *available;
+	struct metric *certificate;
+	struct metric *stages[STAGES_SHOWN];
+	struct metric *workers[SANDBOX_KINDS];
+	struct metric *lookups[LOOKUP_RESULTS];
 	struct metric *misses[EXPLAIN_CAUSES];
 	struct metric *shown[SHOWN_COUNT];
 };
+
+static void
+show_execution(const struct server_metrics *server_metrics,
+    const struct scheduler_statistics *statistics)
+{
+	metric_set(server_metrics->stages[0], (int64_t)statistics->queued);
+	for (int i = LEASE_FETCHING; i < LEASE_STAGES; i++) {
+		size_t count = statistics->stages[i];
+
+		/* One that has not told yet is where all begin. */
+		if (i == LEASE_FETCHING)
+			count += statistics->stages[LEASE_UNSPECIFIED];
+		metric_set(server_metrics->stages[i], (int64_t)count);
+	}
+	metric_set(
+	    server_metrics->stages[LEASE_STAGES], (int64_t)statistics->storing);
+	for (int i = 0; i < SANDBOX_KINDS; i++)
+		metric_set(server_metrics->workers[i],
+		    (int64_t)statistics->sandboxes[i]);
+}
 
 static void
 server_metrics_collect(void *cookie)
@@ -159,7 +225,19 @@ server_metrics_collect(void *cookie)
 
 	server_metrics->report(&report, server_metrics->cookie);
 	metric_set(server_metrics->ready, report.not_ready == NULL);
-	metric_set(server_metrics->start, report.started_ns);
+	metric_set(server_metrics->recovery, report.store.recovery_ns);
+	metric_set(server_metrics->certificate, report.certificate_not_after_s);
+	metric_set(server_metrics->available,
+	    report.store.max_bytes > report.store.bytes
+		? (int64_t)(report.store.max_bytes - report.store.bytes)
+		: 0);
+	show_execution(server_metrics, &report.execution.scheduler);
+	metric_set(server_metrics->lookups[LOOKUP_HIT],
+	    (int64_t)report.store.lookups.hits);
+	metric_set(server_metrics->lookups[LOOKUP_MISS],
+	    (int64_t)report.store.lookups.misses);
+	metric_set(server_metrics->lookups[LOOKUP_INCOMPLETE],
+	    (int64_t)report.store.lookups.incomplete);
 	for (size_t i = 0; i < EXPLAIN_CAUSES; i++)
 		metric_set(server_metrics->misses[i],
 		    (int64_t)report.explainer.misses[i]);
@@ -172,19 +250,36 @@ server_metrics_collect(void *cookie)
 	}
 }
 
+/* A series for each of the names. */
 static void
-server_metrics_add_misses(
+add_series(struct metrics *metrics, const struct metric_definition *definition,
+    const char *const *names, size_t count, struct metric **series)
+{
+	struct metric_family *family = metrics_register(metrics, definition);
+
+	for (size_t i = 0; i < count; i++)
+		series[i] = metric_series(family, &names[i]);
+}
+
+static void
+server_metrics_add_labelled(
     struct server_metrics *server_metrics, struct metrics *metrics)
 {
-	struct metric_family *family =
-	    metrics_register(metrics, &misses_definition);
+	const char *causes[EXPLAIN_CAUSES];
+	const char *sandboxes[SANDBOX_KINDS];
 
-	for (int i = 0; i < EXPLAIN_CAUSES; i++) {
-		const char *cause[] = {
-		    explain_cause_name((enum explain_cause)i)};
-
-		server_metrics->misses[i] = metric_series(family, cause);
-	}
+	for (int i = 0; i < EXPLAIN_CAUSES; i++)
+		causes[i] = explain_cause_name((enum explain_cause)i);
+	for (int i = 0; i < SANDBOX_KINDS; i++)
+		sandboxes[i] = session_sandbox_name((enum session_sandbox)i);
+	add_series(metrics, &misses_definition, causes, EXPLAIN_CAUSES,
+	    server_metrics->misses);
+	add_series(metrics, &lookups_definition, lookups_shown, LOOKUP_RESULTS,
+	    server_metrics->lookups);
+	add_series(metrics, &stages_definition, stages_shown, STAGES_SHOWN,
+	    server_metrics->stages);
+	add_series(metrics, &workers_definition, sandboxes, SANDBOX_KINDS,
+	    server_metrics->workers);
 }
 
 struct server_metrics *
@@ -201,8 +296,13 @@ server_metrics_new(
 		       metrics_register(metrics, &build_definition), version),
 	    1);
 	server_metrics->ready = metrics_single(metrics, &ready_definition);
-	server_metrics->start = metrics_single(metrics, &start_definition);
-	server_metrics_add_misses(server_metrics, metrics);
+	server_metrics->recovery =
+	    metrics_single(metrics, &recovery_definition);
+	server_metrics->certificate =
+	    metrics_single(metrics, &certificate_definition);
+	server_metrics->available =
+	    metrics_single(metrics, &available_definition);
+	server_metrics_add_labelled(server_metrics, metrics);
 	for (size_t i = 0; i < SHOWN_COUNT; i++)
 		server_metrics->shown[i] =
 		    metrics_single(metrics, &shown[i].definition);

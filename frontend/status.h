@@ -9,6 +9,7 @@
 
 #include <stdint.h>
 
+#include "base/error.h"
 #include "cas/collector.h"
 #include "cas/scrub.h"
 #include "cas/store.h"
@@ -20,9 +21,13 @@ struct buffer;
 struct status_report {
 	const char *grpc_address; /* "grpc://127.0.0.1:8980"; http.c sets it */
 	const char *not_ready;    /* why no work is taken, a sentence; NULL = it
-				   * is; static */
-	int64_t started_ns;       /* wall clock */
-	int64_t now_ns;           /* wall clock */
+				   * is; static, or disk's */
+	struct error disk;        /* set when not_ready is its text */
+	/* When the server's certificate runs out, in seconds since 1970; 0: it
+	 * has none. */
+	int64_t certificate_not_after_s;
+	int64_t started_ns; /* wall clock */
+	int64_t now_ns;     /* wall clock */
 	struct store_usage store;
 	struct collector_statistics collector;
 	struct scrub_statistics scrub;

@@ -226,6 +226,7 @@ worker_stream_session(struct worker_stream *stream,
 	    .slots = hello->slots,
 	    .properties = properties,
 	    .property_count = hello->n_properties,
+	    .sandbox = session_sandbox_parse(str_from(hello->sandbox_tier)),
 	    .cookie = stream,
 	    .release = worker_stream_release,
 	};

@@ -281,6 +281,8 @@ call_take_received(struct rpc_call *call, bool ok)
 
 	call_works(call);
 	call->incoming = NULL;
+	if (message != NULL)
+		call->received_bytes += rpc_message_size(message);
 	if (ok)
 		return message;
 	rpc_message_free(message);
@@ -441,6 +443,7 @@ rpc_call_send(struct rpc_call *call, struct rpc_message *message,
 
 	call->on_sent = sent;
 	call->send_cookie = cookie;
+	call->sent_bytes += rpc_message_size(message);
 	call_add_metadata_op(call, ops, &count);
 	call_add_message_op(message, ops, &count);
 	call_ref(call);
@@ -457,6 +460,7 @@ rpc_call_send(struct rpc_call *call, struct rpc_message *message,
 void
 rpc_call_reply(struct rpc_call *call, struct rpc_message *message)
 {
+	call->sent_bytes += rpc_message_size(message);
 	call_end(call, (struct rpc_call_end){.message = message});
 }
 
@@ -661,6 +665,30 @@ void *
 rpc_call_state(const struct rpc_call *call)
 {
 	return call->state;
+}
+
+uint64_t
+rpc_call_received_bytes(const struct rpc_call *call)
+{
+	return call->received_bytes;
+}
+
+uint64_t
+rpc_call_sent_bytes(const struct rpc_call *call)
+{
+	return call->sent_bytes;
+}
+
+void
+rpc_call_set_note(struct rpc_call *call, unsigned note)
+{
+	call->note = note;
+}
+
+unsigned
+rpc_call_note(const struct rpc_call *call)
+{
+	return call->note;
 }
 
 struct rpc_message *

@@ -55,6 +55,14 @@ bool rpc_call_cancelled(const struct rpc_call *call);
 /* At most one; set it before the handler returns. */
 void rpc_call_on_cancel(struct rpc_call *call,
     void (*cancelled)(struct rpc_call *call, void *cookie), void *cookie);
+/* Bytes of all messages so far, without what transport adds. For
+ * rpc_server_options.finished. */
+uint64_t rpc_call_received_bytes(const struct rpc_call *call);
+uint64_t rpc_call_sent_bytes(const struct rpc_call *call);
+/* A number that the handler leaves for it; 0 at first. Before the call is
+ * ended. */
+void rpc_call_set_note(struct rpc_call *call, unsigned note);
+unsigned rpc_call_note(const struct rpc_call *call);
 /* The handler's own state: zeroed, in the call's arena. It comes before all
  * else that is taken from there, so that it always fits. */
 void *rpc_call_new_state(struct rpc_call *call, size_t size);

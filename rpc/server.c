@@ -292,6 +292,12 @@ rpc_server_ended_for_memory(const struct rpc_server *server)
 	return memory_guard_ended(server->guard);
 }
 
+int64_t
+rpc_server_certificate_not_after(const struct rpc_server *server)
+{
+	return server->tls != NULL ? rpc_tls_not_after(server->tls) : 0;
+}
+
 bool
 rpc_server_stopping(const struct rpc_server *server)
 {

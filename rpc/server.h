@@ -92,6 +92,9 @@ void rpc_server_start(struct rpc_server *server);
 void rpc_server_stop(struct rpc_server *server, int64_t grace_ms);
 /* Calls that were ended since memory was short. Any thread. */
 uint64_t rpc_server_ended_for_memory(const struct rpc_server *server);
+/* When its certificate runs out, in seconds since 1970; 0 without one. Any
+ * thread. */
+int64_t rpc_server_certificate_not_after(const struct rpc_server *server);
 /* rpc_server_stop has begun. Any thread. */
 bool rpc_server_stopping(const struct rpc_server *server);
 /* After stop, or right after new. NULL is allowed. */

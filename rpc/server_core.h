@@ -72,7 +72,10 @@ struct rpc_call {
 	uint64_t budgeted; /* of options.request_memory */
 	struct arena arena;
 	int64_t started_ns;
-	char *peer; /* gRPC's memory, or NULL */
+	uint64_t received_bytes; /* of messages; whoever receives */
+	uint64_t sent_bytes;     /* the owner's */
+	unsigned note;           /* the owner's, for options.finished */
+	char *peer;              /* gRPC's memory, or NULL */
 	char *identity;
 	void *state;
 

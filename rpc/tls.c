@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/buffer.h"
 #include "base/error.h"
@@ -35,6 +36,7 @@ struct tls_version {
 struct tls_pem {
 	struct buffer content[TLS_FILES];
 	struct tls_version version[TLS_FILES];
+	int64_t not_after_s; /* of the first certificate, since 1970 */
 };
 
 struct rpc_tls {
@@ -44,6 +46,7 @@ struct rpc_tls {
 	struct tls_version seen[TLS_FILES]; /* at the last look */
 	bool fetched;                       /* gRPC has a configuration */
 	struct tls_pem pem;                 /* what rpc_tls_new has read */
+	int64_t not_after_s;                /* of what is in force */
 };
 
 static const char *const tls_names[TLS_FILES] = {
@@ -56,9 +59,21 @@ tls_pem_clear(struct tls_pem *pem)
 		buffer_clear(&pem->content[i]);
 }
 
+/* Seconds since 1970 at which the certificate runs out; 0 when it does not say.
+ */
+static int64_t
+tls_not_after(const X509 *certificate)
+{
+	struct tm end;
+
+	if (ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &end) != 1)
+		return 0;
+	return (int64_t)timegm(&end);
+}
+
 /* The key fits the first certificate, and all of it is PEM. */
 static int
-tls_pem_check(const struct tls_pem *pem, char *const *paths, struct error *err)
+tls_pem_check(struct tls_pem *pem, char *const *paths, struct error *err)
 {
 	int rc = -1;
 	X509 *certificate = NULL, *authority = NULL;
@@ -81,6 +96,7 @@ tls_pem_check(const struct tls_pem *pem, char *const *paths, struct error *err)
 			    paths[TLS_CERTIFICATE], paths[TLS_KEY]);
 			goto out;
 		}
+		pem->not_after_s = tls_not_after(certificate);
 	}
 	if (bio[TLS_CA] != NULL) {
 		authority = PEM_read_bio_X509(bio[TLS_CA], NULL, NULL, NULL);
@@ -171,6 +187,7 @@ rpc_tls_new(const struct rpc_tls_files *files, struct error *err)
 		return NULL;
 	}
 	memcpy(tls->seen, tls->pem.version, sizeof(tls->seen));
+	tls->not_after_s = tls->pem.not_after_s;
 	return tls;
 }
 
@@ -252,6 +269,7 @@ tls_reload(struct rpc_tls *tls, grpc_ssl_server_certificate_config **config)
 		return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
 	}
 	*config = tls_config(&pem);
+	tls->not_after_s = pem.not_after_s;
 	tls_pem_clear(&pem);
 	log_info(
 	    "tls_reloaded", "certificate=\"%s\"", tls->paths[TLS_CERTIFICATE]);
@@ -278,6 +296,17 @@ tls_fetch(void *cookie, grpc_ssl_server_certificate_config **config)
 	}
 	pthread_mutex_unlock(&tls->lock);
 	return status;
+}
+
+int64_t
+rpc_tls_not_after(struct rpc_tls *tls)
+{
+	int64_t not_after_s;
+
+	pthread_mutex_lock(&tls->lock);
+	not_after_s = tls->not_after_s;
+	pthread_mutex_unlock(&tls->lock);
+	return not_after_s;
 }
 
 grpc_server_credentials *

@@ -11,6 +11,7 @@
 #define TOOLROOT_RPC_TLS_H
 
 #include <grpc/grpc_security.h>
+#include <stdint.h>
 
 struct error;
 struct rpc_tls;
@@ -27,6 +28,9 @@ struct rpc_tls *rpc_tls_new(
     const struct rpc_tls_files *files, struct error *err);
 /* After the server that uses its credentials. NULL is allowed. */
 void rpc_tls_free(struct rpc_tls *tls);
+/* When the server's certificate runs out, in seconds since 1970; 0 when it does
+ * not say. Any thread. */
+int64_t rpc_tls_not_after(struct rpc_tls *tls);
 /* The caller releases them. */
 grpc_server_credentials *rpc_tls_server_credentials(struct rpc_tls *tls);
 

@@ -348,6 +348,7 @@ complete_result(struct execution *execution, Reapi__ActionResult **result,
 	    .staging = staging_name(spawner_staging(run->spawner)),
 	    .host_root = sandbox_shows_host(execution->sandbox),
 	    .roots = &run->roots,
+	    .roots_laid_out = execution->roots.laid_out,
 	    .limits = &execution->limits,
 	    .limited_by = cgroup_kind_name(spawner_limits_kind(run->spawner))};
 

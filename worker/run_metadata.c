@@ -170,6 +170,7 @@ environment(struct arena *arena, const struct run_place *place,
 		fill_resources(place, outcome, &resources);
 		message.resources = &resources;
 	}
+	message.trees_laid_out = (uint32_t)place->roots_laid_out;
 	if (any == NULL || !fill_roots(arena, place->roots, &message) ||
 	    protos_pack(arena, &message.base, &packed) == NULL) {
 		*failed = true;

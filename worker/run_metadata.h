@@ -23,6 +23,7 @@ struct run_place {
 	const char *staging; /* staging_name (worker/staging.h) */
 	bool host_root;
 	const struct toolchain_roots *roots;
+	size_t roots_laid_out; /* of them: were not there before */
 	const struct run_limits *limits;
 	const char *limited_by; /* cgroup_kind_name */
 };

@@ -13,12 +13,14 @@ static int
 get_one(struct run_roots *roots, const struct run_action *run,
     const struct toolchain_root *root, struct error *err)
 {
+	bool made = false;
 	const struct tree_request request = {.root = root->digest,
 	    .store = run->store,
 	    .fetch = run->fetch,
 	    .cookie = run->cookie,
 	    .cancel_fd = run->cancel_fd,
-	    .missing = run->missing};
+	    .missing = run->missing,
+	    .made = &made};
 	struct tree *tree = tree_cache_get(run->trees, &request, err);
 
 	if (tree == NULL) {
@@ -30,6 +32,7 @@ get_one(struct run_roots *roots, const struct run_action *run,
 	roots->grafts[roots->count] =
 	    (struct sandbox_graft){tree_descriptor(tree), root->path};
 	roots->count++;
+	roots->laid_out += made;
 	return 0;
 }
 
@@ -37,7 +40,7 @@ int
 run_roots_get(struct run_roots *roots, const struct run_action *run,
     const Reapi__Platform *platform, struct error *err)
 {
-	roots->count = 0;
+	roots->count = roots->laid_out = 0;
 	if (toolchain_roots_read(&roots->wanted, platform, run->function, err) <
 	    0)
 		return -1;

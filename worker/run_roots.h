@@ -19,6 +19,7 @@ struct run_roots {
 	struct tree *trees[TOOLCHAIN_ROOTS_MAX];
 	struct sandbox_graft grafts[TOOLCHAIN_ROOTS_MAX]; /* of the trees */
 	size_t count;                                     /* pinned */
+	size_t laid_out; /* of them: were not there */
 };
 
 /* INVALID_ARGUMENT names a malformed property; FAILED_PRECONDITION when blobs

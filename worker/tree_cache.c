@@ -629,6 +629,8 @@ tree_cache_get(struct tree_cache *cache, const struct tree_request *request,
 	pthread_mutex_unlock(&cache->lock);
 	if (!ours)
 		return tree;
+	if (request->made != NULL)
+		*request->made = true;
 	return end_making(cache, tree, make(cache, request, tree, err));
 }
 

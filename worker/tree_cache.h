@@ -61,6 +61,7 @@ struct tree_request {
 	void *cookie;
 	int cancel_fd;               /* readable: CANCELLED; -1 = never */
 	struct digest_list *missing; /* gets blobs found absent; or NULL */
+	bool *made;                  /* set to true when it was not there */
 };
 
 /* The tree, pinned until tree_unpin. One thread fetches and makes it while

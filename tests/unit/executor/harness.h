@@ -227,7 +227,7 @@ static inline void
 complete(struct world *world, struct operation *operation)
 {
 	scheduler_complete(world->scheduler, operation,
-	    (struct str){strdup("response"), 8}, world->now);
+	    (struct str){strdup("response"), 8}, NULL, world->now);
 	deliver(world);
 }
 

@@ -481,7 +481,7 @@ result_is_stored(struct model *model)
 		return;
 	if (draw(model, 4) > 0) {
 		scheduler_complete(model->scheduler, operation->operation,
-		    (struct str){strdup("r"), 1}, model->now);
+		    (struct str){strdup("r"), 1}, NULL, model->now);
 		return;
 	}
 	error_set(&err, ERROR_INTERNAL, "missing output");

@@ -117,7 +117,7 @@ end_one(struct worker *worker, const char *id)
 	if (scheduler_end_lease(shared->scheduler, worker->session, &lease_end,
 		clock_monotonic_ms(), &operation) == LEASE_STORE)
 		scheduler_complete(shared->scheduler, operation,
-		    (struct str){strdup("r"), 1}, clock_monotonic_ms());
+		    (struct str){strdup("r"), 1}, NULL, clock_monotonic_ms());
 	scheduler_deliver(shared->scheduler);
 	operation_unref(operation);
 }

@@ -221,17 +221,24 @@ nothing_is_lost_between_threads_and_a_renderer(void **state)
 static void
 finished_rpcs_are_counted_by_method_and_code(void **state)
 {
-	static const struct rpc_method methods[] = {
-	    {.path = "/a.Store/Read"}, {.path = "/a.Store/Write"}};
+	static const struct rpc_method methods[] = {{.path = "/a.Store/Read"},
+	    {.path = "/a.Store/Write"},
+	    {.path = "/google.bytestream.ByteStream/Read"}};
 	struct metrics *metrics = metrics_new();
-	struct rpc_metrics *rpc = rpc_metrics_new(metrics, methods, 2);
+	struct rpc_metrics *rpc = rpc_metrics_new(metrics, methods, 3);
 	struct buffer out;
 
 	(void)state;
-	rpc_metrics_count(rpc, STR("/a.Store/Read"), 0, 50000);
-	rpc_metrics_count(rpc, STR("/a.Store/Read"), 5, 1500000);
-	rpc_metrics_count(rpc, STR("/no/such"), 12, 1);
-	rpc_metrics_count(rpc, STR("/a.Store/Write"), 99, 1);
+	rpc_metrics_count(rpc, STR("/a.Store/Read"),
+	    &(struct rpc_outcome){0, 50000, 10, 1000, RPC_NOTE_IDENTITY});
+	rpc_metrics_count(rpc, STR("/a.Store/Read"),
+	    &(struct rpc_outcome){5, 1500000, 11, 0, RPC_NOTE_IDENTITY});
+	rpc_metrics_count(
+	    rpc, STR("/no/such"), &(struct rpc_outcome){.status = 12});
+	rpc_metrics_count(
+	    rpc, STR("/a.Store/Write"), &(struct rpc_outcome){.status = 99});
+	rpc_metrics_count(rpc, STR("/google.bytestream.ByteStream/Read"),
+	    &(struct rpc_outcome){0, 1, 7, 500, RPC_NOTE_ZSTD});
 	render(metrics, &out);
 	assert_contains(out.data,
 	    "toolroot_rpc_requests_total{method=\"a.Store/Read\","
@@ -249,6 +256,13 @@ finished_rpcs_are_counted_by_method_and_code(void **state)
 	assert_contains(
 	    out.data, "{method=\"a.Store/Read\",le=\"0.0032\"} 2\n");
 	assert_contains(out.data, "le=\"320\"} ");
+	assert_contains(out.data,
+	    "toolroot_rpc_received_bytes_total{method=\"a.Store/Read\","
+	    "compression=\"identity\"} 21\n");
+	assert_contains(out.data,
+	    "toolroot_rpc_sent_bytes_total{method="
+	    "\"google.bytestream.ByteStream/Read\",compression=\"zstd\"} "
+	    "500\n");
 	buffer_clear(&out);
 	rpc_metrics_free(rpc);
 	metrics_free(metrics);
@@ -262,7 +276,9 @@ report_much(struct status_report *report, void *cookie)
 	report->store.bytes = UINT64_C(1) << 60;
 	report->store.dropped = 2;
 	report->execution.scheduler.slots_busy = 3;
-	report->execution.scheduler.leased = 4;
+	report->execution.scheduler.stages[LEASE_RUNNING] = 4;
+	report->execution.scheduler.sandboxes[SANDBOX_KIND_NAMESPACES] = 2;
+	report->store.lookups.incomplete = 7;
 }
 
 static void
@@ -278,15 +294,21 @@ the_status_report_is_shown_as_metrics(void **state)
 	assert_contains(out.data,
 	    "toolroot_build_info{version=\"" TOOLROOT_VERSION "\"} 1\n");
 	assert_contains(out.data, "\ntoolroot_ready 1\n");
-	assert_contains(out.data, "\ntoolroot_start_time_seconds 1.5\n");
 	assert_contains(
 	    out.data, "\ntoolroot_store_bytes 1152921504606846976\n");
 	assert_contains(out.data,
 	    "# TYPE toolroot_store_dropped_blobs_total counter\n"
 	    "toolroot_store_dropped_blobs_total 2\n");
 	assert_contains(out.data, "\ntoolroot_worker_slots_busy 3\n");
-	assert_contains(out.data, "\ntoolroot_operations_executing 4\n");
-	assert_contains(out.data, "\ntoolroot_operations_queued 0\n");
+	assert_contains(
+	    out.data, "\ntoolroot_operations{stage=\"running\"} 4\n");
+	assert_contains(
+	    out.data, "\ntoolroot_operations{stage=\"queued\"} 0\n");
+	assert_contains(
+	    out.data, "\ntoolroot_workers{sandbox=\"namespaces\"} 2\n");
+	assert_contains(out.data,
+	    "\ntoolroot_action_cache_lookups_total{result=\"incomplete\"} "
+	    "7\n");
 	buffer_clear(&out);
 	server_metrics_free(server);
 	metrics_free(metrics);
