@@ -48,7 +48,7 @@ describe(const struct platform *platform, char text[QUEUE_FIGURE_TEXT_MAX])
 		const struct platform_property *property =
 		    &platform->properties[i];
 
-		if (!platform_is_matched(property->name))
+		if (!platform_is_matched(property))
 			continue;
 		len += (size_t)snprintf(text + len, QUEUE_FIGURE_TEXT_MAX - len,
 		    "%s%.*s=%.*s", len > 0 ? "," : "", STR_ARG(property->name),

@@ -55,6 +55,11 @@ put_arguments(const struct local_workers_options *options,
 	if (options->config != NULL)
 		child_arguments_add(
 		    arguments, xasprintf("--config=%s", options->config));
+	if (options->http != NULL)
+		child_arguments_add(
+		    arguments, xasprintf("--http=%s", options->http));
+	if (options->http != NULL && options->insecure_listen)
+		child_arguments_add(arguments, xstrdup("--insecure-listen"));
 	if (options->host_root)
 		child_arguments_add(arguments, xstrdup("--host-root"));
 	if (options->allow_network)

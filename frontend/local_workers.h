@@ -26,6 +26,8 @@ struct local_workers_options {
 	uint64_t tree_cache_size;
 	bool allow_network;
 	const char *sandbox;
+	const char *http; /* where it serves its own metrics; NULL: nowhere */
+	bool insecure_listen;
 	const char *log_level;
 	const char *log_format;
 	const struct setting_list *properties;

@@ -21,6 +21,9 @@ static const struct setting table[] = {
 	"Where gRPC is served; port 0 takes a free one, unix:PATH a socket."},
     {"http", SETTING_TEXT, FIELD(http), "HOST:PORT", "127.0.0.1:8981",
 	"Where metrics, status and health are served."},
+    {"worker-http", SETTING_TEXT, FIELD(worker_http), "HOST:PORT", NULL,
+	"Where the local workers serve metrics of their own; without it,\n"
+	"nowhere."},
     {"store", SETTING_TEXT, FIELD(store), "DIR", NULL,
 	"The directory with all blobs and action results.\n"
 	"default: /var/lib/toolroot for root, else "

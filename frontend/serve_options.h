@@ -17,6 +17,7 @@ struct serve_options {
 	char *config;
 	char *listen;
 	char *http;
+	char *worker_http;
 	char *store;
 	uint64_t max_size;
 	int64_t min_age;

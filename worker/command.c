@@ -49,6 +49,8 @@ struct command_settings {
 	uint64_t stream_limit;
 	char *default_path;
 	bool compress;
+	char *http;
+	bool insecure_listen;
 	bool exit_with_parent;
 	char *log_level;
 	char *log_format;
@@ -117,6 +119,11 @@ static const struct setting table[] = {
 	"PATH of actions that set none."},
     {"compress", SETTING_FLAG, FIELD(compress), "", "no",
 	"Compress blobs on the way (zstd): for slow networks."},
+    {"http", SETTING_TEXT, FIELD(http), "HOST:PORT", NULL,
+	"Serve the worker's own /metrics, /healthz and /readyz here. Without\n"
+	"it, nowhere: the server's metrics tell of its workers, too."},
+    {"insecure-listen", SETTING_FLAG, FIELD(insecure_listen), "", "no",
+	"Allow that on addresses other than loopback."},
     {"exit-with-parent", SETTING_FLAG, FIELD(exit_with_parent), "", "no",
 	"End when the process that started the worker ends."},
     {"log-level", SETTING_TEXT, FIELD(log_level), "LEVEL", "info",
@@ -283,6 +290,8 @@ run(struct command_settings *settings)
 	    .cache_size = settings->cache_size,
 	    .tree_cache_size = settings->tree_cache_size,
 	    .compress = settings->compress,
+	    .http = settings->http,
+	    .insecure_listen = settings->insecure_listen,
 	    .exit_with_parent = settings->exit_with_parent};
 	struct error err;
 	int status = EXIT_USAGE;

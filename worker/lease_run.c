@@ -22,6 +22,7 @@
 #include "worker/run_action.h"
 #include "worker/run_roots.h"
 #include "worker/spawner.h"
+#include "worker/worker_metrics.h"
 #include "worker/worker_state.h"
 
 #define MISSING_MAX 100000
@@ -237,6 +238,20 @@ log_result(const struct lease_run *run, const Reapi__ActionResult *result,
 }
 
 static void
+count_result(const struct lease_run *run, const Reapi__ActionResult *result,
+    const struct error *err)
+{
+	const struct worker_lease_end end = {
+	    .code = err != NULL ? err->code : ERROR_OK,
+	    .metadata = result != NULL ? result->execution_metadata : NULL,
+	    .trees = run->action.roots.count,
+	    .laid_out = run->action.roots_laid_out,
+	};
+
+	worker_metrics_count(run->worker->metrics, &end);
+}
+
+static void
 prepare(struct lease_run *run)
 {
 	const struct worker_options *options = run->worker->options;
@@ -285,6 +300,7 @@ lease_run(struct worker *worker, struct held_lease *lease)
 		error_set(&err, ERROR_CANCELLED, "the lease was cancelled");
 	live_output_end(&lease->output);
 	log_result(&run, result, answer.error);
+	count_result(&run, result, answer.error);
 	answer.result = result;
 	answer.message = run.action.message;
 	atomic_store(&lease->answered, true);

@@ -143,6 +143,7 @@ get_roots(struct execution *execution, struct error *err)
 	if (run_roots_get(&execution->roots, run, execution->platform, err) < 0)
 		return -1;
 	run->roots = execution->roots.wanted;
+	run->roots_laid_out = execution->roots.laid_out;
 	if (run->times.input_fetch_start != 0 && run->roots.count > 0)
 		run->times.input_fetch_completed = clock_wall_ns();
 	return 0;

@@ -66,6 +66,7 @@ struct run_action {
 	void *cookie;
 	/* Filled: what the action asked for; borrows from its messages. */
 	struct toolchain_roots roots;
+	size_t roots_laid_out; /* of them: were not there before */
 	/* Filled: for people, what limits it ran into; "" or the arena's. */
 	const char *message;
 };

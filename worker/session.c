@@ -471,6 +471,7 @@ take_welcome(struct session *session, const Workerapi__ServerMessage *message,
 	/* Earlier than asked: the message has a way to go. */
 	session->heartbeat_ms = session->heartbeat_ms * 3 / 4;
 	session->welcome = true;
+	atomic_store(&session->worker->connected, true);
 	pthread_mutex_lock(&session->lock);
 	session->lease_timeout_ms = lease_timeout_ms;
 	session->last_sent_ms = clock_monotonic_ms();

@@ -31,6 +31,7 @@
 #include "worker/subtrees.h"
 #include "worker/tree_cache.h"
 #include "worker/worker_cache.h"
+#include "worker/worker_metrics.h"
 #include "worker/worker_state.h"
 
 #define PAUSE_FIRST_MS 200
@@ -222,6 +223,7 @@ open_store(struct worker *worker, struct error *err)
 		store.path = path;
 	}
 	worker->store = store_open(&store, err);
+	atomic_store(&worker->shown_store, worker->store);
 	free(path);
 	return worker->store != NULL ? 0 : -1;
 }
@@ -284,6 +286,11 @@ start_threads(struct running *running, struct error *err)
 	    transfers < TRANSFERS_MAX ? transfers : TRANSFERS_MAX,
 	    options->compress);
 	worker->leases = lease_table_new(&table);
+	worker->metrics = worker_metrics_new(worker);
+	if (options->http != NULL &&
+	    worker_metrics_serve(worker->metrics, options->http,
+		options->insecure_listen, err) < 0)
+		return -1;
 	if (pthread_create(
 		&running->signal_thread, NULL, signal_main, running) != 0)
 		return error_set(
@@ -300,7 +307,9 @@ stop(struct running *running)
 	atomic_store(&running->ending, true);
 	if (running->signal_thread_runs)
 		pthread_join(running->signal_thread, NULL);
+	worker_metrics_stop(worker->metrics);
 	lease_table_free(worker->leases);
+	worker_metrics_free(worker->metrics);
 	cas_clients_free(worker->clients);
 	if (worker->channel != NULL)
 		rpc_channel_close(worker->channel);
@@ -343,6 +352,7 @@ serve_once(struct running *running, int64_t *pause_ms, struct error *err)
 	session = session_new(worker);
 	set_session(running, session);
 	rc = session_serve(session, err);
+	atomic_store(&worker->connected, false);
 	set_session(running, NULL);
 	if (session_was_welcome(session))
 		*pause_ms = PAUSE_FIRST_MS;

@@ -55,6 +55,10 @@ struct worker_options {
 	uint64_t stream_limit;    /* bytes of stdout and stderr that are kept */
 	const char *default_path; /* NULL = RUN_COMMAND_DEFAULT_PATH */
 	bool compress;            /* zstd on the way: slow networks */
+	/* Where the worker's own metrics are served, "host:port"; NULL =
+	 * nowhere. Beyond loopback only when insecure_listen. */
+	const char *http;
+	bool insecure_listen;
 	/* SIGTERM when the process that started us ends. */
 	bool exit_with_parent;
 };

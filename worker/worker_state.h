@@ -19,6 +19,7 @@ struct session;
 struct spawner;
 struct store;
 struct tree_cache;
+struct worker_metrics;
 
 struct worker {
 	const struct worker_options *options;
@@ -35,6 +36,11 @@ struct worker {
 	/* Set by the receiving thread while no lease is held, so that slots
 	 * see one session from the beginning of a lease to its end. */
 	struct session *session;
+	struct worker_metrics *metrics; /* has its own locks */
+	/* For metrics: the store once it is open, and whether a server has
+	 * welcomed us. */
+	_Atomic(struct store *) shown_store;
+	atomic_bool connected;
 	atomic_int signals; /* SIGTERM and SIGINT so far */
 };
 

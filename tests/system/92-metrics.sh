@@ -7,11 +7,19 @@
 . "$(dirname "$0")/tap.sh"
 . "$(dirname "$0")/server.sh"
 
-plan 6
+plan 7
 
 metrics=$WORK/metrics
 scrape() {
 	curl -sf -o "$metrics" "http://$HTTP_ADDR/metrics"
+}
+# The local worker chooses its port and says so in the log.
+scrape_worker() {
+	local address
+
+	address=$(sed -n 's/.* info http address=//p' "$SERVER_LOG")
+	curl -sf -o "$metrics.worker" "$address/metrics" &&
+		curl -sf "$address/readyz"
 }
 
 # value NAME: of one series.
@@ -19,13 +27,16 @@ value() {
 	sed -n "s/^$1 //p" "$metrics"
 }
 
-ok "the server starts" server_start --workers 1 --host-root || exit 1
+ok "the server starts" server_start --workers 1 --host-root \
+	--worker-http 127.0.0.1:0 || exit 1
 like "an action is executed" \
 	"$(/usr/bin/python3 "$ROOT/tests/system/lib/run_action.py" \
 		"$GRPC_ADDR" 'sleep 0.1')" "exit=0"
 ok "metrics are served" scrape
+ok "by the worker, too" scrape_worker
 
-sed -n 's/^# TYPE \([a-z_]*\) .*/\1/p' "$metrics" | sort -u > "$WORK/served"
+sed -n 's/^# TYPE \([a-z_]*\) .*/\1/p' "$metrics" "$metrics.worker" |
+	sort -u > "$WORK/served"
 grep -oE '(toolroot|process)_[a-z_]+' "$ROOT/docs/observability.md" |
 	sort -u > "$WORK/told"
 is "the documentation names every metric, and no other" \
