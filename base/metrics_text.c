@@ -38,9 +38,10 @@ render_name(struct buffer *out, const struct metric *metric, const char *suffix)
 static void
 format_bound(double value, bool open, char text[static 32])
 {
-	snprintf(text, 32, "%.15g", value);
+	int len = snprintf(text, 32, "%.15g", value);
+
 	if (open && strpbrk(text, ".e") == NULL)
-		strcat(text, ".0");
+		snprintf(text + len, 32 - (size_t)len, ".0");
 }
 
 static int
