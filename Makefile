@@ -192,6 +192,10 @@ install: all
 	    $(DESTDIR)$(PREFIX)/share/doc/toolroot/toolroot.conf
 	install -D -m 0644 config/toolroot.bash-completion \
 	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/toolroot
+	for file in prometheus/toolroot.rules.yml grafana/toolroot.json; do \
+	    install -D -m 0644 config/$$file \
+		$(DESTDIR)$(PREFIX)/share/doc/toolroot/$${file##*/} || exit 1; \
+	done
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	for unit in toolroot.service toolroot-worker.service \
 	    toolroot-gc.service toolroot-gc.timer; do \

@@ -33,6 +33,7 @@ struct collector {
 	pthread_cond_t changed;
 	bool busy;
 	struct collector_statistics statistics;
+	struct collection_past past; /* the lock's */
 };
 
 /* --- one collection ------------------------------------------------------- */
@@ -219,6 +220,44 @@ collector_count(
 		    (uint64_t)report->youngest_age_ms / 1000;
 }
 
+static void
+collector_remember(struct collector *collector,
+    const struct collection_wish *wish, const struct collection_report *report)
+{
+	const struct collection_event event = {
+	    .time_ns = clock_wall_ns(),
+	    .youngest_age_ms = report->youngest_age_ms,
+	    .reason = wish->max_age_ms > 0 ? COLLECTION_BY_AGE
+		      : wish->sized        ? COLLECTION_BY_WISH
+					   : COLLECTION_BY_SIZE,
+	};
+	struct collection_past past;
+	struct error err;
+
+	pthread_mutex_lock(&collector->lock);
+	past = collector->past;
+	pthread_mutex_unlock(&collector->lock);
+	/* One collection at a time: nobody else adds. */
+	if (collection_past_add(&past, collector->options.store, &event, &err) <
+	    0)
+		log_warn("collection_not_remembered", "error=\"%s\"", err.text);
+	pthread_mutex_lock(&collector->lock);
+	collector->past = past;
+	pthread_mutex_unlock(&collector->lock);
+}
+
+bool
+collector_find_past(struct collector *collector, int64_t used_ns,
+    struct collection_event *event)
+{
+	bool found;
+
+	pthread_mutex_lock(&collector->lock);
+	found = collection_past_find(&collector->past, used_ns, event);
+	pthread_mutex_unlock(&collector->lock);
+	return found;
+}
+
 int
 collector_collect(struct collector *collector,
     const struct collection_wish *wish, struct collection_report *report,
@@ -232,6 +271,8 @@ collector_collect(struct collector *collector,
 	collector->busy = true;
 	pthread_mutex_unlock(&collector->lock);
 	rc = collector_collect_alone(collector, wish, report, err);
+	if (rc == 0 && wish->run && report->youngest_age_ms >= 0)
+		collector_remember(collector, wish, report);
 	pthread_mutex_lock(&collector->lock);
 	collector->busy = false;
 	if (wish->run)
@@ -397,6 +438,7 @@ collector_new(const struct collector_options *options, struct error *err)
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
 	pthread_cond_init(&collector->changed, &attributes);
 	pthread_condattr_destroy(&attributes);
+	collection_past_load(&collector->past, options->store);
 	if (!options->watch)
 		return collector;
 	rc = pthread_create(

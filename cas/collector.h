@@ -28,6 +28,7 @@
 #include <stdint.h>
 
 #include "base/str.h"
+#include "cas/collection_past.h"
 
 struct collection_details;
 struct error;
@@ -116,6 +117,11 @@ struct collection_report {
 int collector_collect(struct collector *collector,
     const struct collection_wish *wish, struct collection_report *report,
     struct error *err);
+
+/* The collection that took what was used last at used_ns (wall clock); false:
+ * none that is remembered. Any thread. */
+bool collector_find_past(struct collector *collector, int64_t used_ns,
+    struct collection_event *event);
 
 /* Since the store was opened. Any thread. */
 struct collector_statistics {

@@ -351,6 +351,12 @@ print_explanation(
 	print_miss(response->miss);
 	if (hint != NULL)
 		printf("    %s\n", hint);
+	if (hint != NULL && response->miss->summary.len > 0) {
+		print_safe(
+		    "    ", (struct str){(char *)response->miss->summary.data,
+				response->miss->summary.len});
+		putchar('\n');
+	}
 	for (size_t i = 0; i < response->n_changes; i++)
 		print_change(explaining, response->miss, response->changes[i]);
 	if (response->total_changes > response->n_changes)
@@ -428,6 +434,7 @@ explanation_json(
 	put_text(json, "target", miss->target);
 	put_text(json, "mnemonic", miss->mnemonic);
 	put_text(json, "invocation_id", miss->invocation_id);
+	put_text(json, "summary", miss->summary);
 	put_digest(json, "action_digest", miss->action_digest);
 	put_digest(
 	    json, "previous_action_digest", miss->previous_action_digest);

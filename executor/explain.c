@@ -37,6 +37,18 @@ explain_cause_name(enum explain_cause cause)
 	return cause < EXPLAIN_CAUSES ? names[cause] : "unknown";
 }
 
+enum explain_cause
+explain_cause_parse(struct str name)
+{
+	for (int i = 0; i < EXPLAIN_CAUSES; i++) {
+		const char *known = explain_cause_name((enum explain_cause)i);
+
+		if (str_equal(name, str_from(known)))
+			return (enum explain_cause)i;
+	}
+	return EXPLAIN_UNKNOWN;
+}
+
 const char *
 explain_kind_name(enum explain_kind kind)
 {

@@ -41,6 +41,8 @@ enum explain_cause {
 
 /* "first-seen" and so on: a metric's label and a log's value. */
 const char *explain_cause_name(enum explain_cause cause);
+/* EXPLAIN_UNKNOWN for any other text. */
+enum explain_cause explain_cause_parse(struct str name);
 
 enum explain_kind {
 	EXPLAIN_KIND_TOOLCHAIN, /* a path in a toolchain root */

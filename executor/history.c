@@ -6,56 +6,17 @@
  */
 #include "executor/history.h"
 
-#include <pthread.h>
 #include <stdlib.h>
-#include <sys/queue.h>
 
 #include "base/arena.h"
-#include "base/map.h"
 #include "base/memory.h"
-
-/* Ways to look for an earlier action, the best first. */
-enum subject {
-	SUBJECT_TARGET_OUTPUTS,
-	SUBJECT_TARGET_NAME, /* of the first output, without its directory */
-	SUBJECT_TARGET,
-	SUBJECT_OUTPUTS,
-	SUBJECTS,
-};
-
-#define SUBJECT_SIZE 33 /* which one, and a SHA-256 */
-
-struct entry {
-	struct str key; /* instance and action digest; owned */
-	struct str instance;
-	struct digest action;
-	struct str target; /* owned, as the texts below */
-	struct str mnemonic;
-	struct str invocation; /* that used it last */
-	bool result;
-	bool missed;              /* the fields of miss are set */
-	struct history_miss miss; /* texts but the summary: see above */
-	struct str miss_invocation;
-	struct str summary;
-	char subjects[SUBJECTS][SUBJECT_SIZE];
-	bool has_subject[SUBJECTS];
-	TAILQ_ENTRY(entry) link;
-};
-
-struct history {
-	struct history_limits limits;          /* constant */
-	pthread_mutex_t lock;                  /* guards what follows */
-	struct map actions;                    /* entry.key -> entry */
-	struct map subjects;                   /* -> the latest entry */
-	TAILQ_HEAD(entry_list, entry) entries; /* used last first */
-	size_t bytes;
-};
+#include "executor/history_internal.h"
 
 /* --- texts and keys -------------------------------------------------------
  */
 
-static struct str
-copy_text(struct str text)
+struct str
+history_copy_text(struct str text)
 {
 	size_t len = text.len < HISTORY_TEXT_MAX ? text.len : HISTORY_TEXT_MAX;
 
@@ -68,8 +29,8 @@ free_text(struct str text)
 	free((void *)(uintptr_t)text.data);
 }
 
-static struct str
-action_key(struct str instance, const struct digest *action)
+struct str
+history_action_key(struct str instance, const struct digest *action)
 {
 	struct str digest = digest_key(action);
 	char *key = xmalloc(instance.len + digest.len + 1);
@@ -155,8 +116,8 @@ entry_bytes(const struct entry *entry)
 	       (SUBJECTS + 1) * 2 * sizeof(struct map_entry) + 128;
 }
 
-static void
-entry_free(struct entry *entry)
+void
+history_entry_free(struct entry *entry)
 {
 	free_text(entry->key);
 	free_text(entry->instance);
@@ -168,9 +129,33 @@ entry_free(struct entry *entry)
 	free(entry);
 }
 
+void
+history_mark_changed(struct history *history, struct entry *entry)
+{
+	if (entry->changed)
+		return;
+	entry->changed = true;
+	TAILQ_INSERT_TAIL(&history->changes, entry, change);
+}
+
+static void
+history_note_removed(struct history *history, struct entry *entry)
+{
+	struct removed *removed;
+
+	if (entry->changed)
+		TAILQ_REMOVE(&history->changes, entry, change);
+	if (!entry->stored)
+		return;
+	removed = xmalloc(sizeof(*removed));
+	memcpy(removed->key, entry->record_key, sizeof(removed->key));
+	STAILQ_INSERT_TAIL(&history->removed, removed, link);
+}
+
 static void
 history_remove(struct history *history, struct entry *entry)
 {
+	history_note_removed(history, entry);
 	history->bytes -= entry_bytes(entry);
 	TAILQ_REMOVE(&history->entries, entry, link);
 	map_remove(&history->actions, entry->key);
@@ -181,10 +166,10 @@ history_remove(struct history *history, struct entry *entry)
 		    map_get(&history->subjects, key) == entry)
 			map_remove(&history->subjects, key);
 	}
-	entry_free(entry);
+	history_entry_free(entry);
 }
 
-static void
+void
 history_shrink(struct history *history)
 {
 	while (history->actions.count > history->limits.entries ||
@@ -201,11 +186,31 @@ static struct entry *
 find(const struct history *history, struct str instance,
     const struct digest *action)
 {
-	struct str key = action_key(instance, action);
+	struct str key = history_action_key(instance, action);
 	struct entry *entry = map_get(&history->actions, key);
 
 	free_text(key);
 	return entry;
+}
+
+static void
+history_make_latest(struct history *history, struct entry *entry)
+{
+	for (int i = 0; i < SUBJECTS; i++) {
+		if (entry->has_subject[i])
+			map_put(&history->subjects,
+			    (struct str){entry->subjects[i], SUBJECT_SIZE},
+			    entry);
+	}
+}
+
+void
+history_insert(struct history *history, struct entry *entry)
+{
+	TAILQ_INSERT_HEAD(&history->entries, entry, link);
+	map_put(&history->actions, entry->key, entry);
+	history->bytes += entry_bytes(entry);
+	history_make_latest(history, entry);
 }
 
 /* It becomes the latest of its subjects. */
@@ -215,18 +220,16 @@ touch(
 {
 	TAILQ_REMOVE(&history->entries, entry, link);
 	TAILQ_INSERT_HEAD(&history->entries, entry, link);
-	for (int i = 0; i < SUBJECTS; i++) {
-		if (entry->has_subject[i])
-			map_put(&history->subjects,
-			    (struct str){entry->subjects[i], SUBJECT_SIZE},
-			    entry);
-	}
+	history_make_latest(history, entry);
 	if (!str_equal(entry->invocation, use->invocation)) {
 		history->bytes -= entry_bytes(entry);
 		free_text(entry->invocation);
-		entry->invocation = copy_text(use->invocation);
+		entry->invocation = history_copy_text(use->invocation);
 		history->bytes += entry_bytes(entry);
 	}
+	entry->used_ns = use->now_ns;
+	if (entry->result != use->result)
+		history_mark_changed(history, entry);
 	entry->result = use->result;
 }
 
@@ -243,18 +246,25 @@ history_new(const struct history_limits *limits)
 	map_init(&history->actions);
 	map_init(&history->subjects);
 	TAILQ_INIT(&history->entries);
+	TAILQ_INIT(&history->changes);
+	STAILQ_INIT(&history->removed);
 	return history;
 }
 
 void
 history_free(struct history *history)
 {
+	struct removed *removed;
 	struct entry *entry;
 
 	if (history == NULL)
 		return;
 	while ((entry = TAILQ_FIRST(&history->entries)) != NULL)
 		history_remove(history, entry);
+	while ((removed = STAILQ_FIRST(&history->removed)) != NULL) {
+		STAILQ_REMOVE_HEAD(&history->removed, link);
+		free(removed);
+	}
 	map_clear(&history->actions);
 	map_clear(&history->subjects);
 	pthread_mutex_destroy(&history->lock);
@@ -287,19 +297,44 @@ history_knows(struct history *history, struct str instance,
 	return entry != NULL;
 }
 
+int64_t
+history_last_use(
+    struct history *history, struct str instance, const struct digest *action)
+{
+	const struct entry *entry;
+	int64_t used_ns;
+
+	pthread_mutex_lock(&history->lock);
+	entry = find(history, instance, action);
+	used_ns = entry != NULL ? entry->used_ns : 0;
+	pthread_mutex_unlock(&history->lock);
+	return used_ns;
+}
+
+struct entry *
+history_entry_new(struct str instance, const struct digest *action)
+{
+	struct entry *entry = xcalloc(1, sizeof(*entry));
+	struct digest hash;
+
+	entry->key = history_action_key(instance, action);
+	digest_compute(DIGEST_SHA256, entry->key.data, entry->key.len, &hash);
+	memcpy(entry->record_key, hash.hash, sizeof(entry->record_key));
+	entry->instance =
+	    (struct str){xstrndup(instance.data, instance.len), instance.len};
+	entry->action = *action;
+	return entry;
+}
+
 static struct entry *
 entry_new(const struct history_action *action)
 {
-	struct entry *entry = xcalloc(1, sizeof(*entry));
+	struct entry *entry =
+	    history_entry_new(action->use.instance, &action->use.action);
 
-	entry->key = action_key(action->use.instance, &action->use.action);
-	entry->instance = (struct str){
-	    xstrndup(action->use.instance.data, action->use.instance.len),
-	    action->use.instance.len};
-	entry->action = action->use.action;
-	entry->target = copy_text(action->target);
-	entry->mnemonic = copy_text(action->mnemonic);
-	entry->invocation = copy_text(action->use.invocation);
+	entry->target = history_copy_text(action->target);
+	entry->mnemonic = history_copy_text(action->mnemonic);
+	entry->invocation = history_copy_text(action->use.invocation);
 	make_subjects(action, entry->subjects, entry->has_subject);
 	return entry;
 }
@@ -314,12 +349,11 @@ history_add(struct history *history, const struct history_action *action)
 	pthread_mutex_lock(&history->lock);
 	known = map_get(&history->actions, entry->key);
 	if (known != NULL) {
-		entry_free(entry);
+		history_entry_free(entry);
 		entry = known;
 	} else {
-		TAILQ_INSERT_HEAD(&history->entries, entry, link);
-		map_put(&history->actions, entry->key, entry);
-		history->bytes += entry_bytes(entry);
+		history_insert(history, entry);
+		history_mark_changed(history, entry);
 	}
 	touch(history, entry, &action->use);
 	history_shrink(history);
@@ -368,10 +402,11 @@ history_put_miss(struct history *history, struct str instance,
 		free_text(entry->miss_invocation);
 		free_text(entry->summary);
 		entry->miss = *miss;
-		entry->miss_invocation = copy_text(miss->invocation);
-		entry->summary = copy_text(miss->summary);
+		entry->miss_invocation = history_copy_text(miss->invocation);
+		entry->summary = history_copy_text(miss->summary);
 		entry->missed = true;
 		history->bytes += entry_bytes(entry);
+		history_mark_changed(history, entry);
 		history_shrink(history);
 	}
 	pthread_mutex_unlock(&history->lock);

@@ -6,8 +6,8 @@
  * the misses among them were misses. Of an instance never another's.
  *
  * In memory and bounded by entries and bytes; what was used longest ago goes
- * first. A restart forgets it: misses are then first seen. (Whoever wants it
- * kept stores what history_add is given and adds it again at the start.)
+ * first. Whoever wants it kept over a restart stores what history_take_changes
+ * gives, and gives it to history_restore at the start.
  *
  * Any thread; one lock inside, which guards everything.
  */
@@ -62,6 +62,9 @@ void history_add(struct history *history, const struct history_action *action);
 /* Whether it is there, and had a result when it was used last. */
 bool history_knows(struct history *history, struct str instance,
     const struct digest *action, bool *result);
+/* When that was, by the wall clock; 0: it is not there. */
+int64_t history_last_use(
+    struct history *history, struct str instance, const struct digest *action);
 
 /* 1 and *previous, the nearest earlier action; 0. Before history_add. */
 int history_previous(struct history *history,
@@ -96,5 +99,22 @@ struct str history_last_invocation(
 size_t history_list_misses(struct history *history, struct str instance,
     struct str of, struct arena *arena, struct history_miss *misses,
     size_t limit);
+
+/* --- keeping ---------------------------------------------------------------
+ * What has changed and is not taken yet: entries that came, missed, or got or
+ * lost their result; a use alone is no change. */
+#define HISTORY_KEY_SIZE 32 /* a SHA-256 of instance and action */
+struct history_change {
+	uint8_t key[HISTORY_KEY_SIZE];
+	struct str
+	    value; /* a RememberedAction, malloc; data NULL: it is gone */
+};
+/* Up to count of them; returns how many. The caller frees the values. */
+size_t history_take_changes(
+    struct history *history, struct history_change *changes, size_t count);
+/* Before anything is added: values in any order. What is malformed is passed
+ * over; returns how many were taken in. */
+size_t history_restore(
+    struct history *history, const struct str *values, size_t count);
 
 #endif

@@ -124,8 +124,9 @@ find_miss(const struct unary_call *call,
 		str_cut(&rest, '/'), rpc_call_arena(call->rpc), miss) > 0)
 		return 0;
 	return error_set(err, ERROR_NOT_FOUND,
-	    "no miss of the action \"%.*s\" is remembered; the history is in "
-	    "memory, so that a restart forgets it",
+	    "no miss of the action \"%.*s\" is remembered; the history holds "
+	    "the "
+	    "last 50,000 actions",
 	    action.len > DIGEST_TEXT_MAX ? DIGEST_TEXT_MAX : (int)action.len,
 	    action.data);
 }

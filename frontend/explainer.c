@@ -19,11 +19,13 @@
 #include "base/metrics.h"
 #include "base/thread_pool.h"
 #include "cas/closure.h"
+#include "cas/collector.h"
 #include "cas/digest_message.h"
 #include "cas/names.h"
 #include "cas/store.h"
 #include "cas/toolchain_root.h"
 #include "executor/history.h"
+#include "frontend/history_store.h"
 #include "frontend/request_metadata.h"
 #include "protos/arena_allocator.h"
 #include "protos/binary.h"
@@ -68,6 +70,8 @@ struct explainer {
 	struct store *store; /* constant */
 	struct thread_pool *pool;
 	struct history *history;
+	struct collector *collector; /* constant; or NULL */
+	pthread_mutex_t saving;      /* one thread saves at a time */
 	struct metric_family *by_toolchain;
 	struct task task;
 	atomic_bool stopping;
@@ -247,6 +251,53 @@ count_by_toolchain(struct explainer *explainer, struct str instance,
 	metric_add(metric_series(explainer->by_toolchain, values), 1);
 }
 
+/* "3 h 5 min". */
+static const char *
+format_age(int64_t ns, char text[static 32])
+{
+	int64_t minutes = ns / 60000000000;
+
+	if (minutes < 60)
+		snprintf(text, 32, "%lld min", (long long)minutes);
+	else if (minutes < 48 * 60)
+		snprintf(text, 32, "%lld h %lld min", (long long)minutes / 60,
+		    (long long)minutes % 60);
+	else
+		snprintf(text, 32, "%lld d %lld h", (long long)minutes / 1440,
+		    (long long)minutes / 60 % 24);
+	return text;
+}
+
+/* When it went, and why, as far as collections tell. */
+static void
+tell_eviction(struct explainer *explainer, const struct history_action *action,
+    char summary[static HISTORY_TEXT_MAX])
+{
+	static const char *const reasons[] = {
+	    [COLLECTION_BY_SIZE] = "by size: the store was near max-size",
+	    [COLLECTION_BY_WISH] = "by toolroot gc, to make room",
+	    [COLLECTION_BY_AGE] = "by toolroot gc, for its age"};
+	int64_t used_ns = history_last_use(
+	    explainer->history, action->use.instance, &action->use.action);
+	struct collection_event event;
+	char ages[2][32];
+
+	if (explainer->collector == NULL ||
+	    !collector_find_past(explainer->collector, used_ns, &event) ||
+	    event.reason < COLLECTION_BY_SIZE ||
+	    event.reason > COLLECTION_BY_AGE) {
+		snprintf(summary, HISTORY_TEXT_MAX,
+		    "removed by hand, or dropped since it was damaged: no "
+		    "collection since its last use would have taken it");
+		return;
+	}
+	snprintf(summary, HISTORY_TEXT_MAX,
+	    "evicted %s ago %s; it had not been used for %s",
+	    format_age(action->use.now_ns - event.time_ns, ages[0]),
+	    reasons[event.reason],
+	    format_age(event.time_ns - used_ns, ages[1]));
+}
+
 static void
 explain_miss(struct explainer *explainer, const struct history_action *action,
     const struct toolchain_roots *roots)
@@ -260,10 +311,13 @@ explain_miss(struct explainer *explainer, const struct history_action *action,
 	bool result;
 
 	if (history_knows(explainer->history, action->use.instance,
-		&action->use.action, &result))
+		&action->use.action, &result)) {
 		miss.cause = result ? EXPLAIN_EVICTED : EXPLAIN_UNCACHED;
-	else
+		if (result)
+			tell_eviction(explainer, action, summary);
+	} else {
 		compare(explainer, action, &miss, summary);
+	}
 	miss.summary = str_from(summary);
 	history_add(explainer->history, action);
 	history_put_miss(explainer->history, action->use.instance, &miss);
@@ -473,10 +527,14 @@ explainer_new(
 {
 	const struct history_limits limits = {HISTORY_ENTRIES, HISTORY_BYTES};
 	struct explainer *explainer = xcalloc(1, sizeof(*explainer));
+	struct error err;
 
 	explainer->store = store;
 	explainer->pool = pool;
 	explainer->history = history_new(&limits);
+	pthread_mutex_init(&explainer->saving, NULL);
+	if (history_store_load(store, explainer->history, &err) < 0)
+		log_warn("history_not_loaded", "error=\"%s\"", err.text);
 	explainer->by_toolchain =
 	    metrics_register(metrics, &by_toolchain_definition);
 	/* So that rates are right from the first miss on. */
@@ -491,6 +549,30 @@ explainer_new(
 }
 
 void
+explainer_ask_collector(
+    struct explainer *explainer, struct collector *collector)
+{
+	if (explainer != NULL)
+		explainer->collector = collector;
+}
+
+void
+explainer_save(struct explainer *explainer)
+{
+	struct error err;
+	int rc;
+
+	if (explainer == NULL)
+		return;
+	/* The exception to "no lock across I/O": it is there for this alone. */
+	pthread_mutex_lock(&explainer->saving);
+	rc = history_store_save(explainer->store, explainer->history, &err);
+	pthread_mutex_unlock(&explainer->saving);
+	if (rc < 0)
+		log_warn("history_not_saved", "error=\"%s\"", err.text);
+}
+
+void
 explainer_stop(struct explainer *explainer)
 {
 	if (explainer != NULL)
@@ -502,7 +584,9 @@ explainer_free(struct explainer *explainer)
 {
 	if (explainer == NULL)
 		return;
+	explainer_save(explainer);
 	history_free(explainer->history);
+	pthread_mutex_destroy(&explainer->saving);
 	pthread_mutex_destroy(&explainer->lock);
 	free(explainer);
 }

@@ -21,6 +21,7 @@
 #include "executor/explain.h"
 
 struct action_key;
+struct collector;
 struct explainer;
 struct history;
 struct metrics;
@@ -30,9 +31,15 @@ struct thread_pool;
 /* All are borrowed; metrics gets the misses by toolchain. */
 struct explainer *explainer_new(
     struct store *store, struct thread_pool *pool, struct metrics *metrics);
+/* Who knows why results went. Before any event; NULL is allowed. */
+void explainer_ask_collector(
+    struct explainer *explainer, struct collector *collector);
+/* Stores what the history has learned since the last time, so that a restart
+ * does not forget it. Blocks; NULL is allowed. */
+void explainer_save(struct explainer *explainer);
 /* From now on nothing more is looked at, so that the pool can end soon. */
 void explainer_stop(struct explainer *explainer);
-/* After the pool is gone. NULL is allowed. */
+/* After the pool is gone: saves, too. NULL is allowed. */
 void explainer_free(struct explainer *explainer);
 
 enum explainer_event {

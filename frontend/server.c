@@ -171,6 +171,7 @@ expire_run(struct task *task)
 			      offsetof(struct server, expire_task));
 
 	server_probe(server);
+	explainer_save(server->storage.explainer);
 	upload_table_expire(server->storage.uploads);
 	if (!rpc_server_stopping(server->rpc))
 		rpc_timer_set(server->rpc, &server->expire_timer,
@@ -246,6 +247,7 @@ open_collector(struct server *server, struct error *err)
 
 	server->collector = collector_new(&collector, err);
 	server->admin.collector = server->collector;
+	explainer_ask_collector(server->storage.explainer, server->collector);
 	if (server->collector == NULL)
 		return -1;
 	if (options->scrub_rate == 0)

@@ -7,7 +7,7 @@
 . "$(dirname "$0")/tap.sh"
 . "$(dirname "$0")/server.sh"
 
-plan 7
+plan 12
 
 metrics=$WORK/metrics
 scrape() {
@@ -31,7 +31,7 @@ ok "the server starts" server_start --workers 1 --host-root \
 	--worker-http 127.0.0.1:0 || exit 1
 like "an action is executed" \
 	"$(/usr/bin/python3 "$ROOT/tests/system/lib/run_action.py" \
-		"$GRPC_ADDR" 'sleep 0.1')" "exit=0"
+		"$GRPC_ADDR" 'sleep 0.1' --target //app:timed)" "exit=0"
 ok "metrics are served" scrape
 ok "by the worker, too" scrape_worker
 
@@ -46,4 +46,18 @@ run='toolroot_operation_stage_duration_seconds'
 is "the run of the action took more than 0.1 s and less than 10 s" \
 	"$(value "${run}_bucket{stage=\"run\",le=\"0.1\"}"),$(
 		value "${run}_bucket{stage=\"run\",le=\"10\"}")" "0,1"
+
+# As a disk does that fails: nothing can be written any more.
+not_ready() {
+	! curl -sf "http://$HTTP_ADDR/readyz"
+}
+not_ok "it is ready" not_ready
+rm -rf "${SERVER_STORE:?}/incoming"
+ok "it is not, when the disk does not take writes" wait_until 60 not_ready
+like "and says why" "$(curl -s "http://$HTTP_ADDR/readyz")" "incoming/probe"
+ok "health stays up" curl -sf "http://$HTTP_ADDR/healthz"
+like "an operation's line tells whom, what and how long" "$(cat "$SERVER_LOG")" \
+	"operation_done name=operations/.* action=[0-9a-f]+/[0-9]+ .* us=[0-9]+ \
+exit=0 out=[0-9]+ queue_us=[0-9]+ fetch_us=[0-9]+ stage_us=[0-9]+ run_us=[0-9]+ \
+collect_us=[0-9]+ upload_us=[0-9]+ target=\"//app:timed\""
 ok "the server ends cleanly" server_stop || server_show_log

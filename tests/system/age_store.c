@@ -7,11 +7,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <toolroot/explain/v1/explain.pb-c.h>
+
 #include "base/error.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "cas/index_job.h"
 #include "cas/little_endian.h"
+#include "cas/records.h"
 #include "cas/store_internal.h"
 
 struct aged {
@@ -78,6 +81,60 @@ age_apply(void *cookie, struct store *store, struct index_write *write,
 	return rc;
 }
 
+#define HISTORY "history/"
+#define HISTORY_MAX 1000
+
+struct history_aging {
+	int64_t ns;
+	struct record records[HISTORY_MAX];
+	size_t count;
+};
+
+/* A RememberedAction that was used earlier. */
+static int
+age_remembered(void *cookie, const struct record *record, struct error *err)
+{
+	struct history_aging *aging = cookie;
+	Explainapi__RememberedAction *message;
+	struct record *aged = &aging->records[aging->count];
+	char *key, *value;
+
+	message = explainapi__remembered_action__unpack(
+	    NULL, record->value.len, (const uint8_t *)record->value.data);
+	if (message == NULL || aging->count == HISTORY_MAX)
+		return error_set(err, ERROR_INTERNAL, "the history is odd");
+	message->used_ns -= aging->ns;
+	key = xstrndup(record->key.data, record->key.len);
+	value =
+	    xmalloc(explainapi__remembered_action__get_packed_size(message));
+	aged->key = (struct str){key, record->key.len};
+	aged->value.len =
+	    explainapi__remembered_action__pack(message, (uint8_t *)value);
+	aged->value.data = value;
+	aging->count++;
+	explainapi__remembered_action__free_unpacked(message, NULL);
+	return 0;
+}
+
+static int
+age_history(struct store *store, uint32_t minutes, struct error *err)
+{
+	struct history_aging *aging = xcalloc(1, sizeof(*aging));
+	int rc;
+
+	aging->ns = (int64_t)minutes * 60 * 1000000000;
+	rc = records_each(store, HISTORY, age_remembered, aging, err);
+	if (rc == 0)
+		rc = records_write(
+		    store, HISTORY, aging->records, aging->count, err);
+	for (size_t i = 0; i < aging->count; i++) {
+		free((char *)(uintptr_t)aging->records[i].key.data);
+		free((char *)(uintptr_t)aging->records[i].value.data);
+	}
+	free(aging);
+	return rc;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -98,6 +155,8 @@ main(int argc, char **argv)
 	store = store_open(&options, &err);
 	if (store != NULL)
 		rc = index_job_run(store, &job, &err);
+	if (rc == 0)
+		rc = age_history(store, aging.minutes, &err);
 	store_close(store);
 	if (rc < 0)
 		fprintf(stderr, "age_store: %s\n", err.text);

@@ -402,6 +402,71 @@ def check_log(tap: Tap, maker: Maker) -> None:
     )
 
 
+def age(server: process.Server, hours: int) -> None:
+    """As if nobody had used the store for so long; the server is down."""
+    tool = process.build_folder() / "tests/system/age_store"
+    subprocess.run(
+        [str(tool), str(server.store), str(hours)],
+        check=True,
+        timeout=WAIT_SECONDS,
+    )
+
+
+def collect(server: process.Server, *arguments: str) -> None:
+    """`toolroot gc`."""
+    subprocess.run(
+        [
+            str(process.program()),
+            "gc",
+            "--server",
+            f"grpc://{server.address}",
+            "--run",
+            *arguments,
+        ],
+        check=True,
+        timeout=WAIT_SECONDS,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def check_restart(tap: Tap, maker: Maker) -> None:
+    """What was learned is there after a restart, and what was collected
+    meanwhile is told."""
+    build = changed("source")
+    build.arguments = ["/bin/sh", "-c", "cat src/*.c big > out"]
+    digest, _ = maker.executed(build, "restart-1")
+    counted = maker.misses()
+    before = maker.explain_json("changed-source")
+    tap.equal(maker.server.stop(), 0, "the server stops")
+    age(maker.server, 5)
+    maker.server.start()
+    tap.equal(
+        maker.explain_json("changed-source"),
+        before,
+        "a restart forgets no misses",
+    )
+    collect(maker.server, "--max-age", "4h")
+    counted = maker.misses()
+    maker.executed(build, "restart-2")
+    tap.equal(
+        maker.new_causes(counted), {"evicted": 1}, "collected: evicted"
+    )
+    tap.like(
+        maker.explain(digest.hash)[1],
+        r"evicted 0 min ago by toolroot gc, for its age; it had not been "
+        r"used for 5 h",
+        "explain says when and why it went",
+    )
+    counted = maker.misses()
+    build.files["src/a.c"] += b"int more;\n"
+    maker.executed(build, "restart-3")
+    tap.equal(
+        maker.new_causes(counted),
+        {"source": 1},
+        "earlier actions are found after a restart",
+    )
+
+
 def check_first(tap: Tap, maker: Maker) -> None:
     """The first action of all; a look-up alone is none."""
     counted = maker.misses()
@@ -432,6 +497,7 @@ def main() -> None:
         check_texts(tap, maker)
         check_known(tap, maker)
         check_log(tap, maker)
+        check_restart(tap, maker)
         tap.equal(server.stop(), 0, "the server ends cleanly")
         tap.equal(server.faults(), [], "no sanitizer found a fault")
 

@@ -268,6 +268,116 @@ misses_are_found_by_invocation_target_and_hash(void **state)
 	history_free(history);
 }
 
+/* All changes of one history, given to another. */
+static void
+hand_over(struct history *from, struct history *to)
+{
+	struct history_change changes[32];
+	struct str values[32];
+	size_t count = history_take_changes(from, changes, 32);
+
+	for (size_t i = 0; i < count; i++)
+		values[i] = changes[i].value;
+	assert_int_equal(history_restore(to, values, count), count);
+	for (size_t i = 0; i < count; i++)
+		free((char *)(uintptr_t)changes[i].value.data);
+}
+
+static void
+what_is_kept_finds_the_same_actions_and_misses_again(void **state)
+{
+	struct history *history = history_new(&roomy);
+	struct history *again = history_new(&roomy);
+	const struct str output = STR("out/a.o");
+	struct history_action a = action_of("a", "//app:a", &output);
+	struct history_action b = action_of("b", "//app:a", &output);
+	struct history_miss miss = {.action = digest_of("b"),
+	    .previous = digest_of("a"),
+	    .has_previous = true,
+	    .cause = EXPLAIN_TOOLCHAIN,
+	    .time_ns = 1234567890123456789,
+	    .invocation = STR("second"),
+	    .summary = STR("toolchain /usr/include/stdio.h changed")};
+	struct history_miss found;
+	struct history_change change;
+	struct arena arena;
+	bool result;
+
+	(void)state;
+	a.use.result = true;
+	history_add(history, &a);
+	b.use.now_ns = 2;
+	history_add(history, &b);
+	history_put_miss(history, STR("main"), &miss);
+	hand_over(history, again);
+	/* Nothing has changed since. */
+	assert_int_equal(history_take_changes(history, &change, 1), 0);
+	assert_int_equal(history_take_changes(again, &change, 1), 0);
+	assert_true(history_knows(again, STR("main"), &a.use.action, &result));
+	assert_true(result);
+	assert_int_equal(
+	    history_last_use(again, STR("main"), &b.use.action), 2);
+	/* The later of the two is the nearer. */
+	a = action_of("c", "//app:a", &output);
+	assert_previous(again, &a, "b");
+	arena_init(&arena, 1 << 20);
+	assert_int_equal(history_list_misses(again, STR("main"), STR("second"),
+			     &arena, &found, 1),
+	    1);
+	assert_int_equal(found.cause, EXPLAIN_TOOLCHAIN);
+	assert_int_equal(found.time_ns, miss.time_ns);
+	assert_true(str_equal(found.summary, miss.summary));
+	assert_true(str_equal(found.target, STR("//app:a")));
+	assert_true(digest_equal(&found.previous, &miss.previous));
+	arena_clear(&arena);
+	history_free(history);
+	history_free(again);
+}
+
+static void
+what_is_forgotten_is_told_to_whoever_keeps_it(void **state)
+{
+	const struct history_limits one = {1, 10u << 20};
+	struct history *history = history_new(&one);
+	const struct str output = STR("out");
+	struct history_action a = action_of("a", "//a", &output);
+	struct history_action b = action_of("b", "//b", &output);
+	struct history_change changes[4];
+	size_t count;
+
+	(void)state;
+	history_add(history, &a);
+	count = history_take_changes(history, changes, 4);
+	assert_int_equal(count, 1);
+	free((char *)(uintptr_t)changes[0].value.data);
+	history_add(history, &b);
+	count = history_take_changes(history, changes + 1, 3);
+	assert_int_equal(count, 2);
+	assert_null(changes[1].value.data);
+	assert_memory_equal(changes[1].key, changes[0].key, HISTORY_KEY_SIZE);
+	assert_non_null(changes[2].value.data);
+	free((char *)(uintptr_t)changes[2].value.data);
+	/* One that was never taken leaves no trace. */
+	history_add(history, &a);
+	history_add(history, &b);
+	count = history_take_changes(history, changes, 4);
+	for (size_t i = 0; i < count; i++)
+		free((char *)(uintptr_t)changes[i].value.data);
+	assert_int_equal(count, 2);
+	history_free(history);
+}
+
+static void
+a_malformed_record_is_passed_over(void **state)
+{
+	const struct str values[] = {STR("\xff\xff\xff"), STR("")};
+	struct history *history = history_new(&roomy);
+
+	(void)state;
+	assert_int_equal(history_restore(history, values, 2), 0);
+	history_free(history);
+}
+
 int
 main(void)
 {
@@ -283,6 +393,10 @@ main(void)
 	    cmocka_unit_test(what_was_used_longest_ago_is_forgotten_first),
 	    cmocka_unit_test(memory_is_bounded_whatever_the_texts),
 	    cmocka_unit_test(misses_are_found_by_invocation_target_and_hash),
+	    cmocka_unit_test(
+		what_is_kept_finds_the_same_actions_and_misses_again),
+	    cmocka_unit_test(what_is_forgotten_is_told_to_whoever_keeps_it),
+	    cmocka_unit_test(a_malformed_record_is_passed_over),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Entries as messages, and back. */
+#include <stdlib.h>
+
+#include <toolroot/explain/v1/explain.pb-c.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "cas/digest_message.h"
+#include "executor/history_internal.h"
+#include "protos/arena_allocator.h"
+
+/* Texts are bounded far below. */
+#define RECORD_ARENA (64u << 10)
+
+static ProtobufCBinaryData
+binary(struct str text)
+{
+	return (ProtobufCBinaryData){text.len, (uint8_t *)(uintptr_t)text.data};
+}
+
+static struct str
+binary_str(ProtobufCBinaryData data)
+{
+	return (struct str){
+	    data.data != NULL ? (const char *)data.data : "", data.len};
+}
+
+/* --- packing -------------------------------------------------------------- */
+
+struct digest_space {
+	Reapi__Digest message;
+	char text[DIGEST_TEXT_MAX];
+};
+
+static Reapi__Digest *
+digest_message(const struct digest *digest, struct digest_space *space)
+{
+	reapi__digest__init(&space->message);
+	digest_to_message(digest, space->text, &space->message);
+	return &space->message;
+}
+
+static struct str
+pack(const ProtobufCMessage *message)
+{
+	size_t len = protobuf_c_message_get_packed_size(message);
+	char *data = xmalloc(len + 1);
+
+	protobuf_c_message_pack(message, (uint8_t *)data);
+	return (struct str){data, len};
+}
+
+static struct str
+pack_entry(const struct entry *entry)
+{
+	Explainapi__RememberedAction message =
+	    EXPLAINAPI__REMEMBERED_ACTION__INIT;
+	Google__Protobuf__Timestamp time = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
+	Explainapi__Miss miss = EXPLAINAPI__MISS__INIT;
+	ProtobufCBinaryData subjects[SUBJECTS];
+	struct digest_space spaces[2];
+
+	message.instance_name = binary(entry->instance);
+	message.action_digest = digest_message(&entry->action, &spaces[0]);
+	message.digest_function =
+	    (Reapi__DigestFunction__Value)entry->action.function;
+	message.target = binary(entry->target);
+	message.mnemonic = binary(entry->mnemonic);
+	message.invocation_id = binary(entry->invocation);
+	message.used_ns = entry->used_ns;
+	message.result = entry->result;
+	message.subjects = subjects;
+	for (int i = 0; i < SUBJECTS; i++) {
+		if (entry->has_subject[i])
+			subjects[message.n_subjects++] = binary(
+			    (struct str){entry->subjects[i], SUBJECT_SIZE});
+	}
+	if (entry->missed) {
+		if (entry->miss.has_previous)
+			miss.previous_action_digest =
+			    digest_message(&entry->miss.previous, &spaces[1]);
+		miss.cause =
+		    (char *)(uintptr_t)explain_cause_name(entry->miss.cause);
+		time.seconds = entry->miss.time_ns / 1000000000;
+		time.nanos = (int32_t)(entry->miss.time_ns % 1000000000);
+		miss.time = &time;
+		miss.invocation_id = binary(entry->miss_invocation);
+		miss.summary = binary(entry->summary);
+		message.miss = &miss;
+	}
+	return pack(&message.base);
+}
+
+size_t
+history_take_changes(
+    struct history *history, struct history_change *changes, size_t count)
+{
+	struct removed *removed;
+	struct entry *entry;
+	size_t taken = 0;
+
+	pthread_mutex_lock(&history->lock);
+	while (taken < count &&
+	       (removed = STAILQ_FIRST(&history->removed)) != NULL) {
+		STAILQ_REMOVE_HEAD(&history->removed, link);
+		memcpy(changes[taken].key, removed->key, sizeof(removed->key));
+		changes[taken++].value = (struct str){NULL, 0};
+		free(removed);
+	}
+	while (
+	    taken < count && (entry = TAILQ_FIRST(&history->changes)) != NULL) {
+		TAILQ_REMOVE(&history->changes, entry, change);
+		entry->changed = false;
+		entry->stored = true;
+		memcpy(changes[taken].key, entry->record_key,
+		    sizeof(entry->record_key));
+		changes[taken++].value = pack_entry(entry);
+	}
+	pthread_mutex_unlock(&history->lock);
+	return taken;
+}
+
+/* --- unpacking ------------------------------------------------------------ */
+
+static void
+restore_subjects(
+    struct entry *entry, const Explainapi__RememberedAction *message)
+{
+	for (size_t i = 0; i < message->n_subjects; i++) {
+		const ProtobufCBinaryData *subject = &message->subjects[i];
+
+		if (subject->len != SUBJECT_SIZE ||
+		    subject->data[0] >= SUBJECTS)
+			continue;
+		memcpy(entry->subjects[subject->data[0]], subject->data,
+		    SUBJECT_SIZE);
+		entry->has_subject[subject->data[0]] = true;
+	}
+}
+
+static void
+restore_miss(struct entry *entry, const Explainapi__Miss *message)
+{
+	struct error ignored;
+
+	entry->missed = true;
+	entry->miss.cause = explain_cause_parse(str_from(message->cause));
+	entry->miss.has_previous = message->previous_action_digest != NULL &&
+				   digest_from_message(entry->action.function,
+				       message->previous_action_digest,
+				       &entry->miss.previous, &ignored) == 0;
+	if (message->time != NULL)
+		entry->miss.time_ns =
+		    message->time->seconds * 1000000000 + message->time->nanos;
+	entry->miss_invocation =
+	    history_copy_text(binary_str(message->invocation_id));
+	entry->summary = history_copy_text(binary_str(message->summary));
+}
+
+/* NULL when it is malformed. */
+static struct entry *
+restore_entry(struct str value)
+{
+	const Explainapi__RememberedAction *message;
+	struct entry *entry = NULL;
+	struct digest action;
+	struct error ignored;
+	struct arena arena;
+
+	arena_init(&arena, RECORD_ARENA);
+	message = protos_unpack(&arena,
+	    &explainapi__remembered_action__descriptor, value, &ignored);
+	if (message == NULL || message->action_digest == NULL ||
+	    digest_from_message((enum digest_function)message->digest_function,
+		message->action_digest, &action, &ignored) < 0)
+		goto out;
+	entry = history_entry_new(binary_str(message->instance_name), &action);
+	entry->target = history_copy_text(binary_str(message->target));
+	entry->mnemonic = history_copy_text(binary_str(message->mnemonic));
+	entry->invocation =
+	    history_copy_text(binary_str(message->invocation_id));
+	entry->used_ns = message->used_ns;
+	entry->result = message->result;
+	entry->stored = true;
+	restore_subjects(entry, message);
+	if (message->miss != NULL)
+		restore_miss(entry, message->miss);
+out:
+	arena_clear(&arena);
+	return entry;
+}
+
+static int
+compare_use(const void *left, const void *right)
+{
+	const struct entry *const *a = left;
+	const struct entry *const *b = right;
+
+	return ((*a)->used_ns > (*b)->used_ns) -
+	       ((*a)->used_ns < (*b)->used_ns);
+}
+
+/* The latest last, so that it ends up first. */
+size_t
+history_restore(struct history *history, const struct str *values, size_t count)
+{
+	struct entry **entries = xcalloc(count + 1, sizeof(struct entry *));
+	size_t restored = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		entries[restored] = restore_entry(values[i]);
+		restored += entries[restored] != NULL;
+	}
+	qsort(entries, restored, sizeof(struct entry *), compare_use);
+	pthread_mutex_lock(&history->lock);
+	for (size_t i = 0; i < restored; i++) {
+		if (map_get(&history->actions, entries[i]->key) == NULL)
+			history_insert(history, entries[i]);
+		else
+			history_entry_free(entries[i]);
+	}
+	history_shrink(history);
+	pthread_mutex_unlock(&history->lock);
+	free(entries);
+	return restored;
+}
