@@ -17,7 +17,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "executor/scheduler.h"
+#include "executor/scheduler_figures.h"
 
 #define EVENTS_MAX 256
 #define ACTION(n) (&(struct wish){.action = (n)})

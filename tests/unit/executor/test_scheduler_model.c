@@ -26,7 +26,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "executor/scheduler.h"
+#include "executor/scheduler_figures.h"
 
 #define OPERATIONS_MAX 600
 #define SESSIONS_MAX 8

@@ -18,7 +18,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "executor/scheduler.h"
+#include "executor/scheduler_figures.h"
 
 #define CLIENTS 2
 #define WORKERS 2
