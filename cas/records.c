@@ -2,12 +2,14 @@
 /* Entries of the table meta. */
 #include "cas/records.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "cas/index_job.h"
 #include "cas/store_internal.h"
 
+#define RECORD "record/"
 /* Records that one transaction reads. */
 #define WALK_BATCH 256
 
@@ -22,11 +24,11 @@ records_apply(void *cookie, struct store *store, struct index_write *write,
     struct error *err)
 {
 	const struct records_write *job = cookie;
-	size_t prefix = strlen(job->prefix);
-	char key[RECORD_KEY_MAX];
+	char key[sizeof(RECORD) + RECORD_KEY_MAX];
+	size_t prefix =
+	    (size_t)snprintf(key, sizeof(key), "%s%s", RECORD, job->prefix);
 
 	(void)store;
-	memcpy(key, job->prefix, prefix);
 	for (size_t i = 0; i < job->count; i++) {
 		const struct record *record = &job->records[i];
 
@@ -55,6 +57,12 @@ records_write(struct store *store, const char *prefix,
 	return index_job_run(store, &job, err);
 }
 
+bool
+records_entry_is_one(struct str key)
+{
+	return str_starts_with(key, STR(RECORD));
+}
+
 struct records_walk {
 	struct str prefix;
 	record_visit_fn *visit;
@@ -81,11 +89,15 @@ int
 records_each(struct store *store, const char *prefix, record_visit_fn *visit,
     void *cookie, struct error *err)
 {
-	struct records_walk walk = {str_from(prefix), visit, cookie, false};
-	struct index_position position = {.length = walk.prefix.len};
+	char whole[sizeof(RECORD) + RECORD_KEY_MAX];
+	struct records_walk walk = {.visit = visit, .cookie = cookie};
+	struct index_position position;
 	int rc = 1;
 
-	memcpy(position.key, prefix, walk.prefix.len);
+	snprintf(whole, sizeof(whole), "%s%s", RECORD, prefix);
+	walk.prefix = str_from(whole);
+	position.length = walk.prefix.len;
+	memcpy(position.key, whole, walk.prefix.len);
 	while (rc == 1 && !walk.past) {
 		MDB_txn *txn;
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Small records of other modules, kept in the index (table meta) under a prefix
- * of their own, with the durability of everything there. What they take is not
- * counted against the store's limit: whoever writes them bounds them. Any
- * thread; all block.
+ * Small records of other modules, kept in the index (table meta) under
+ * "record/" and a prefix of their own, with the durability of everything there.
+ * What they take is not counted against the store's limit: whoever writes them
+ * bounds them. Any thread; all block.
  */
 #ifndef TOOLROOT_CAS_RECORDS_H
 #define TOOLROOT_CAS_RECORDS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/str.h"
@@ -21,6 +22,10 @@ struct record {
 	struct str key;   /* without the prefix */
 	struct str value; /* data NULL removes it */
 };
+
+/* Whether an entry of the table meta is a record. Nothing more is known of it
+ * here: one that is damaged is its reader's to pass over. */
+bool records_entry_is_one(struct str key);
 
 /* All of them in one transaction; durable when it returns. */
 int records_write(struct store *store, const char *prefix,

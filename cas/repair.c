@@ -15,6 +15,7 @@
 #include "cas/action_value.h"
 #include "cas/names.h"
 #include "cas/pins.h"
+#include "cas/records.h"
 #include "cas/repair_internal.h"
 #include "cas/store_internal.h"
 
@@ -192,10 +193,11 @@ take_meta(
     struct repair *repair, struct str key, struct str value, struct error *err)
 {
 	bool pin = pin_entry_is_sound(key, value);
+	bool record = records_entry_is_one(key);
 
 	if (str_equal(key, STR("state")))
 		return take_state(repair, value, err);
-	if (!pin && !names_entry_is_sound(key, value)) {
+	if (!pin && !record && !names_entry_is_sound(key, value)) {
 		repair->report->dropped_entries++;
 		repair_tell(repair, "an entry of the table meta",
 		    "is damaged and was dropped");
@@ -203,7 +205,7 @@ take_meta(
 	}
 	if (pin)
 		repair->report->pins++;
-	else
+	else if (!record)
 		repair->report->names++;
 	if (repair_write_begin(repair, err) < 0)
 		return -1;
