@@ -105,12 +105,14 @@ mount_overlay(
 
 	if (layers->scratch == -1)
 		attributes |= MOUNT_ATTR_RDONLY;
-	/* metacopy stays off: a file that an action changes the mode of
-	 * becomes a whole one. */
+	/* Without other layers metacopy is off: a file that an action changes
+	 * the mode of becomes a whole one. With them it must be on: the way
+	 * from a name to a body in a data layer leads past them, and off means
+	 * that it ends there (EPERM). */
 	if (context == -1 || !add_layer(context, "lowerdir+", lower) ||
 	    !add_lowers(context, layers) ||
-	    fsconfig(context, FSCONFIG_SET_STRING, "metacopy", "off", 0) ==
-		-1 ||
+	    fsconfig(context, FSCONFIG_SET_STRING, "metacopy",
+		layers->lower_count > 0 ? "on" : "off", 0) == -1 ||
 	    (layers->scratch != -1 && !add_scratch(context, layers->scratch)) ||
 	    fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == -1) {
 		rc = refused(context, "an overlay", err);

@@ -177,6 +177,37 @@ inputs_that_come_again_are_the_actions_own_each_time(void **state)
 	free(data);
 }
 
+/* Bodies are below all layers, also those of files beside and in layers that
+ * have others below them. */
+static void
+large_files_are_read_beside_directories_that_come_again(void **state)
+{
+	struct fixture *fixture = *state;
+	size_t size = 300000;
+	char *data = xmalloc(size);
+	char path[96];
+
+	memset(data, 'd', size);
+	for (int i = 0; i < 160; i++) {
+		snprintf(path, sizeof(path), "%c/f%d", "ab"[i % 2], i);
+		fixture_add_text(fixture, path, "small\n");
+	}
+	fixture_add_file(fixture, "large", (struct str){data, size}, false);
+	data[0] = 'a';
+	fixture_add_file(fixture, "a/large", (struct str){data, size}, false);
+	data[0] = 'b';
+	fixture_add_file(fixture, "b/large", (struct str){data, size}, false);
+	fixture_script(fixture,
+	    "for file in large a/large b/large; do head -c 1 $file; "
+	    "wc -c < $file; done");
+	for (int i = 0; i < 3; i++) {
+		fixture_run_well(fixture);
+		fixture->root_given = true;
+		fixture_assert_stdout(fixture, "d300000\na300000\nb300000\n");
+	}
+	free(data);
+}
+
 static void
 inputs_have_fixed_modes_and_times(void **state)
 {
@@ -599,6 +630,7 @@ run_all(void)
 	    RUN_TEST(large_inputs_are_mounted_executable_or_not),
 	    RUN_TEST(changing_inputs_changes_nothing_in_the_store),
 	    RUN_TEST(inputs_that_come_again_are_the_actions_own_each_time),
+	    RUN_TEST(large_files_are_read_beside_directories_that_come_again),
 	    RUN_TEST(inputs_have_fixed_modes_and_times),
 	    RUN_TEST(environment_is_exactly_the_commands),
 	    RUN_TEST(program_is_searched_in_the_commands_path),
