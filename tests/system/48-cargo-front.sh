@@ -283,6 +283,9 @@ of_this() {
 		fi
 	done
 }
+# Other tests that run beside this one have their sockets elsewhere.
+export XDG_RUNTIME_DIR=$WORK/run
+mkdir -m 0700 "$XDG_RUNTIME_DIR"
 # stopped NAME SIGNAL ADDRESS: in the middle of a compilation.
 stopped() {
 	rm -rf "$WORK/four/target"
@@ -295,9 +298,7 @@ stopped() {
 	ok "$1: it ends" wait_until 20 eval "! kill -0 $front 2> /dev/null"
 	ok "$1: nothing stays behind" wait_until 20 eval \
 		'[ -z "$(of_this rustc; of_this cargo)" ]'
-	is "$1: no socket stays behind" \
-		"$(find "${XDG_RUNTIME_DIR:-/tmp}" -maxdepth 1 -name 'toolroot-cargo-*' \
-			-newer "$WORK/four/src/main.rs" 2> /dev/null | wc -l)" 0
+	is "$1: no socket stays behind" "$(ls "$XDG_RUNTIME_DIR")" ""
 }
 stopped "SIGTERM, compiling here" TERM 127.0.0.1:1
 stopped "SIGINT, compiling here" INT 127.0.0.1:1
