@@ -12,6 +12,8 @@
 /* Digests that one thread looks up at a time, in one transaction: half a
  * millisecond or less, against two switches of threads. */
 #define FIND_BATCH 512
+/* Requests that a poller handles name fewer: it waits for nobody. */
+#define FIND_ALONE_MAX 2048
 
 bool
 store_find_pending(
@@ -167,8 +169,8 @@ store_find_missing(struct store *store, const struct digest *digests,
 	    .missing = missing,
 	    .err = err};
 
-	thread_pool_share(store->pool, (count + FIND_BATCH - 1) / FIND_BATCH,
-	    find_run, &find);
+	thread_pool_share(count > FIND_ALONE_MAX ? store->pool : NULL,
+	    (count + FIND_BATCH - 1) / FIND_BATCH, find_run, &find);
 	return atomic_load(&find.failed) ? -1 : 0;
 }
 

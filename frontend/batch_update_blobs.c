@@ -34,6 +34,8 @@ struct entry {
 
 struct batch_update {
 	struct store_batch batch; /* first */
+	struct task task;         /* putting it, if that is much work */
+	uint64_t declared;        /* bytes of all blobs, not compressed */
 	struct rpc_call *rpc;
 	const struct storage *storage;
 	struct entry *entries;
@@ -117,6 +119,17 @@ entry_refuse(struct entry *entry, const struct error *err)
 	*entry->error = *err;
 }
 
+static int
+check_size(const struct storage *storage, uint64_t size, struct error *err)
+{
+	if (storage->max_blob_size == 0 || size <= storage->max_blob_size)
+		return 0;
+	return error_set(err, ERROR_INVALID_ARGUMENT,
+	    "a blob of %llu bytes; this server takes %llu (max-blob-size)",
+	    (unsigned long long)size,
+	    (unsigned long long)storage->max_blob_size);
+}
+
 /* Reads one Request; what is wrong with it becomes its own status. */
 static void
 read_entry(struct batch_update *update, struct entry *entry, struct str message,
@@ -149,7 +162,9 @@ read_entry(struct batch_update *update, struct entry *entry, struct str message,
 		    "(1) are",
 		    (unsigned long long)compressor);
 	else if (storage_parse_digest(update->storage, entry->digest, function,
-		     &put->digest, &err) == 0) {
+		     &put->digest, &err) == 0 &&
+		 check_size(update->storage, put->digest.size, &err) == 0) {
+		update->declared += put->digest.size;
 		entry->data =
 		    (struct iovec){(void *)(uintptr_t)data.data, data.len};
 		put->encoding = (enum encoding)compressor;
@@ -193,6 +208,16 @@ read_header(const struct storage *storage, struct str message, size_t *count,
 	return storage_check_instance(storage, instance, err);
 }
 
+static void
+batch_update_put(struct task *task)
+{
+	struct batch_update *update =
+	    (struct batch_update *)((char *)task -
+				    offsetof(struct batch_update, task));
+
+	store_put_batch(update->storage->store, &update->batch);
+}
+
 static int
 batch_update_run(struct unary_call *call, struct error *err)
 {
@@ -217,7 +242,12 @@ batch_update_run(struct unary_call *call, struct error *err)
 		read_entry(update, &update->entries[update->count++],
 		    field.bytes, function);
 	}
-	store_put_batch(storage->store, &update->batch);
+	update->task.run = batch_update_put;
+	/* A few bytes of zstd may be many to decode and to hash. */
+	if (update->declared > STORAGE_INLINE_WORK_MAX)
+		rpc_call_submit(update->rpc, &update->task);
+	else
+		batch_update_put(&update->task);
 	return 0;
 }
 

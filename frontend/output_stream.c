@@ -446,6 +446,7 @@ output_stream_next(struct output_stream *stream, struct operation_lease *lease)
 	if (stream->sending)
 		return OUTPUT_STEP_NONE;
 	if (lease->state == OPERATION_DONE) {
+		stream->asked = false; /* what still comes is too late */
 		stream->resting = true;
 		return OUTPUT_STEP_REST;
 	}

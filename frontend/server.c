@@ -97,9 +97,10 @@ struct server {
 	char *local_socket;   /* path, for local workers */
 	char *worker_address; /* the same as an address */
 	int64_t started_ns;
-	/* Drops interrupted uploads that nobody came back for. */
+	/* Drops interrupted uploads that nobody came back for, and probes. */
 	struct rpc_timer expire_timer;
 	struct task expire_task;
+	bool store_fails; /* at the last probe; the task's */
 };
 
 /* --- callbacks -------------------------------------------------------------
@@ -152,14 +153,16 @@ expire_fired(struct rpc_timer *timer)
 static void
 server_probe(struct server *server)
 {
-	struct error before, now;
-	bool failed = store_failing(server->storage.store, &before);
-	bool fails = store_probe(server->storage.store, &now) < 0;
+	struct error ignored, failure;
+	/* A full disk fails the probe, and still serves. */
+	bool fails = store_probe(server->storage.store, &ignored) < 0 &&
+		     store_failing(server->storage.store, &failure);
 
-	if (fails && !failed)
-		log_error("store_failing", "error=\"%s\"", now.text);
-	else if (failed && !fails)
-		log_info("store_recovered", "error=\"%s\"", before.text);
+	if (fails && !server->store_fails)
+		log_error("store_failing", "error=\"%s\"", failure.text);
+	else if (server->store_fails && !fails)
+		log_info("store_recovered", "remedy=\"none needed\"");
+	server->store_fails = fails;
 	health_service_set(server->health, !fails);
 }
 

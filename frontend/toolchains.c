@@ -192,10 +192,11 @@ put_toolchain(struct unary_call *call, const Toolchainapi__PutRequest *request,
 
 	if (collect_tree(store, &entry->root, blobs, err) < 0 ||
 	    check_parts(request->toolchain, entry->root.function, blobs, err) <
-		0 ||
-	    protos_pack(rpc_call_arena(call->rpc), &request->toolchain->base,
-		&entry->details) == NULL)
+		0)
 		return -1;
+	if (protos_pack(rpc_call_arena(call->rpc), &request->toolchain->base,
+		&entry->details) == NULL)
+		return unary_call_out_of_memory(err);
 	rc = names_put(store, &key, entry, blobs, &previous, err);
 	if (rc < 0)
 		return -1;

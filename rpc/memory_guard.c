@@ -259,7 +259,7 @@ memory_guard_new(struct rpc_server *server, uint64_t limit)
 }
 
 void
-memory_guard_free(struct memory_guard *guard)
+memory_guard_stop(struct memory_guard *guard)
 {
 	if (guard == NULL)
 		return;
@@ -268,6 +268,13 @@ memory_guard_free(struct memory_guard *guard)
 	pthread_cond_signal(&guard->woken);
 	pthread_mutex_unlock(&guard->server->lock);
 	pthread_join(guard->thread, NULL);
+}
+
+void
+memory_guard_free(struct memory_guard *guard)
+{
+	if (guard == NULL)
+		return;
 	pthread_cond_destroy(&guard->woken);
 	free(guard);
 }

@@ -27,7 +27,9 @@ struct rpc_server;
 /* limit: bytes of anonymous memory of the process. */
 struct memory_guard *memory_guard_new(
     struct rpc_server *server, uint64_t limit);
-/* Ends the thread. NULL is allowed. */
+/* Ends the thread; the count stays. NULL is allowed. */
+void memory_guard_stop(struct memory_guard *guard);
+/* After memory_guard_stop. NULL is allowed. */
 void memory_guard_free(struct memory_guard *guard);
 /* The server has calls. Any thread, under the server's lock; cheap. */
 void memory_guard_wake(struct memory_guard *guard);

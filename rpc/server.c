@@ -339,8 +339,7 @@ rpc_server_stop(struct rpc_server *server, int64_t grace_ms)
 		grpc_server_cancel_all_calls(server->core);
 		server_wait(server, CLOCK_NEVER);
 	}
-	memory_guard_free(server->guard);
-	server->guard = NULL;
+	memory_guard_stop(server->guard);
 	grpc_server_destroy(server->core);
 	server->core = NULL;
 	rpc_pollers_stop(server->pollers);
@@ -356,6 +355,8 @@ rpc_server_free(struct rpc_server *server)
 		rpc_server_stop(server, 0);
 	if (server->pollers != NULL)
 		rpc_pollers_free(server->pollers);
+	/* Its count is read until here. */
+	memory_guard_free(server->guard);
 	rpc_tls_free(server->tls);
 	free(server->slots);
 	free(server->address);

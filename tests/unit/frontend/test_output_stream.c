@@ -138,7 +138,7 @@ pieces_come_from_the_worker_and_the_rest_from_the_result(void **state)
 	report_output(world, worker, lease, "one\ntwo\n");
 	expect_piece(world, reader, "two\n");
 	expect_piece(world, reader, "");
-	finish(world, client);
+	reapi__execute_response__free_unpacked(finish(world, client), NULL);
 	rpc_stream_free(reader);
 	/* Afterwards, from any offset. */
 	reader = read_output(world, name, OUTPUT_STREAM_STDOUT, 5);
@@ -179,7 +179,7 @@ a_reader_may_come_before_the_worker(void **state)
 	read = hear_read(world, worker);
 	assert_int_equal(read->limit, 0);
 	report_exit(worker, lease, 0);
-	finish(world, client);
+	reapi__execute_response__free_unpacked(finish(world, client), NULL);
 	rpc_stream_free(worker);
 }
 
@@ -214,7 +214,7 @@ a_reader_is_told_when_another_worker_begins_anew(void **state)
 	tell_piece(second, reads[0]->read_id, "x");
 	expect_piece(world, fresh, "x");
 	report_exit(second, lease, 0);
-	finish(world, client);
+	reapi__execute_response__free_unpacked(finish(world, client), NULL);
 	rpc_stream_free(fresh);
 	rpc_stream_free(second);
 }
@@ -243,7 +243,7 @@ a_worker_cannot_speak_for_another(void **state)
 	tell_piece(worker, read->read_id, "truth");
 	expect_piece(world, reader, "truth");
 	report_exit(worker, lease, 0);
-	finish(world, client);
+	reapi__execute_response__free_unpacked(finish(world, client), NULL);
 	rpc_stream_free(reader);
 	rpc_stream_free(liar);
 	rpc_stream_free(worker);
@@ -264,7 +264,7 @@ an_operation_that_ends_without_output_ends_its_readers(void **state)
 
 	hear_read(world, worker);
 	report(worker, lease, ERROR_INVALID_ARGUMENT, NULL);
-	finish(world, client);
+	reapi__execute_response__free_unpacked(finish(world, client), NULL);
 	expect_end(reader, ERROR_INVALID_ARGUMENT);
 	rpc_stream_free(worker);
 }
