@@ -132,6 +132,15 @@ rpc_message_parts(struct rpc_message *message, size_t *count)
 	return message->parts;
 }
 
+/* What came in one read may belong to several messages; the last one frees it.
+ * gRPC counts them where ThreadSanitizer does not see it, hence a function of
+ * its own, which tests/tsan.supp names. */
+static __attribute__((noinline)) void
+message_part_release(grpc_slice part)
+{
+	grpc_slice_unref(part);
+}
+
 struct str
 rpc_message_flat(struct rpc_message *message)
 {
@@ -150,7 +159,7 @@ rpc_message_flat(struct rpc_message *message)
 			memcpy(GRPC_SLICE_START_PTR(flat) + at,
 			    GRPC_SLICE_START_PTR(part), len);
 			at += len;
-			grpc_slice_unref(part);
+			message_part_release(part);
 		}
 		message_add_slice(message, flat);
 	}
