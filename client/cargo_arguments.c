@@ -72,15 +72,26 @@ keep_local(struct cargo_arguments *arguments, const char *what, const char *why)
 
 /* --- the kinds that are looked at ----------------------------------------- */
 
-/* "name" or "name=value". */
+/* "name" or "name=value"; the compiler takes "_" for "-" in names. */
+static bool
+is_named(const char *name, const char *value)
+{
+	size_t length = strlen(name);
+
+	if (strcspn(value, "=") != length)
+		return false;
+	for (size_t i = 0; i < length; i++) {
+		if (name[i] != value[i] && (name[i] != '-' || value[i] != '_'))
+			return false;
+	}
+	return true;
+}
+
 static bool
 names(const char *const *list, size_t count, const char *value)
 {
-	size_t length = strcspn(value, "=");
-
 	for (size_t i = 0; i < count; i++) {
-		if (strlen(list[i]) == length &&
-		    strncmp(list[i], value, length) == 0)
+		if (is_named(list[i], value))
 			return true;
 	}
 	return false;
@@ -89,12 +100,19 @@ names(const char *const *list, size_t count, const char *value)
 static void
 take_codegen(struct cargo_arguments *arguments, const char *value)
 {
-	if (strncmp(value, "extra-filename=", 15) == 0)
-		arguments->extra_filename = value + 15;
-	else if (strncmp(value, "incremental=", 12) == 0)
-		arguments->incremental = value + 12;
-	else if (strncmp(value, "metadata=", 9) == 0)
+	const char *equals = strchr(value, '=');
+	const char *setting = equals != NULL ? equals + 1 : "";
+
+	if (is_named("extra-filename", value))
+		arguments->extra_filename = setting;
+	else if (is_named("incremental", value))
+		arguments->incremental = setting;
+	else if (is_named("metadata", value))
 		arguments->of_cargo = true;
+	/* Another machine's key would be the same. */
+	else if (is_named("target-cpu", value) &&
+		 strcmp(setting, "native") == 0)
+		keep_local(arguments, value, "the processor of this machine");
 	else if (names(local_codegen, COUNT(local_codegen), value))
 		keep_local(arguments, value, "codegen option");
 	else if (names(local_linking, COUNT(local_linking), value))

@@ -31,7 +31,7 @@ cargo_probe_is(const struct cargo_crate *crate)
 
 	/* Standard input would be a source; cargo's question has an empty one,
 	 * and this name of a crate. A target by file is another question
-	 * when the file changes. */
+	 * when the file changes, "target-cpu=native" on another machine. */
 	if (crate->driver != NULL || crate->wrapper != NULL || words == NULL ||
 	    words[0] == NULL || strcmp(words[0], "-") != 0)
 		return false;
@@ -41,7 +41,8 @@ cargo_probe_is(const struct cargo_crate *crate)
 	for (words += 3; *words != NULL; words++) {
 		const char *dot = strrchr(*words, '.');
 
-		if (dot != NULL && strcmp(dot, ".json") == 0)
+		if ((dot != NULL && strcmp(dot, ".json") == 0) ||
+		    strstr(*words, "cpu=native") != NULL)
 			return false;
 		asks = asks || strncmp(*words, "--print", 7) == 0;
 	}

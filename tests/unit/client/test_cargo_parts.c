@@ -186,12 +186,30 @@ what_is_odd_stays_local(void **state)
 	expect_local(ARGV(USUAL, WORD("-C"), WORD("linker=/my/ld")));
 	expect_local(ARGV(USUAL, WORD("-Clinker-flavor=ld"), WORD("--test")));
 	expect_local(ARGV(USUAL, WORD("-Csplit-debuginfo=packed")));
+	expect_local(ARGV(USUAL, WORD("-Ctarget-cpu=native")));
 	expect_local(ARGV(USUAL, WORD("--emit=dep-info,asm")));
 	expect_local(
 	    ARGV(WORD("--crate-name=a"), WORD("a.rs"), WORD("--out-dir=/o"),
 		WORD("-Cmetadata=1"), WORD("--emit=metadata,link")));
 	expect_local(ARGV(USUAL, WORD("second.rs")));
 	expect_local(ARGV(USUAL, WORD("-C")));
+}
+
+static void
+codegen_options_may_be_written_with_underscores(void **state)
+{
+	struct cargo_arguments arguments;
+
+	(void)state;
+	expect_local(ARGV(USUAL, WORD("-Cprofile_use=/p")));
+	expect_local(ARGV(USUAL, WORD("-C"), WORD("split_debuginfo=packed")));
+	expect_local(ARGV(USUAL, WORD("--codegen=target_cpu=native")));
+	cargo_arguments_parse(
+	    &arguments, ARGV(USUAL, WORD("-Cextra_filename=-a_b"),
+			    WORD("-Ctarget-cpu=x86-64-v3")));
+	assert_int_equal(arguments.call, CARGO_CALL_COMPILE);
+	assert_string_equal(arguments.extra_filename, "-a_b");
+	cargo_arguments_clear(&arguments);
 }
 
 static void
@@ -518,6 +536,9 @@ only_cargos_own_question_is_remembered(void **state)
 	/* The file may change. */
 	assert_false(
 	    is_probe("- --crate-name ___ --print=cfg --target /x/own.json"));
+	/* So may the machine. */
+	assert_false(
+	    is_probe("- --crate-name ___ --print=cfg -C target-cpu=native"));
 	assert_false(is_probe("-"));
 	assert_false(is_probe("- --crate-name"));
 }
@@ -536,6 +557,7 @@ main(void)
 	    WITH_PATHS(a_text_past_the_limit_is_refused),
 	    cmocka_unit_test(a_usual_call_can_be_an_action),
 	    cmocka_unit_test(what_is_odd_stays_local),
+	    cmocka_unit_test(codegen_options_may_be_written_with_underscores),
 	    cmocka_unit_test(a_library_does_not_care_for_the_linker),
 	    cmocka_unit_test(a_probe_of_a_build_script_is_not_cargos),
 	    cmocka_unit_test(argument_files_are_read),
