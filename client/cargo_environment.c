@@ -16,7 +16,8 @@ static const char *const wanted[] = {"CARGO_CRATE_NAME",
     "CARGO_PRIMARY_PACKAGE", "CARGO_TARGET_TMPDIR", "OUT_DIR",
     "RUSTC_BOOTSTRAP"};
 /* Set by cargo or us for this machine and this build. */
-static const char *const dropped_prefixes[] = {"RUSTUP_", "TOOLROOT_"};
+static const char *const dropped_prefixes[] = {
+    "CARGO_TERM_", "RUSTUP_", "TOOLROOT_"};
 static const char *const dropped[] = {"CARGO", "CARGO_HOME", "CARGO_MAKEFLAGS",
     "CARGO_INCREMENTAL", "CARGO_CACHE_RUSTC_INFO", "CARGO_BUILD_JOBS",
     "CARGO_TARGET_DIR", "LD_LIBRARY_PATH", "MAKEFLAGS", "MFLAGS", "OLDPWD",

@@ -383,7 +383,8 @@ variables_of_cargo_belong_to_the_action(void **state)
 	    .call =
 		ARGV(WORD("HOME=/root"), WORD("OUT_DIR=/home/u/ws/target/o"),
 		    WORD("CARGO_PKG_NAME=a"), WORD("MADE=by script"),
-		    WORD("CARGO_MAKEFLAGS=-j"), WORD("AMBIENT=1"), WORD("B=2")),
+		    WORD("CARGO_MAKEFLAGS=-j"), WORD("AMBIENT=1"), WORD("B=2"),
+		    WORD("CARGO_TERM_PROGRESS_WIDTH=80")),
 	    .build = ARGV(WORD("HOME=/root"), WORD("CARGO_PKG_NAME=a"),
 		WORD("AMBIENT=1"), WORD("B=2")),
 	    .learned = &learned,
