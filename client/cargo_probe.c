@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One file an answer, named by the digest of toolchain and question: "VERSION
- * OUTPUT-LENGTH ERRORS-LENGTH", then both. */
+/* One file an answer, named by the digest of toolchain, place and question:
+ * "VERSION OUTPUT-LENGTH ERRORS-LENGTH", then both. */
 #include "client/cargo_probe.h"
 
 #include <stdio.h>
@@ -18,7 +18,7 @@
 #include "client/cargo_session.h"
 #include "client/cargo_toolchain.h"
 
-#define VERSION "toolroot-probe 1"
+#define VERSION "toolroot-probe 2"
 /* A few KiB in truth. */
 #define FILE_MAX (1u << 20)
 #define TIMEOUT_MS 60000
@@ -59,14 +59,17 @@ add(struct digest_hasher *hasher, const char *text)
 
 /* The caller frees it. */
 static char *
-path_of(const struct cargo_crate *crate, const struct digest *toolchain)
+path_of(
+    const struct cargo_crate *crate, const struct cargo_toolchain *toolchain)
 {
 	struct digest_hasher *hasher = digest_hasher_new(DIGEST_SHA256);
 	char text[DIGEST_TEXT_MAX];
 	struct digest digest;
 
 	add(hasher, VERSION);
-	add(hasher, digest_format(toolchain, text));
+	add(hasher, digest_format(&toolchain->root, text));
+	/* --print=sysroot tells where it is. */
+	add(hasher, toolchain->rustc);
 	for (size_t i = 0; i < crate->words.count; i++)
 		add(hasher, crate->words.items[i]);
 	/* What makes a stable compiler a nightly one, for instance. */
@@ -169,7 +172,7 @@ cargo_probe_answer(
 
 	if (toolchain == NULL)
 		return;
-	path = path_of(crate, &toolchain->root);
+	path = path_of(crate, toolchain);
 	known = load(path, answer);
 	if (!known) {
 		buffer_reset(&answer->output);

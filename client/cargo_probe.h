@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What cargo asks the compiler before each build, `rustc - --print=...`: the
- * answer depends on the toolchain and the question alone, so it is remembered
- * from one build to the next. It would take half of the time of a build with
- * nothing to do. Any thread; blocks.
+ * answer depends on the toolchain, where it is and the question alone, so it is
+ * remembered from one build to the next. It would take half of the time of a
+ * build with nothing to do. Any thread; blocks.
  */
 #ifndef TOOLROOT_CLIENT_CARGO_PROBE_H
 #define TOOLROOT_CLIENT_CARGO_PROBE_H
