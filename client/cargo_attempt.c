@@ -234,6 +234,9 @@ find_or_run(
 	int rc = cargo_execute_find(&execute, result, err);
 
 	attempt->row->outcome = CARGO_OUTCOME_HIT;
+	/* A server that keeps failures: cargo would take it for a success. */
+	if (rc > 0 && (*result)->exit_code != 0)
+		rc = 0;
 	if (rc == 0)
 		rc = run(state, &execute, result, err);
 	if (rc < 0)
