@@ -29,6 +29,7 @@
 /* That a file is there; the second form is of compilers before 1.70. */
 #define NOTICE "{\"$message_type\":\"artifact\""
 #define OLD_NOTICE "{\"artifact\":"
+#define METADATA ".rmeta\""
 
 struct run {
 	const struct cargo_message_place *place;
@@ -38,7 +39,7 @@ struct run {
 	int started;  /* one byte when it could not be started, else none */
 	struct buffer line;
 	struct buffer held;
-	bool noticed; /* cargo was told of a file */
+	bool noticed; /* cargo was told of a file that it builds on */
 };
 
 /* --- the child ------------------------------------------------------------ */
@@ -59,18 +60,17 @@ become_compiler(
 	_exit(EXIT_FAILURE);
 }
 
-static int
-start(struct run *run, struct error *err)
+static bool
+start(struct run *run)
 {
 	int messages[2] = {-1, -1}, started[2] = {-1, -1};
 	pid_t self = getpid();
 
 	if (pipe2(messages, O_CLOEXEC) == -1 ||
 	    pipe2(started, O_CLOEXEC) == -1) {
-		error_set_errno(err, errno, "pipe");
 		file_close(&messages[0]);
 		file_close(&messages[1]);
-		return -1;
+		return false;
 	}
 	run->process = fork();
 	if (run->process == 0) {
@@ -81,9 +81,7 @@ start(struct run *run, struct error *err)
 	file_close(&started[1]);
 	run->messages = messages[0];
 	run->started = started[0];
-	if (run->process != -1)
-		return 0;
-	return error_set_errno(err, errno, "fork");
+	return run->process != -1;
 }
 
 static bool
@@ -122,7 +120,10 @@ take_line(struct run *run, struct str line, struct error *err)
 {
 	if (str_starts_with(line, STR(NOTICE)) ||
 	    str_starts_with(line, STR(OLD_NOTICE))) {
-		run->noticed = true;
+		/* Cargo passes over other files, dep-info for instance. */
+		if (memmem(line.data, line.len, METADATA, strlen(METADATA)) !=
+		    NULL)
+			run->noticed = true;
 		return say(run, line, err);
 	}
 	if (buffer_append(&run->held, line.data, line.len) == 0)
@@ -284,20 +285,19 @@ cargo_local_run(
     const struct cargo_message_place *place, int *status, struct error *err)
 {
 	struct run run;
-	int rc;
+	int rc = 0;
 
 	run_init(&run, place);
-	rc = start(&run, err);
-	if (rc == 0 && !has_started(&run)) {
+	if (!start(&run))
+		goto out;
+	if (!has_started(&run)) {
 		wait_for(run.process);
 		goto out;
 	}
-	if (rc == 0) {
-		rc = listen_to(&run, err);
-		/* Who no longer reads must not wait for it. */
-		file_close(&run.messages);
-		*status = wait_for(run.process);
-	}
+	rc = listen_to(&run, err);
+	/* Who no longer reads must not wait for it. */
+	file_close(&run.messages);
+	*status = wait_for(run.process);
 	if (rc == 0)
 		rc = finish(&run, status, err);
 out:

@@ -13,7 +13,8 @@ struct error;
 
 /* 1 and the exit status; 0 when the machine does not allow it, or the compiler
  * failed in a way that it might not at its true paths: it is to be run
- * plainly, and nothing was said. -1 when what it made cannot be handed on. */
+ * plainly, and nothing was said that counts. -1 when what it made cannot be
+ * handed on. */
 int cargo_local_run(
     const struct cargo_message_place *place, int *status, struct error *err);
 
