@@ -23,7 +23,9 @@
 #include "client/cargo_toolchain.h"
 #include "client/cas_client.h"
 #include "client/request_metadata.h"
+#include "client/retry.h"
 
+#define UPLOAD_TRIES 8
 #define RESULT_MEMORY (64u << 20)
 #define EXECUTION_TIMEOUT_MS (15 * 60 * 1000)
 /* Servers tell how far an execution is, ours every 30 s. */
@@ -174,6 +176,21 @@ send_inputs(struct state *state, struct error *err)
 	return rc;
 }
 
+/* A server makes room soon; what was sent stays there. */
+static int
+send_inputs_patiently(struct state *state, struct error *err)
+{
+	struct retry retry;
+	int rc;
+
+	retry_init(&retry, UPLOAD_TRIES - 1, NULL);
+	do
+		rc = send_inputs(state, err);
+	while (
+	    rc < 0 && cargo_session_retry(state->crate->session, &retry, err));
+	return rc;
+}
+
 static int64_t
 executed_ms(const Reapi__ActionResult *result)
 {
@@ -202,7 +219,7 @@ run(struct state *state, const struct cargo_execute *execute,
 	if (cargo_session_may_execute(crate->session, err) < 0)
 		return -1;
 	state->attempt->row->outcome = CARGO_OUTCOME_REMOTE;
-	if (send_inputs(state, err) < 0 ||
+	if (send_inputs_patiently(state, err) < 0 ||
 	    cargo_execute_run(execute, result, err) < 0) {
 		cargo_session_not_executed(crate->session, err);
 		return -1;

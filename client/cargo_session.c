@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <uuid/uuid.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "client/cargo_process.h"
@@ -17,6 +18,7 @@
 #include "client/cargo_toolchain.h"
 #include "client/cas_client.h"
 #include "client/client_options.h"
+#include "client/retry.h"
 #include "client/toolchain_progress.h"
 #include "client/toolchain_upload.h"
 #include "rpc/channel.h"
@@ -27,6 +29,7 @@
 #define FIRST_TIMEOUT_MS 5000
 #define RETRIES 1
 #define FAILURES_MAX 3
+#define PATIENCE_MS 20000
 
 enum stage { STAGE_NONE, STAGE_BUSY, STAGE_DONE, STAGE_FAILED };
 
@@ -51,8 +54,8 @@ struct cargo_session {
 	struct stat_ledger *ledger;
 	struct cargo_summary *summary;
 	char invocation[UUID_STR_LEN];
-	/* Guards stages, the count of toolchains and what they are for, lost
-	 * and failures. */
+	/* Guards stages, the count of toolchains and what they are for, lost,
+	 * failures and what is about waiting. */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct once layout_made;
@@ -61,6 +64,9 @@ struct cargo_session {
 	struct cargo_server server;
 	bool lost;
 	unsigned failures; /* of executions, one after the other */
+	unsigned waiting;  /* calls, for room on the server */
+	int64_t waiting_since;
+	int64_t waited_ms; /* before that */
 	struct toolchain toolchains[TOOLCHAINS_MAX];
 	size_t toolchain_count;
 };
@@ -99,6 +105,16 @@ once_end(struct cargo_session *session, struct once *once, int rc,
 	pthread_cond_broadcast(&session->changed);
 	pthread_mutex_unlock(&session->lock);
 	return rc;
+}
+
+/* To be made by the next one. */
+static void
+once_undo(struct cargo_session *session, struct once *once)
+{
+	pthread_mutex_lock(&session->lock);
+	once->stage = STAGE_NONE;
+	pthread_cond_broadcast(&session->changed);
+	pthread_mutex_unlock(&session->lock);
 }
 
 /* --- the whole ------------------------------------------------------------ */
@@ -501,8 +517,54 @@ cargo_session_upload(struct cargo_session *session,
 	struct toolchain *entry = entry_of(session, toolchain);
 	int rc = once_begin(session, &entry->uploaded, err);
 
-	if (rc > 0)
-		rc = once_end(session, &entry->uploaded,
-		    upload(session, entry, up, err), err);
-	return rc;
+	if (rc <= 0)
+		return rc;
+	rc = upload(session, entry, up, err);
+	if (rc < 0 && err->code == ERROR_RESOURCE_EXHAUSTED) {
+		once_undo(session, &entry->uploaded);
+		return -1;
+	}
+	return once_end(session, &entry->uploaded, rc, err);
+}
+
+static bool
+begin_waiting(struct cargo_session *session, int64_t delay)
+{
+	int64_t now = clock_monotonic_ms();
+	int64_t waited;
+	bool may;
+
+	pthread_mutex_lock(&session->lock);
+	if (session->waiting == 0)
+		session->waiting_since = now;
+	waited = session->waited_ms + now - session->waiting_since;
+	may = waited + delay < PATIENCE_MS;
+	if (may)
+		session->waiting++;
+	pthread_mutex_unlock(&session->lock);
+	return may;
+}
+
+static void
+end_waiting(struct cargo_session *session)
+{
+	pthread_mutex_lock(&session->lock);
+	if (--session->waiting == 0)
+		session->waited_ms +=
+		    clock_monotonic_ms() - session->waiting_since;
+	pthread_mutex_unlock(&session->lock);
+}
+
+bool
+cargo_session_retry(
+    struct cargo_session *session, struct retry *retry, const struct error *err)
+{
+	bool again;
+
+	if (err->code != ERROR_RESOURCE_EXHAUSTED ||
+	    !begin_waiting(session, err->retry_delay_ms))
+		return false;
+	again = retry_again(retry, err);
+	end_waiting(session);
+	return again;
 }

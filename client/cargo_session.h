@@ -20,6 +20,7 @@ struct cargo_toolchain;
 struct cas_client;
 struct client_options;
 struct error;
+struct retry;
 struct rpc_channel;
 struct setting_list;
 
@@ -71,9 +72,15 @@ struct cargo_server {
 /* NULL on error; UNAVAILABLE once it was given up. */
 const struct cargo_server *cargo_session_server(
     struct cargo_session *session, struct error *err);
-/* The server has the toolchain. *up gets the bytes that were sent. */
+/* The server has the toolchain. *up gets the bytes that were sent. After
+ * RESOURCE_EXHAUSTED it may be called again. */
 int cargo_session_upload(struct cargo_session *session,
     const struct cargo_toolchain *toolchain, uint64_t *up, struct error *err);
+/* After an upload: waits and returns true when err is RESOURCE_EXHAUSTED and
+ * another try is left, as retry_again. All such pauses of a build, those at the
+ * same time counted once, are 20 s or a little more. */
+bool cargo_session_retry(struct cargo_session *session, struct retry *retry,
+    const struct error *err);
 /* Executions that fail one after the other, whatever the reason, are the last:
  * then results are looked for but nothing is sent any more. */
 int cargo_session_may_execute(struct cargo_session *session, struct error *err);
