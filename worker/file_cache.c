@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Files named by digest in one directory, with a list in order of use. The
- * lock guards the list and is not held while a file is made: two threads that
- * want the same new file both make it, and the later rename wins; the bytes
- * are the same. */
+ * lock guards the list and the names, and is not held while a file is made: two
+ * threads that want the same new file both make it, and the first to finish
+ * names it; the bytes are the same. */
 #include "worker/file_cache.h"
 
 #include <errno.h>
@@ -123,15 +123,24 @@ evict(struct file_cache *cache)
 	}
 }
 
-/* The file that was just made, pinned. Where another thread made the same one
- * meanwhile, it is that: the name stands for either. */
+/* The file that was just made under the temporary name, pinned. Where another
+ * thread made the same one meanwhile, it is that. */
 static struct cached_file *
-remember(struct file_cache *cache, const char *name, uint64_t size)
+remember(struct file_cache *cache, const char *temporary, const char *name,
+    uint64_t size, struct error *err)
 {
 	struct cached_file *file;
 
 	pthread_mutex_lock(&cache->lock);
 	file = map_get(&cache->files, str_from(name));
+	/* Under the lock: else the other one's file could be evicted, by its
+	 * name, when this one has that and is not in the list yet. */
+	if (file == NULL && renameat(cache->directory, temporary,
+				cache->directory, name) == -1) {
+		error_set_errno(err, errno, "name a cached file");
+		pthread_mutex_unlock(&cache->lock);
+		return NULL;
+	}
 	if (file == NULL) {
 		file = xcalloc(1, sizeof(*file));
 		snprintf(file->name, sizeof(file->name), "%s", name);
@@ -183,11 +192,13 @@ enum form {
 	FORM_EXECUTABLE,
 };
 
-/* Takes the blob. */
-static int
+/* Takes the blob. The file, pinned. */
+static struct cached_file *
 make(struct file_cache *cache, struct blob *blob, const char *name,
     enum form form, struct error *err)
 {
+	uint64_t size = blob_digest(blob)->size;
+	struct cached_file *file = NULL;
 	char temporary[32];
 	int rc = 0;
 
@@ -200,12 +211,11 @@ make(struct file_cache *cache, struct blob *blob, const char *name,
 		blob_free(blob);
 	else
 		rc = copy(cache, blob, temporary, form == FORM_EXECUTABLE, err);
-	if (rc == 0 &&
-	    renameat(cache->directory, temporary, cache->directory, name) == -1)
-		rc = error_set_errno(err, errno, "name a cached file");
-	/* Also where the name was the same file's already. */
+	if (rc == 0)
+		file = remember(cache, temporary, name, size, err);
+	/* What did not get the name. */
 	(void)unlinkat(cache->directory, temporary, 0);
-	return rc;
+	return file;
 }
 
 /* Takes the blob. The file, pinned. */
@@ -215,7 +225,6 @@ get(struct file_cache *cache, struct blob *blob, enum form form,
 {
 	static const char *const ends[] = {
 	    [FORM_BODY] = "-body", [FORM_PLAIN] = "", [FORM_EXECUTABLE] = "-x"};
-	uint64_t size = blob_digest(blob)->size;
 	char hash[DIGEST_TEXT_MAX];
 	char name[NAME_LEN];
 	struct cached_file *file;
@@ -228,11 +237,10 @@ get(struct file_cache *cache, struct blob *blob, enum form form,
 		blob_free(blob);
 		return file;
 	}
-	if (make(cache, blob, name, form, err) < 0) {
+	file = make(cache, blob, name, form, err);
+	if (file == NULL)
 		error_prefix(err, "make a plain file of blob %s", hash);
-		return NULL;
-	}
-	return remember(cache, name, size);
+	return file;
 }
 
 int

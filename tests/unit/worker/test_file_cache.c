@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files that several threads want while there is no room for them. */
+#include "worker/file_cache.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "cas/digest.h"
+#include "cas/store.h"
+
+#define THREADS 4
+#define ROUNDS 1000
+
+struct fixture {
+	char path[64];
+	struct store *store;
+	struct file_cache *files;
+	struct digest digest;
+};
+
+static int
+get(struct fixture *fixture, struct error *err)
+{
+	struct blob *blob;
+	char byte = 0;
+	int fd;
+
+	if (store_open_blob(fixture->store, &fixture->digest, &blob, err) !=
+		1 ||
+	    file_cache_get(fixture->files, blob, true, &fd, err) < 0)
+		return -1;
+	if (read(fd, &byte, 1) != 1 || byte != 'x')
+		error_set(err, ERROR_DATA_LOSS, "other content");
+	file_close(&fd);
+	return byte == 'x' ? 0 : -1;
+}
+
+static void *
+get_often(void *cookie)
+{
+	struct error err;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		if (get(cookie, &err) < 0) {
+			print_error("%s\n", err.text);
+			return cookie;
+		}
+	}
+	return NULL;
+}
+
+/* Each evicts the file as soon as nobody has it pinned. */
+static void
+a_file_made_by_several_threads_is_there_for_each(void **state)
+{
+	struct fixture fixture = {.path = "/tmp/toolroot-files-XXXXXX"};
+	struct store_options options = {.path = fixture.path,
+	    .max_size = (uint64_t)1 << 30,
+	    .segment_size = 1 << 20};
+	pthread_t threads[THREADS];
+	size_t failed = 0;
+	char path[80];
+	struct error err;
+
+	(void)state;
+	assert_non_null(mkdtemp(fixture.path));
+	snprintf(path, sizeof(path), "%s/files", fixture.path);
+	fixture.store = store_open(&options, &err);
+	fixture.files = file_cache_open(path, 0, &err);
+	assert_non_null(fixture.store);
+	assert_non_null(fixture.files);
+	digest_compute(DIGEST_SHA256, "x", 1, &fixture.digest);
+	assert_int_equal(
+	    store_put_bytes(fixture.store, &fixture.digest, STR("x"), &err), 0);
+	for (size_t i = 0; i < THREADS; i++)
+		assert_int_equal(
+		    pthread_create(&threads[i], NULL, get_often, &fixture), 0);
+	for (size_t i = 0; i < THREADS; i++) {
+		void *result;
+
+		pthread_join(threads[i], &result);
+		failed += result != NULL;
+	}
+	assert_int_equal(failed, 0);
+	file_cache_close(fixture.files);
+	store_close(fixture.store);
+	(void)file_remove_tree(fixture.path, &err);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(a_file_made_by_several_threads_is_there_for_each),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
