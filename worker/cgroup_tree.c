@@ -235,6 +235,8 @@ cgroup_tree_put(struct cgroup_tree *tree, struct cgroup *group)
 	cgroup_clear(group);
 	if (group->kind == CGROUP_NONE)
 		return;
+	/* Put back again, its number would be another sandbox's, too. */
+	group->kind = CGROUP_NONE;
 	for (size_t i = 0; tree->fresh && i < CGROUP_CONTROLLERS; i++) {
 		if (tree->parents[i][0] == '\0' || is_repeated(tree, i))
 			continue;

@@ -44,7 +44,8 @@ const char *cgroup_tree_why(const struct cgroup_tree *tree);
 /* With kind CGROUP_NONE, a group without directories. */
 int cgroup_tree_get(
     struct cgroup_tree *tree, struct cgroup *group, struct error *err);
-/* Of a group without processes. Clears it. */
+/* Of a group without processes. Clears it; again, or after cgroup_tree_get has
+ * failed, it does nothing. */
 void cgroup_tree_put(struct cgroup_tree *tree, struct cgroup *group);
 
 #endif

@@ -19,6 +19,7 @@
 #include "base/memory.h"
 #include "worker/cgroup.h"
 #include "worker/cgroup_host.h"
+#include "worker/cgroup_tree.h"
 
 /* --- numbers -------------------------------------------------------------- */
 
@@ -305,6 +306,31 @@ usage_is_what_came_since_the_start(void **state)
 	assert_int_equal(usage.memory_peak, 5000);
 }
 
+static void
+a_group_put_back_twice_is_one_group(void **state)
+{
+	struct cgroup_tree *groups = cgroup_tree_open();
+	struct cgroup first;
+	struct cgroup second;
+	struct error err;
+
+	(void)state;
+	if (cgroup_tree_kind(groups) == CGROUP_NONE) {
+		print_message("no groups here: %s\n", cgroup_tree_why(groups));
+		cgroup_tree_close(groups);
+		skip();
+	}
+	assert_int_equal(cgroup_tree_get(groups, &first, &err), 0);
+	cgroup_tree_put(groups, &first);
+	cgroup_tree_put(groups, &first);
+	assert_int_equal(cgroup_tree_get(groups, &first, &err), 0);
+	assert_int_equal(cgroup_tree_get(groups, &second, &err), 0);
+	assert_int_not_equal(first.number, second.number);
+	cgroup_tree_put(groups, &first);
+	cgroup_tree_put(groups, &second);
+	cgroup_tree_close(groups);
+}
+
 int
 main(void)
 {
@@ -325,6 +351,7 @@ main(void)
 		a_missing_file_is_an_error_that_names_it, setup, teardown),
 	    cmocka_unit_test_setup_teardown(
 		usage_is_what_came_since_the_start, setup, teardown),
+	    cmocka_unit_test(a_group_put_back_twice_is_one_group),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
