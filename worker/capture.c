@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 
-#define PIPE_BYTES (1 << 20)
+#define PIPE_BYTES ((size_t)1 << 20)
 #define CHUNK ((size_t)64 << 10)
 #define NOTE_MAX 128
 
@@ -31,7 +31,7 @@ capture_open(struct capture *capture, size_t limit, pthread_mutex_t *guard,
 	if (fcntl(capture->read_fd, F_SETFL, O_NONBLOCK) == -1)
 		return error_set_errno(err, errno, "set up a pipe");
 	/* Fewer wake-ups; a refusal (pipe-user-pages-soft) does no harm. */
-	(void)fcntl(capture->read_fd, F_SETPIPE_SZ, PIPE_BYTES);
+	(void)fcntl(capture->read_fd, F_SETPIPE_SZ, (int)PIPE_BYTES);
 	return 0;
 }
 
@@ -92,8 +92,14 @@ read_some(struct capture *capture)
 void
 capture_drain(struct capture *capture)
 {
-	while (capture->read_fd != -1 && read_some(capture) > 0)
-		;
+	size_t left = PIPE_BYTES;
+	size_t len;
+
+	/* Several writers can fill the pipe for as long as it is read. */
+	do {
+		len = capture->read_fd != -1 ? read_some(capture) : 0;
+		left -= len < left ? len : left;
+	} while (len > 0 && left > 0);
 }
 
 void

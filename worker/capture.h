@@ -27,7 +27,8 @@ struct capture {
 /* guard may be NULL, else it outlives the capture. */
 int capture_open(struct capture *capture, size_t limit, pthread_mutex_t *guard,
     struct error *err);
-/* Takes what is there; at the end of the stream closes read_fd. */
+/* Takes what is there, about as much as a pipe holds at most; at the end of the
+ * stream closes read_fd. */
 void capture_drain(struct capture *capture);
 /* Drains a last time and adds the line where something was dropped. */
 void capture_finish(struct capture *capture);

@@ -2,6 +2,7 @@
 /* Readers of a command's output: what they get, and when. */
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -191,6 +192,42 @@ readers_may_look_while_the_command_writes(void **state)
 	assert_int_equal(fixture->output.content.len, 900);
 }
 
+static void *
+write_without_end(void *cookie)
+{
+	static const char text[8192];
+	const int *fd = cookie;
+
+	while (write(*fd, text, sizeof(text)) > 0)
+		;
+	return NULL;
+}
+
+/* Timeouts and cancellation come between. */
+static void
+endless_output_does_not_hold_up_a_drain(void **state)
+{
+	struct fixture *fixture = *state;
+	pthread_t threads[4];
+
+	signal(SIGPIPE, SIG_IGN);
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(
+		    pthread_create(&threads[i], NULL, write_without_end,
+			&fixture->output.write_fd),
+		    0);
+	for (int i = 0; i < 200; i++) {
+		uint64_t before = fixture->output.dropped;
+
+		capture_drain(&fixture->output);
+		assert_in_range(
+		    fixture->output.dropped - before, 0, (1 << 20) + 4096);
+	}
+	file_close(&fixture->output.read_fd);
+	for (size_t i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int
@@ -202,6 +239,7 @@ main(void)
 	    TEST(a_read_that_is_withdrawn_is_not_answered),
 	    TEST(reads_that_wait_are_bounded),
 	    TEST(readers_may_look_while_the_command_writes),
+	    TEST(endless_output_does_not_hold_up_a_drain),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
