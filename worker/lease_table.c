@@ -238,8 +238,8 @@ lease_table_read_output(struct lease_table *table, struct str id,
 
 	*data = (struct str){NULL, 0};
 	pthread_mutex_lock(&table->lock);
-	for (size_t i = 0; i < table->options.slots; i++) {
-		struct held_lease *lease = table->slots[i].lease;
+	for (size_t i = 0; i < 2 * table->options.slots; i++) {
+		struct held_lease *lease = lease_at(table, i);
 
 		if (lease == NULL || !str_equal(held_lease_id(lease), id))
 			continue;
@@ -256,8 +256,8 @@ lease_table_withdraw_read(struct lease_table *table, uint64_t read_id)
 	bool found = false;
 
 	pthread_mutex_lock(&table->lock);
-	for (size_t i = 0; i < table->options.slots && !found; i++) {
-		struct held_lease *lease = table->slots[i].lease;
+	for (size_t i = 0; i < 2 * table->options.slots && !found; i++) {
+		struct held_lease *lease = lease_at(table, i);
 
 		found = lease != NULL &&
 			live_output_withdraw(&lease->output, read_id);

@@ -145,6 +145,25 @@ an_answered_lease_makes_room_for_the_next(void **state)
 }
 
 static void
+output_of_a_lease_that_comes_next_can_be_waited_for(void **state)
+{
+	const struct output_read read = {.id = 7, .limit = 100};
+	struct fixture *fixture = *state;
+	struct held_lease *first = make_lease("a");
+	struct held_lease *next = make_lease("c");
+	struct str data;
+
+	assert_true(lease_table_offer(fixture->table, first));
+	assert_true(lease_table_offer(fixture->table, make_lease("b")));
+	atomic_store(&first->answered, true);
+	assert_true(lease_table_offer(fixture->table, next));
+	assert_false(
+	    lease_table_read_output(fixture->table, STR("c"), &read, &data));
+	lease_table_withdraw_read(fixture->table, read.id);
+	assert_false(live_output_withdraw(&next->output, read.id));
+}
+
+static void
 unknown_lease_cannot_be_cancelled(void **state)
 {
 	struct fixture *fixture = *state;
@@ -182,6 +201,7 @@ main(void)
 	    RUN_TEST(no_more_leases_than_slots),
 	    RUN_TEST(cancelled_lease_frees_its_slot),
 	    RUN_TEST(an_answered_lease_makes_room_for_the_next),
+	    RUN_TEST(output_of_a_lease_that_comes_next_can_be_waited_for),
 	    RUN_TEST(unknown_lease_cannot_be_cancelled),
 	    RUN_TEST(states_name_every_lease),
 	};
