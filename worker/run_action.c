@@ -162,7 +162,8 @@ make_image(
 	    .files = run->files,
 	    .subtrees = run->subtrees,
 	    .missing = run->missing,
-	    .max_bytes = spawner_options(run->spawner)->scratch_bytes};
+	    .max_bytes = spawner_options(run->spawner)->scratch_bytes,
+	    .cancel_fd = run->cancel_fd};
 	return stage_image_make(&execution->image, root, err);
 }
 

@@ -61,13 +61,15 @@ find_layer(void *cookie, const struct digest *digest, const char **layer,
     uint64_t *entries, struct error *err)
 {
 	struct stage_image *image = cookie;
+	const struct tree_request request = {.root = *digest,
+	    .store = image->store,
+	    .cancel_fd = image->cancel_fd};
 	struct tree *tree;
 	int found;
 
 	if (image->tree_count == IMAGE_LAYERS_MAX)
 		return 0;
-	found = subtrees_get(
-	    image->subtrees, image->store, digest, &tree, entries, err);
+	found = subtrees_get(image->subtrees, &request, &tree, entries, err);
 	if (found != 1)
 		return found;
 	*layer = tree_top(tree);
@@ -94,7 +96,7 @@ stage_image_make(
 	int bodies = file_cache_directory(image->files);
 	struct image_build build = {.store = image->store,
 	    .what = "input root",
-	    .cancel_fd = -1,
+	    .cancel_fd = image->cancel_fd,
 	    .missing = image->missing,
 	    .max_bytes = image->max_bytes,
 	    .limit = "scratch-size",

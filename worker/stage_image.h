@@ -31,6 +31,7 @@ struct stage_image {
 	struct subtrees *subtrees;   /* NULL: none */
 	struct digest_list *missing; /* gets blobs found absent; or NULL */
 	uint64_t max_bytes;          /* of the image, without large bodies */
+	int cancel_fd;               /* readable: CANCELLED; -1 = never */
 	/* Made; the image is the caller's to clear. */
 	struct sandbox_inputs inputs;
 	struct cached_file **pins;
@@ -41,8 +42,8 @@ struct stage_image {
 	size_t tree_count;
 };
 
-/* FAILED_PRECONDITION for absent blobs; INVALID_ARGUMENT names what is
- * malformed in the tree; RESOURCE_EXHAUSTED when it is too large or the disk
+/* CANCELLED; FAILED_PRECONDITION for absent blobs; INVALID_ARGUMENT names what
+ * is malformed in the tree; RESOURCE_EXHAUSTED when it is too large or the disk
  * is full. To be cleared in any case. */
 int stage_image_make(
     struct stage_image *image, const struct digest *root, struct error *err);

@@ -3,6 +3,7 @@
 #include "worker/subtrees.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "base/error.h"
@@ -20,6 +21,7 @@
 struct seen {
 	struct digest digest; /* its key */
 	uint64_t entries;
+	bool refused; /* too large for the cache */
 };
 
 struct subtrees {
@@ -98,27 +100,51 @@ subtrees_note(
 	pthread_mutex_unlock(&subtrees->lock);
 }
 
-int
-subtrees_get(struct subtrees *subtrees, struct store *store,
-    const struct digest *directory, struct tree **tree, uint64_t *entries,
-    struct error *err)
+/* Whether it is worth a tree. */
+static bool
+is_wanted(struct subtrees *subtrees, const struct digest *directory,
+    uint64_t *entries)
 {
-	const struct tree_request request = {
-	    .root = *directory, .store = store, .cancel_fd = -1};
 	const struct seen *seen;
+	bool wanted;
 
 	pthread_mutex_lock(&subtrees->lock);
 	seen = map_get(&subtrees->seen, digest_key(directory));
-	if (seen != NULL)
+	wanted = seen != NULL && !seen->refused;
+	if (wanted)
 		*entries = seen->entries;
 	pthread_mutex_unlock(&subtrees->lock);
-	if (seen == NULL)
+	return wanted;
+}
+
+static void
+note_refused(struct subtrees *subtrees, const struct digest *directory)
+{
+	struct seen *seen;
+
+	pthread_mutex_lock(&subtrees->lock);
+	seen = map_get(&subtrees->seen, digest_key(directory));
+	/* NULL: forgotten meanwhile. */
+	if (seen != NULL)
+		seen->refused = true;
+	pthread_mutex_unlock(&subtrees->lock);
+}
+
+int
+subtrees_get(struct subtrees *subtrees, const struct tree_request *request,
+    struct tree **tree, uint64_t *entries, struct error *err)
+{
+	if (!is_wanted(subtrees, &request->root, entries))
 		return 0;
-	*tree = tree_cache_get(subtrees->trees, &request, err);
+	*tree = tree_cache_get(subtrees->trees, request, err);
 	if (*tree != NULL)
 		return 1;
-	/* Too large for the cache, say: it can still be walked, and what is
-	 * really wrong shows then. */
+	if (err->code == ERROR_CANCELLED)
+		return -1;
+	/* Else each action would make it, up to where it is too large. */
+	if (err->code == ERROR_RESOURCE_EXHAUSTED)
+		note_refused(subtrees, &request->root);
+	/* It can still be walked, and what is really wrong shows then. */
 	log_warn("subtree_not_made", "error=\"%s\"", err->text);
 	return 0;
 }

@@ -15,9 +15,9 @@
 #include "cas/digest.h"
 
 struct error;
-struct store;
 struct subtrees;
 struct tree;
+struct tree_request;
 
 /* Files, directories and links from which on a directory is large. */
 #define SUBTREES_ENTRIES_MIN 64
@@ -33,10 +33,9 @@ void subtrees_close(struct subtrees *subtrees);
 void subtrees_note(struct subtrees *subtrees, const struct digest *directory,
     uint64_t entries);
 /* 1: it is a tree, pinned until subtrees_unpin, with so many entries; 0: it is
- * none; -1. */
-int subtrees_get(struct subtrees *subtrees, struct store *store,
-    const struct digest *directory, struct tree **tree, uint64_t *entries,
-    struct error *err);
+ * none, and stays none where it does not fit into the cache; -1: CANCELLED. */
+int subtrees_get(struct subtrees *subtrees, const struct tree_request *request,
+    struct tree **tree, uint64_t *entries, struct error *err);
 void subtrees_unpin(struct subtrees *subtrees, struct tree *tree);
 
 #endif
