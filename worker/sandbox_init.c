@@ -133,8 +133,9 @@ prepare(struct sandbox_init *init, struct error *err)
 	bool fenced = init->options->tier != SANDBOX_NONE;
 
 	/* Also ends us when the spawner died before this line: then the
-	 * socket is closed. */
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == -1)
+	 * socket is closed. Without namespaces that is all that ends us: the
+	 * action's processes would outlive us. */
+	if (fenced && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == -1)
 		return error_set_errno(err, errno, "follow the spawner");
 	reset_signals();
 	if (close_others(init, err) < 0 || watch_children(init, err) < 0 ||
@@ -401,6 +402,7 @@ run(struct sandbox_init *init)
 {
 	struct error *err = &init->report.error;
 	int rc = receive_start(init, err);
+	bool alone;
 
 	if (rc == 0)
 		return 0;
@@ -414,9 +416,11 @@ run(struct sandbox_init *init)
 	file_close(&init->start[SANDBOX_FD_STDERR]);
 	if (init->action == -1)
 		return 1;
-	if (wait_for_action(init) < 0)
-		return 0;
+	alone = wait_for_action(init) < 0;
+	/* Also when alone: not every tier ends them when we end. */
 	end_leftovers(init);
+	if (alone)
+		return 0;
 	measure(init);
 	return 1;
 }

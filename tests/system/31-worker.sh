@@ -53,7 +53,7 @@ act() {
 	/usr/bin/python3 "$run" "$GRPC_ADDR" "$@"
 }
 
-plan 19
+plan 21
 ok "a server without workers starts" server_start --workers 0
 ok "a worker connects" worker_start one --slots 2
 
@@ -117,5 +117,17 @@ out=$(act 'echo again' --retry)
 like "and is back when the server is" "$out" "code=OK.*again"
 kill -TERM "$worker_pid"
 wait "$worker_pid"
-server_stop
 is "no scratch is left" "$(find "$WORK/cache" -path '*scratch/*' | wc -l)" 0
+
+# --- being killed without sandboxes
+worker_start bare --slots 1 --sandbox none
+act '(setsid sleep 95.31 &); sleep 94.31' --wait 60 > "$WORK/bare.out" \
+	2>&1 3>&- &
+client=$!
+ok "an action runs without a sandbox" wait_until 20 sleeps 95.31
+kill -KILL "$worker_pid"
+wait "$worker_pid" 2> /dev/null
+ok "its worker killed, nothing of it is left" wait_until 10 gone 95.31
+kill "$client" 2> /dev/null
+wait "$client" 2> /dev/null
+server_stop
