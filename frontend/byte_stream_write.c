@@ -30,6 +30,8 @@
 #include "rpc/message.h"
 
 #define UPLOAD_QUEUE_MAX (2u << 20)
+/* Advice to a client that goes on before its last call has ended here. */
+#define RESUME_RETRY_MS 200
 /* As many parts as a message of 1 MiB has, and some. */
 #define WRITE_PARTS_FEW 64
 
@@ -241,26 +243,48 @@ write_start(
 	return 0;
 }
 
+/* Claims the name, and what is here of the upload up to the offset. */
+static int
+write_claim(struct write *write, uint64_t offset, struct error *err)
+{
+	struct upload_table *uploads = write->storage->uploads;
+	uint64_t held;
+
+	write->upload =
+	    upload_table_begin(uploads, write->name_text, &write->writer);
+	if (offset == 0) {
+		/* A client that starts anew does not continue what it left. */
+		blob_writer_free(write->writer);
+		write->writer = NULL;
+		return 0;
+	}
+	if (write->upload == NULL)
+		return error_set_retry(err, ERROR_UNAVAILABLE, RESUME_RETRY_MS,
+		    "cannot go on at write_offset %llu yet: another Write "
+		    "with this resource_name has not ended; try again, or "
+		    "begin anew at offset 0",
+		    (unsigned long long)offset);
+	held = write->writer != NULL ? blob_writer_position(write->writer) : 0;
+	if (offset <= held)
+		return 0;
+	/* Stays for a client that asks where to go on. */
+	upload_table_end(uploads, write->upload, write->writer);
+	write->upload = NULL;
+	write->writer = NULL;
+	return error_set(err, ERROR_INVALID_ARGUMENT,
+	    "write_offset %llu is beyond the %llu bytes that are here of this "
+	    "upload; QueryWriteStatus tells where to go on",
+	    (unsigned long long)offset, (unsigned long long)held);
+}
+
 /* Finds or makes the writer; may block for a large blob. */
 static int
 write_open(struct write *write, struct error *err)
 {
 	uint64_t offset = write->expected_offset;
-	uint64_t held;
 
-	write->upload = upload_table_begin(
-	    write->storage->uploads, write->name_text, &write->writer);
-	/* A client that starts anew does not continue what it left. */
-	if (offset == 0 && write->writer != NULL) {
-		blob_writer_free(write->writer);
-		write->writer = NULL;
-	}
-	held = write->writer != NULL ? blob_writer_position(write->writer) : 0;
-	if (offset > held || (offset > 0 && write->upload == NULL))
-		return error_set(err, ERROR_INVALID_ARGUMENT,
-		    "write_offset %llu is beyond the %llu bytes that are here "
-		    "of this upload; QueryWriteStatus tells where to go on",
-		    (unsigned long long)offset, (unsigned long long)held);
+	if (write_claim(write, offset, err) < 0)
+		return -1;
 	if (write->writer != NULL)
 		return blob_writer_resume(write->writer, offset, err);
 	write->writer = blob_writer_new(write->storage->store,

@@ -33,7 +33,8 @@ struct upload_table *upload_table_new(
 void upload_table_free(struct upload_table *table);
 
 /* Claims the name. *writer is what an earlier call left (now the caller's), or
- * NULL. Returns NULL when another call writes under this name right now. */
+ * NULL. Returns NULL when another call writes under this name right now; that
+ * may be the one that the client has broken off, seen here a moment later. */
 struct upload *upload_table_begin(
     struct upload_table *table, struct str name, struct blob_writer **writer);
 /* Bytes received so far, for others to see. */

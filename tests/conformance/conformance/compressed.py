@@ -23,7 +23,8 @@ from .harness import (
     expect_equal,
     expect_status,
 )
-from .write import request, settled_status
+from .resume import go_on, settled_status
+from .write import request
 
 group = Group("bytestream")
 CAS = "ContentAddressableStorage"
@@ -388,7 +389,8 @@ def _interrupted(context: Context, data: bytes) -> tuple[str, int]:
 def _go_on(context: Context, name: str, data: bytes, offset: int) -> None:
     """Send the content from the offset as a compressed stream of its own."""
     body = zstd.compress(data[offset:])
-    context.client.write(write_requests(name, body, 64 << 10, offset=offset))
+    outcome = go_on(context, name, body, offset)
+    expect_code(outcome.code, [StatusCode.OK], "Write", outcome.message)
     expect(
         context.get(context.digest(data)) == data, "the blob read back differs"
     )
@@ -432,12 +434,12 @@ def resumed_upload_is_verified(context: Context) -> None:
     data = context.fresh(1 << 20)
     name, committed = _interrupted(context, data)
     body = zstd.compress(bytes(len(data) - committed))
-    expect_status(
-        lambda: context.client.write(
-            write_requests(name, body, 64 << 10, offset=committed)
-        ),
-        StatusCode.INVALID_ARGUMENT,
-        what="Write",
+    outcome = go_on(context, name, body, committed)
+    expect_code(
+        outcome.code,
+        [StatusCode.INVALID_ARGUMENT],
+        "Write",
+        outcome.message,
     )
 
 

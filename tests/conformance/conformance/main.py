@@ -25,6 +25,7 @@ CONFORMANCE = (
     "chunks",
     "read",
     "write",
+    "resume",
     "compressed",
     "action_cache",
     "execution_requests",
