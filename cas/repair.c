@@ -301,6 +301,11 @@ repair_take_over(struct repair *repair, struct error *err)
 	char *path = xasprintf("%s/index/data.mdb", repair->store->path);
 	bool there = access(path, R_OK) == 0;
 
+	if (!there && errno != ENOENT) {
+		error_set_errno(err, errno, "read %s", path);
+		free(path);
+		return -1;
+	}
 	free(path);
 	repair->report->index_lost = !there;
 	if (there &&
@@ -343,10 +348,12 @@ repair_fill(struct repair *repair, struct error *err)
 }
 
 /* One rename. The lock file is of the old one's readers; there are none, and
- * it is made anew. */
+ * it is made anew. A damaged one is kept beside the new one: more may be wanted
+ * from it than was taken. */
 static int
-repair_install(struct store *store, struct error *err)
+repair_install(struct repair *repair, struct error *err)
 {
+	const struct store *store = repair->store;
 	int directory = -1, rc = -1;
 
 	if (mkdirat(store->directory, "index", 0700) == -1 && errno != EEXIST)
@@ -362,6 +369,11 @@ repair_install(struct store *store, struct error *err)
 		    err, errno, "remove %s/index/lock.mdb", store->path);
 		goto out;
 	}
+	if (repair->report->index_damaged &&
+	    linkat(directory, "data.mdb", directory, "data.mdb.old", 0) == -1 &&
+	    errno != EEXIST)
+		repair_tell(repair, "index/data.mdb",
+		    "is damaged and could not be kept as data.mdb.old");
 	if (renameat(store->directory, NEW_INDEX "/data.mdb", directory,
 		"data.mdb") == -1) {
 		error_set_errno(
@@ -406,7 +418,7 @@ store_repair(const struct repair_options *options, struct repair_report *report,
 		index_write_abort(&repair.write);
 	index_close(repair.index);
 	if (rc == 0)
-		rc = repair_install(repair.store, err);
+		rc = repair_install(&repair, err);
 	if (rc < 0)
 		store_disk_error(repair.store, err);
 	/* What is left of it is in the way of nothing but the next repair,

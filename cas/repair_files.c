@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include "base/file.h"
 #include "base/memory.h"
@@ -30,6 +31,16 @@ struct file_pass {
 
 /* --- one file ------------------------------------------------------------- */
 
+static int
+zstd_fail(size_t rc, struct error *err)
+{
+	if (ZSTD_getErrorCode(rc) == ZSTD_error_memory_allocation)
+		return error_set(
+		    err, ERROR_RESOURCE_EXHAUSTED, "memory for zstd");
+	return error_set(err, ERROR_DATA_LOSS, "its zstd data is damaged: %s",
+	    ZSTD_getErrorName(rc));
+}
+
 /* Decodes a piece into the hasher. *open: a frame is not complete. */
 static int
 hash_zstd(struct file_pass *pass, size_t len, struct digest_hasher *hasher,
@@ -43,13 +54,13 @@ hash_zstd(struct file_pass *pass, size_t len, struct digest_hasher *hasher,
 		size_t rc = ZSTD_decompressStream(pass->decoder, &out, &in);
 
 		if (ZSTD_isError(rc))
-			return error_set(err, ERROR_DATA_LOSS,
-			    "its zstd data is damaged: %s",
-			    ZSTD_getErrorName(rc));
+			return zstd_fail(rc, err);
 		digest_hasher_update(hasher, pass->out, out.pos);
 		*size += out.pos;
 		*open = rc != 0;
-		full = out.pos == out.size;
+		/* After a frame's end nothing is held back, and another call
+		 * would begin a frame. */
+		full = rc != 0 && out.pos == out.size;
 	}
 	return 0;
 }
@@ -67,7 +78,9 @@ hash_file(struct file_pass *pass, int fd, bool compressed,
 
 	(void)ZSTD_DCtx_reset(pass->decoder, ZSTD_reset_session_only);
 	while (rc == 0 && length > 0) {
-		length = read(fd, pass->in, PIECE);
+		do
+			length = read(fd, pass->in, PIECE);
+		while (length == -1 && errno == EINTR);
 		if (length == -1) {
 			rc = error_set_errno(err, errno, "read");
 		} else if (compressed) {
@@ -135,8 +148,13 @@ take_file(struct file_pass *pass, int fd, const char *path,
 
 	if (fstat(fd, &status) == -1)
 		return error_set_errno(err, errno, "blobs/%s", path);
-	if (hash_file(pass, fd, compressed, &computed, &bad) < 0)
+	if (hash_file(pass, fd, compressed, &computed, &bad) < 0) {
+		/* One that cannot be read now may be sound. */
+		if (bad.code != ERROR_DATA_LOSS)
+			return error_set(
+			    err, bad.code, "blobs/%s: %s", path, bad.text);
 		return file_is_bad(pass, path, bad.text, err);
+	}
 	if (memcmp(computed.hash, digest->hash, sizeof(digest->hash)) != 0)
 		return file_is_bad(
 		    pass, path, "is not what its name says", err);

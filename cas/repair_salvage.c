@@ -85,15 +85,17 @@ send_table(struct sending *sending, const char *path, enum index_table table,
 	return rc;
 }
 
-static void __attribute__((noreturn))
-child(int pipe, struct store *store, const char *path, enum index_table table)
+static void __attribute__((noreturn)) child(const int ends[2],
+    struct store *store, const char *path, enum index_table table)
 {
 	static const int fatal[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
 	const struct rlimit no_core = {0, 0};
-	struct sending sending = {.pipe = pipe};
+	struct sending sending = {.pipe = ends[1]};
 	struct error ignored;
 	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
+	/* The pipe must break for this end when the parent stops. */
+	(void)close(ends[0]);
 	/* The lock is the parent's: it must not outlive it here. */
 	file_close(&store->lock_file);
 	/* A crash here is foreseen: the process ends, without a core, and
@@ -128,30 +130,45 @@ receive(int fd, void *data, size_t len)
 	return 1;
 }
 
+/* The order of LMDB's keys. */
+static bool
+ascends(struct str before, struct str key)
+{
+	size_t common = before.len < key.len ? before.len : key.len;
+	int order = common == 0 ? 0 : memcmp(before.data, key.data, common);
+
+	return order < 0 || (order == 0 && before.len < key.len);
+}
+
 /* 1 the end entry came, 0 the end of what comes, -1. */
 static int
 receive_entries(struct repair *repair, int fd, repair_visit_fn *visit,
     struct buffer *value, struct error *err)
 {
-	char key[KEY_MAX];
+	char keys[2][KEY_MAX];
+	struct str before = {keys[1], 0};
 	uint8_t lengths[8];
 
 	while (receive(fd, lengths, sizeof(lengths)) == 1) {
 		size_t key_length = little_endian_get32(lengths);
 		size_t value_length = little_endian_get32(lengths + 4);
+		char *key = before.data == keys[0] ? keys[1] : keys[0];
 		char *room;
 
 		if (key_length == 0)
 			return 1;
 		buffer_reset(value);
 		room = buffer_reserve(value, value_length);
-		if (key_length > sizeof(key) || room == NULL ||
+		if (key_length > KEY_MAX || room == NULL ||
 		    receive(fd, key, key_length) != 1 ||
 		    receive(fd, room, value_length) != 1)
 			return 0;
+		/* Damaged pages may lead in a circle, without an end. */
+		if (!ascends(before, (struct str){key, key_length}))
+			return 0;
+		before = (struct str){key, key_length};
 		value->len = value_length;
-		if (visit(repair, (struct str){key, key_length},
-			buffer_str(value), err) < 0)
+		if (visit(repair, before, buffer_str(value), err) < 0)
 			return -1;
 	}
 	return 0;
@@ -174,14 +191,15 @@ repair_salvage(struct repair *repair, enum index_table table,
 	(void)fflush(NULL);
 	pid = fork();
 	if (pid == 0)
-		child(ends[1], repair->store, path, table);
+		child(ends, repair->store, path, table);
 	file_close(&ends[1]);
 	if (pid == -1)
 		rc = error_set_errno(err, errno, "start a process");
 	else
 		rc = receive_entries(repair, ends[0], visit, &value, err);
-	/* A child that still writes is told so by SIGPIPE. */
 	file_close(&ends[0]);
+	if (pid != -1 && rc != 1)
+		(void)kill(pid, SIGKILL);
 	while (pid != -1 && waitpid(pid, &status, 0) == -1 && errno == EINTR)
 		continue;
 	buffer_clear(&value);

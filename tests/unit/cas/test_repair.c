@@ -322,6 +322,8 @@ an_index_that_is_no_index_is_made_anew(void **state)
 	assert_null(fixture->store);
 	report = repair(fixture);
 	assert_true(report.index_damaged);
+	path_of(fixture, "index/data.mdb.old", path);
+	assert_int_equal(access(path, F_OK), 0);
 	assert_int_equal(count_present(fixture), SMALL_BLOBS + LARGE_BLOBS);
 }
 
@@ -414,6 +416,22 @@ compressed_blobs_are_verified_too(void **state)
 	assert_content(fixture->store, 2, 400000);
 	digest = digest_of(2, 400000);
 	assert_false(is_missing(fixture->store, &digest));
+}
+
+/* Their last frame ends where the buffer that it is decoded into is full. */
+static void
+compressed_blobs_of_whole_buffers_are_kept(void **state)
+{
+	struct fixture *fixture = *state;
+	struct repair_report report;
+
+	for (uint64_t i = 1; i <= 4; i++)
+		put_zstd_blob(fixture, i, i << 18);
+	report = repair(fixture);
+	assert_int_equal(report.bad_blobs, 0);
+	assert_int_equal(report.large_blobs, 4);
+	for (uint64_t i = 1; i <= 4; i++)
+		assert_content(fixture->store, i, i << 18);
 }
 
 static void
@@ -581,6 +599,7 @@ main(void)
 	    with_store(a_damaged_header_costs_one_blob),
 	    with_store(a_bad_file_goes_and_a_foreign_one_stays),
 	    with_store(compressed_blobs_are_verified_too),
+	    with_store(compressed_blobs_of_whole_buffers_are_kept),
 	    with_store(a_store_in_use_is_refused),
 	    with_store(whatever_bit_of_the_index_flips_nothing_wrong_is_served),
 	};
