@@ -392,6 +392,10 @@ blob_writer_resume(
 	const struct digest *digest = &writer->blob.digest;
 	char text[DIGEST_TEXT_MAX];
 
+	if (offset > digest->size)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "blob %s: offset %" PRIu64 " is past its end",
+		    digest_format(digest, text), offset);
 	writer->received = 0;
 	writer->limit =
 	    blob_writer_limit(writer->encoding, digest->size - offset);

@@ -61,7 +61,14 @@ index_walk(struct store_index *index, MDB_txn *txn, enum index_table table,
 		struct str name = {key.mv_data, key.mv_size};
 		struct str content = {value.mv_data, value.mv_size};
 
-		/* LMDB's keys are shorter. */
+		/* LMDB's keys are shorter, but for a damaged page. */
+		if (name.len > sizeof(position->key)) {
+			mdb_cursor_close(cursor);
+			return error_set(err, ERROR_DATA_LOSS,
+			    "store index: a key of %zu bytes is damaged; "
+			    "stop the server and run toolroot store repair",
+			    name.len);
+		}
 		memcpy(position->key, name.data, name.len);
 		position->length = name.len;
 		if (visit(cookie, name, content, err) < 0) {

@@ -265,6 +265,8 @@ interrupted_uploads_go_on_at_any_offset(void **state)
 		assert_int_equal(
 		    blob_writer_resume(writer, second + 1, &err), -1);
 		assert_int_equal(err.code, ERROR_INVALID_ARGUMENT);
+		assert_int_equal(blob_writer_resume(writer, len + 1, &err), -1);
+		assert_int_equal(err.code, ERROR_INVALID_ARGUMENT);
 		if (second == 0)
 			assert_int_equal(
 			    blob_writer_resume(writer, 0, &err), 0);

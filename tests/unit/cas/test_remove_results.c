@@ -6,6 +6,7 @@
 #include "cas/action_value.h"
 #include "cas/provenance.h"
 #include "cas/remove_results.h"
+#include "cas/store_index.h"
 
 #define RESULTS 9
 
@@ -82,6 +83,31 @@ a_run_removes_what_matches_and_nothing_else(void **state)
 		assert_int_equal(has_action(fixture->store, i), i % 3 != 1);
 	fixture_reopen(fixture);
 	assert_int_equal(count_results(fixture), RESULTS - 3);
+}
+
+static int
+put_damaged(void *cookie, struct store *store, struct index_write *write,
+    struct error *err)
+{
+	char key[32] = {0};
+
+	(void)cookie;
+	(void)store;
+	return index_put_action(
+	    write, (struct str){key, sizeof(key)}, STR("short"), err);
+}
+
+static void
+a_damaged_one_is_passed_over(void **state)
+{
+	const struct result_filter filter = {.worker = "builder-1"};
+	const struct index_job job = {.apply = put_damaged};
+	struct fixture *fixture = *state;
+	struct error err;
+
+	put_results(fixture);
+	assert_int_equal(index_job_run(fixture->store, &job, &err), 0);
+	assert_int_equal(remove_by(fixture, &filter, true).removed, 3);
 }
 
 static void
@@ -208,6 +234,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    with_store(a_plan_removes_nothing),
 	    with_store(a_run_removes_what_matches_and_nothing_else),
+	    with_store(a_damaged_one_is_passed_over),
 	    with_store(each_criterion_narrows),
 	    with_store(time_windows_are_half_open),
 	    with_store(without_a_criterion_nothing_is_removed),
