@@ -92,12 +92,13 @@ static void __attribute__((noreturn)) child(const int ends[2],
 	const struct rlimit no_core = {0, 0};
 	struct sending sending = {.pipe = ends[1]};
 	struct error ignored;
-	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	int null;
 
-	/* The pipe must break for this end when the parent stops. */
-	(void)close(ends[0]);
 	/* The lock is the parent's: it must not outlive it here. */
 	file_close(&store->lock_file);
+	/* The pipe must break for this end when the parent stops. */
+	(void)close(ends[0]);
+	null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	/* A crash here is foreseen: the process ends, without a core, and
 	 * whatever handlers its parent had. */
 	for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
