@@ -11,6 +11,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -152,6 +153,27 @@ store_check_new(struct store *store, struct error *err)
 
 /* --- lock ----------------------------------------------------------------- */
 
+#define LOCK_TRIES 20
+#define LOCK_PAUSE_NS 50000000
+
+/* A child of a repair that was killed may hold the lock until it has run for
+ * the first time, so a moment is waited before another process is believed in.
+ * 0, or -1 with errno. */
+static int
+store_flock(int fd)
+{
+	int rc;
+
+	for (int i = 0; i < LOCK_TRIES; i++) {
+		rc = flock(fd, LOCK_EX | LOCK_NB);
+		if (rc == 0 || errno != EWOULDBLOCK)
+			return rc;
+		nanosleep(&(struct timespec){.tv_nsec = LOCK_PAUSE_NS}, NULL);
+	}
+	errno = EWOULDBLOCK;
+	return -1;
+}
+
 static int
 store_take_lock(struct store *store, struct error *err)
 {
@@ -162,7 +184,7 @@ store_take_lock(struct store *store, struct error *err)
 	    store->directory, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0644);
 	if (store->lock_file == -1)
 		return error_set_errno(err, errno, "open %s/lock", store->path);
-	if (flock(store->lock_file, LOCK_EX | LOCK_NB) == -1) {
+	if (store_flock(store->lock_file) == -1) {
 		if (errno != EWOULDBLOCK)
 			return error_set_errno(
 			    err, errno, "lock %s/lock", store->path);
