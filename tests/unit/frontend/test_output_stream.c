@@ -173,9 +173,9 @@ a_reader_may_come_before_the_worker(void **state)
 	    read->lease_id.data, lease->lease_id.data, lease->lease_id.len);
 	tell_piece(worker, read->read_id, "oops");
 	expect_piece(world, reader, "oops");
-	rpc_stream_free(reader); /* which withdraws what was asked */
 	read = hear_read(world, worker);
 	assert_int_equal(read->offset, 4);
+	rpc_stream_free(reader); /* which withdraws what was asked */
 	read = hear_read(world, worker);
 	assert_int_equal(read->limit, 0);
 	report_exit(worker, lease, 0);
