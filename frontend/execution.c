@@ -135,7 +135,7 @@ execution_service_add(
 		       RPC_SERVER_STREAM, wait_execution, service});
 	method_table_add(
 	    table, (struct rpc_method){"/toolroot.worker.v1.Workers/Serve",
-		       RPC_BIDIRECTIONAL, workers_serve, service});
+		       RPC_SESSION, workers_serve, service});
 	operations_add(table, service);
 }
 

@@ -17,8 +17,12 @@
 #define GUARD_FILL_PER_MS (8u << 20)
 #define GUARD_SLEEP_MIN_MS 2
 #define GUARD_SLEEP_MAX_MS 250
-/* Between two returns of free memory to the kernel, which cost some 30 ms; and
- * while the process has not grown since, by this part of the limit. */
+/* Between two returns of free memory to the kernel, which cost some 30 ms:
+ * while the allocator holds more that is free than this part of the limit,
+ * otherwise, and while the process has not grown since by this part of the
+ * limit. */
+#define GUARD_TRIM_URGENT_MS 20
+#define GUARD_TRIM_URGENT_PART 4
 #define GUARD_TRIM_MS 250
 #define GUARD_TRIM_AGAIN_MS 5000
 #define GUARD_TRIM_PART 32
@@ -27,8 +31,10 @@
 /* One in so many calls at once, before memory is measured again. */
 #define GUARD_STEP 64
 /* The memory of a call that was ended is free when its connection's poller has
- * been there: so long the calls that do not wait are left alone. */
+ * been there: so long the calls of the next rank are left alone. */
 #define GUARD_PATIENCE_MS 50
+/* A call is new for so long: what is received well is whole by then. */
+#define GUARD_NEW_NS 5000000
 
 struct memory_guard {
 	struct rpc_server *server;
@@ -51,19 +57,19 @@ struct memory_guard {
 
 enum rank {
 	RANK_WAITS,   /* for a message, or for room to send: the peer's turn */
-	RANK_SESSION, /* a long stream that waits for the next message */
 	RANK_WORKS,   /* our turn: it may hold what was sent ahead */
+	RANK_SESSION, /* RPC_SESSION */
 };
 
 static enum rank
 call_rank(const struct rpc_call *call, int64_t waits_since)
 {
-	if (waits_since == 0)
-		return RANK_WORKS;
-	return call->slot != NULL &&
-		       call->slot->method->shape == RPC_BIDIRECTIONAL
-		   ? RANK_SESSION
-		   : RANK_WAITS;
+	const struct rpc_method *method =
+	    call->slot != NULL ? call->slot->method : NULL;
+
+	if (method != NULL && method->shape == RPC_SESSION)
+		return RANK_SESSION;
+	return waits_since == 0 ? RANK_WORKS : RANK_WAITS;
 }
 
 /* Among those that wait, the longest: what is received well comes quickly.
@@ -87,7 +93,8 @@ gives_way_before(const struct candidate *a, const struct candidate *b)
 static struct rpc_call *
 guard_pick(struct rpc_server *server, enum rank worst, size_t *count)
 {
-	struct candidate best = {NULL, RANK_WORKS, 0};
+	struct candidate best = {NULL, RANK_SESSION, 0};
+	int64_t now_ns = clock_monotonic_ns();
 	struct rpc_call *call;
 
 	*count = 0;
@@ -97,7 +104,8 @@ guard_pick(struct rpc_server *server, enum rank worst, size_t *count)
 		struct candidate candidate = {
 		    call, call_rank(call, since), since};
 
-		if (call->gave_way || candidate.rank > worst)
+		if (call->gave_way || candidate.rank > worst ||
+		    (since != 0 && since > now_ns - GUARD_NEW_NS))
 			continue;
 		++*count;
 		if (candidate.rank != RANK_WAITS)
@@ -144,9 +152,9 @@ guard_log(struct memory_guard *guard, int64_t now_ms)
 	    (unsigned long long)atomic_load(&guard->ended));
 }
 
-/* Ends a few calls. False when there is none left that could be. */
-static bool
-guard_step(struct memory_guard *guard)
+/* Ends a few calls. */
+static void
+guard_shed(struct memory_guard *guard)
 {
 	int64_t now_ms = clock_monotonic_ms();
 	bool patient = now_ms - guard->ended_ms < GUARD_PATIENCE_MS;
@@ -155,7 +163,7 @@ guard_step(struct memory_guard *guard)
 
 	do {
 		call = guard_pick(
-		    guard->server, patient ? RANK_WAITS : RANK_WORKS, &count);
+		    guard->server, patient ? RANK_WAITS : RANK_SESSION, &count);
 		if (call == NULL)
 			break;
 		/* Before the peer hears of it. */
@@ -168,30 +176,33 @@ guard_step(struct memory_guard *guard)
 		guard->ended_ms = now_ms;
 		guard_log(guard, now_ms);
 	}
-	return ended > 0 || patient;
 }
 
-/* Ends calls until the memory in use is below the limit. */
-static void
-guard_shed(struct memory_guard *guard)
+/* Free memory comes fast: what one connection gave up lies in its thread's part
+ * of the heap, and what the next one receives is taken from another's. */
+static bool
+guard_should_trim(const struct memory_guard *guard, uint64_t anonymous)
 {
-	while (process_memory_allocated() >= guard->limit && guard_step(guard))
-		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	int64_t since_ms = clock_monotonic_ms() - guard->trimmed_ms;
+	uint64_t in_use = process_memory_allocated();
+	uint64_t grown = guard->trimmed + guard->limit / GUARD_TRIM_PART;
+
+	if (anonymous < grown)
+		return since_ms >= GUARD_TRIM_AGAIN_MS;
+	if (anonymous > in_use + guard->limit / GUARD_TRIM_URGENT_PART)
+		return since_ms >= GUARD_TRIM_URGENT_MS;
+	return since_ms >= GUARD_TRIM_MS;
 }
 
 static void
 guard_trim(struct memory_guard *guard, uint64_t anonymous)
 {
-	int64_t now_ms = clock_monotonic_ms();
-	int64_t since_ms = now_ms - guard->trimmed_ms;
-	uint64_t grown = guard->trimmed + guard->limit / GUARD_TRIM_PART;
 	struct process_memory after;
 
-	if (since_ms < GUARD_TRIM_MS ||
-	    (since_ms < GUARD_TRIM_AGAIN_MS && anonymous < grown))
+	if (!guard_should_trim(guard, anonymous))
 		return;
 	process_memory_trim();
-	guard->trimmed_ms = now_ms;
+	guard->trimmed_ms = clock_monotonic_ms();
 	if (process_memory_read(&after))
 		guard->trimmed = after.anonymous;
 }
@@ -206,10 +217,11 @@ guard_look(struct memory_guard *guard)
 	if (!process_memory_read(&memory))
 		return GUARD_SLEEP_MAX_MS;
 	if (memory.anonymous >= guard->limit) {
-		guard_shed(guard);
 		guard_trim(guard, memory.anonymous);
 		memory.anonymous = process_memory_allocated();
 	}
+	if (memory.anonymous >= guard->limit)
+		guard_shed(guard);
 	room = memory.anonymous < guard->limit ? guard->limit - memory.anonymous
 					       : 0;
 	room /= GUARD_FILL_PER_MS;

@@ -7,7 +7,8 @@
  * only ends connections and streams at random once it is passed. So a thread of
  * ours watches the memory of the process while there are calls, and ends calls
  * with RESOURCE_EXHAUSTED while there is too much of it: first those that wait
- * for their peer, the longest first. A message that its peer does not go on
+ * for their peer, the longest first; then those at work; sessions that others
+ * depend on (RPC_SESSION) last. A message that its peer does not go on
  * with thus gives way to those of others; without need it may stay.
  *
  * How far the limit can be passed: a peer fills memory while the thread sleeps.

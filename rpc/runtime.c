@@ -10,10 +10,12 @@
 #include "base/log.h"
 
 /* With glibc's defaults every received MiB is mapped, faulted in and unmapped
- * again: that halves the throughput. Memory stays at its peak instead. */
+ * again: that halves the throughput. Memory stays near its peak instead, but
+ * what a thread's heap keeps at its end is bounded: malloc_trim leaves that
+ * alone. */
 #define RUNTIME_MMAP_THRESHOLD (256 << 20)
-#define RUNTIME_TRIM_THRESHOLD (256 << 20)
-#define RUNTIME_TOP_PAD (64 << 20)
+#define RUNTIME_TRIM_THRESHOLD (16 << 20)
+#define RUNTIME_TOP_PAD (4 << 20)
 
 static void
 runtime_log(gpr_log_func_args *args)

@@ -27,6 +27,9 @@ enum rpc_shape {
 	RPC_SERVER_STREAM,
 	RPC_CLIENT_STREAM,
 	RPC_BIDIRECTIONAL,
+	/* One of these that many others depend on: when memory is short, any
+	 * other call ends before it. */
+	RPC_SESSION,
 };
 
 /* Bytes of a request that is bounded by the number of streams alone. */

@@ -40,6 +40,7 @@ struct fixture {
 	char address[128]; /* for channels */
 	atomic_int handled;
 	atomic_int cancelled;
+	_Atomic(const struct rpc_call *) last_cancelled;
 	atomic_int finished;
 	atomic_int last_status;
 	atomic_int failures_left;
@@ -116,8 +117,8 @@ handle_pool(struct rpc_call *call, void *service)
 static inline void
 note_cancelled(struct rpc_call *call, void *cookie)
 {
-	(void)call;
 	(void)cookie;
+	atomic_store(&fixture.last_cancelled, call);
 	atomic_fetch_add(&fixture.cancelled, 1);
 }
 
@@ -356,6 +357,7 @@ static const struct rpc_method fixture_methods[] = {
     {"/t.T/Hold", RPC_UNARY, handle_hold, NULL},
     {"/t.T/Count", RPC_SERVER_STREAM, handle_count, NULL},
     {"/t.T/Bidi", RPC_BIDIRECTIONAL, handle_bidi, NULL},
+    {"/t.T/Session", RPC_SESSION, handle_bidi, NULL},
     {"/t.T/HoldBidi", RPC_BIDIRECTIONAL, handle_hold, NULL},
     {"/t.T/Collect", RPC_CLIENT_STREAM, handle_collect, NULL},
     {"/t.T/Race", RPC_BIDIRECTIONAL, handle_race, NULL},

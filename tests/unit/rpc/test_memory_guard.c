@@ -74,6 +74,43 @@ the_call_that_waits_for_its_peer_gives_way(void **state)
 	fixture_teardown(state);
 }
 
+/* Memory that no call holds, and so no end of a call frees. */
+static void
+any_other_call_ends_before_a_session(void **state)
+{
+	struct rpc_stream *session, *idle, *held;
+	struct rpc_message *message;
+	struct error err;
+	char *taken;
+
+	setup(state);
+	session = start("/t.T/Session", "x");
+	assert_int_equal(rpc_stream_receive(session, &message, &err), 1);
+	rpc_message_free(message);
+	/* One that waits and one that does not, both newer. */
+	idle = start("/t.T/Bidi", "x");
+	assert_int_equal(rpc_stream_receive(idle, &message, &err), 1);
+	rpc_message_free(message);
+	held = start("/t.T/HoldBidi", "x");
+	wait_until(&fixture.handled, 1);
+	assert_int_equal(atomic_load(&fixture.cancelled), 0);
+	taken = xmalloc(2 * ROOM);
+	explicit_bzero(taken, 2 * ROOM); /* which no compiler leaves out */
+	wait_until(&fixture.cancelled, 3);
+	free(taken);
+	assert_int_equal(rpc_server_ended_for_memory(fixture.server), 3);
+	/* The one that is left is the session. */
+	assert_ptr_not_equal(
+	    atomic_load(&fixture.last_cancelled), atomic_load(&fixture.held));
+	assert_int_equal(rpc_stream_receive(session, &message, &err), -1);
+	assert_int_equal(err.code, ERROR_RESOURCE_EXHAUSTED);
+	rpc_call_finish(atomic_exchange(&fixture.held, NULL), NULL);
+	rpc_stream_free(held);
+	rpc_stream_free(idle);
+	rpc_stream_free(session);
+	fixture_teardown(state);
+}
+
 static void
 without_need_nothing_is_ended(void **state)
 {
@@ -97,6 +134,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(the_call_that_waits_for_its_peer_gives_way),
+	    cmocka_unit_test(any_other_call_ends_before_a_session),
 	    cmocka_unit_test(without_need_nothing_is_ended),
 	};
 
