@@ -60,6 +60,7 @@ struct named {
 	uint8_t instance[NAMES_INSTANCE_LENGTH];
 	char name[NAMES_NAME_MAX + 1];
 	struct digest root;
+	int64_t created_ns;
 	int64_t used_ns;
 	bool dropped;
 };
@@ -90,7 +91,7 @@ named_note(void *cookie, struct str name, const struct name_entry *entry,
 	memcpy(named->instance, entry->instance, sizeof(named->instance));
 	memcpy(named->name, name.data, name.len);
 	named->root = entry->root;
-	named->used_ns = entry->created_ns;
+	named->created_ns = named->used_ns = entry->created_ns;
 	return 0;
 }
 
@@ -166,19 +167,26 @@ named_choose(
 	return 0;
 }
 
+/* 1 when it is gone, or would be; 0 when it was put anew meanwhile; -1. */
 static int
 named_drop(
     struct collection *collection, const struct named *named, struct error *err)
 {
+	const struct name_entry seen = {.root = named->root,
+	    .created_ns = named->created_ns,
+	    .instance = named->instance};
+	int rc = 1;
+
+	if (collection->wish->run)
+		rc = names_drop(
+		    collection->store, str_from(named->name), &seen, err);
+	if (rc != 1)
+		return rc;
 	collection->report->dropped_names++;
-	if (!collection->wish->run)
-		return 0;
-	log_info(
-	    "toolchain_name_removed", "name=\"%s\" reason=\"gc\"", named->name);
-	return names_drop(collection->store, named->instance,
-		   str_from(named->name), err) < 0
-		   ? -1
-		   : 0;
+	if (collection->wish->run)
+		log_info("toolchain_name_removed", "name=\"%s\" reason=\"gc\"",
+		    named->name);
+	return 1;
 }
 
 static int
@@ -187,13 +195,18 @@ named_keep(
 {
 	struct collection_root *root =
 	    roots_note(collection, ROOT_TOOLCHAIN, str_from(named->name));
+	int dropped = 0;
 
+	if (named->dropped)
+		dropped = named_drop(collection, named, err);
+	if (dropped < 0)
+		return -1;
 	if (root != NULL) {
 		root->digest = named->root;
-		root->dropped = named->dropped;
+		root->dropped = dropped == 1;
 	}
-	if (named->dropped)
-		return named_drop(collection, named, err);
+	if (dropped == 1)
+		return 0;
 	collection->keep.roots++;
 	if (keep_add_tree(&collection->keep, &named->root, err) < 0)
 		return -1;

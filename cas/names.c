@@ -243,6 +243,7 @@ struct name_job {
 	struct key_bytes key;
 	struct str value;                /* data NULL: remove */
 	const struct digest_list *blobs; /* of a put */
+	const struct name_entry *seen;   /* of a drop: what is to go */
 	struct digest *previous;
 	int result;
 	/* Failures of this job alone are told to the waiter. */
@@ -283,7 +284,9 @@ check_blobs(struct name_job *job, struct commit_group *group, struct error *err)
 		    group->store->index, group->write.txn, digest, &place, err);
 		if (found < 0)
 			return -1;
-		if (found == 1)
+		/* A collection that saw the names before does not know of this
+		 * one. */
+		if (found == 1 && store_touch(group->store, digest, &place))
 			continue;
 		job->failed = true;
 		error_set(&job->own, ERROR_FAILED_PRECONDITION,
@@ -354,6 +357,27 @@ put_apply(
 }
 
 static int
+drop_apply(
+    struct commit_job *base, struct commit_group *group, struct error *err)
+{
+	struct name_job *job = (struct name_job *)base;
+	struct name_entry there;
+	struct str key = key_str(&job->key), value;
+	int rc = index_find_meta(
+	    group->store->index, group->write.txn, key, &value, err);
+
+	if (rc == 1 && value_decode(value, &there, err) < 0)
+		rc = -1;
+	if (rc == 1 && (there.created_ns != job->seen->created_ns ||
+			   !digest_equal(&there.root, &job->seen->root)))
+		rc = 0;
+	if (rc == 1)
+		rc = index_set_meta(&group->write, key, job->value, err);
+	job->result = rc;
+	return rc < 0 ? -1 : 0;
+}
+
+static int
 remove_apply(
     struct commit_job *base, struct commit_group *group, struct error *err)
 {
@@ -410,38 +434,34 @@ names_put(struct store *store, const struct name_key *key,
 	return rc;
 }
 
-static int
-name_remove_run(struct name_job *job, struct error *err)
-{
-	job->job.apply = remove_apply;
-	return name_job_run(job, err);
-}
-
 int
-names_drop(struct store *store,
-    const uint8_t instance[static NAMES_INSTANCE_LENGTH], struct str name,
+names_drop(struct store *store, struct str name, const struct name_entry *seen,
     struct error *err)
 {
-	struct name_job job = {.store = store, .value = {NULL, 0}};
+	struct name_job job = {.store = store,
+	    .job.apply = drop_apply,
+	    .value = {NULL, 0},
+	    .seen = seen};
 
 	if (store_check_writable(store, err) < 0 || names_check(name, err) < 0)
 		return -1;
 	memcpy(job.key.bytes, PREFIX, PREFIX_LENGTH);
-	memcpy(job.key.bytes + PREFIX_LENGTH, instance, INSTANCE_LENGTH);
+	memcpy(job.key.bytes + PREFIX_LENGTH, seen->instance, INSTANCE_LENGTH);
 	memcpy(job.key.bytes + PREFIX_LENGTH + INSTANCE_LENGTH, name.data,
 	    name.len);
 	job.key.len = PREFIX_LENGTH + INSTANCE_LENGTH + name.len;
-	return name_remove_run(&job, err);
+	return name_job_run(&job, err);
 }
 
 int
 names_remove(struct store *store, const struct name_key *key, struct error *err)
 {
-	struct name_job job = {.store = store, .value = {NULL, 0}};
+	struct name_job job = {
+	    .store = store, .job.apply = remove_apply, .value = {NULL, 0}};
 
 	if (store_check_writable(store, err) < 0 ||
 	    names_check(key->name, err) < 0 ||
 	    key_encode(key, &job.key, err) < 0)
 		return -1;
-	return name_remove_run(&job, err);
+	return name_job_run(&job, err);
 }

@@ -43,10 +43,10 @@ struct name_entry {
  * letter or digit: INVALID_ARGUMENT for any other name. */
 int names_check(struct str name, struct error *err);
 
-/* Durable when it returns. blobs are those that the tree needs:
- * FAILED_PRECONDITION names the first that is absent. 1 when the name stood for
- * *previous before, 0 when it is new, -1. RESOURCE_EXHAUSTED past the limits.
- * Blocks. */
+/* Durable when it returns. blobs are those that the tree needs, which counts as
+ * use of them: FAILED_PRECONDITION names the first that is absent. 1 when the
+ * name stood for *previous before, 0 when it is new, -1. RESOURCE_EXHAUSTED
+ * past the limits. Blocks. */
 int names_put(struct store *store, const struct name_key *key,
     const struct name_entry *entry, const struct digest_list *blobs,
     struct digest *previous, struct error *err);
@@ -64,10 +64,10 @@ typedef int names_visit_fn(void *cookie, struct str name,
  * start), in bytewise order. 1 when there are more, 0, -1. */
 int names_list(struct store *store, const struct name_key *after, size_t count,
     names_visit_fn *visit, void *cookie, struct error *err);
-/* As names_remove, by what a walk told. Blocks. */
-int names_drop(struct store *store,
-    const uint8_t instance[static NAMES_INSTANCE_LENGTH], struct str name,
-    struct error *err);
+/* As names_remove, by what a walk told; 0 as well when the name has been put
+ * anew since, which leaves it. Blocks. */
+int names_drop(struct store *store, struct str name,
+    const struct name_entry *seen, struct error *err);
 /* Whether an entry of the table meta is a name, and well-formed. */
 bool names_entry_is_sound(struct str key, struct str value);
 /* All names of all instances: what must be kept. */

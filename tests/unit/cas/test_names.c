@@ -4,7 +4,7 @@
 
 #include "base/arena.h"
 #include "cas/digest_list.h"
-#include "tests/unit/cas/store_fixture.h"
+#include "tests/unit/cas/collector_fixture.h"
 
 static struct digest
 put_blob(struct store *store, uint64_t seed)
@@ -18,6 +18,8 @@ put_blob(struct store *store, uint64_t seed)
 	return digest;
 }
 
+static int64_t created_ns = 17; /* of the names that are put */
+
 /* names_put for a tree that is one blob. */
 static int
 put_name(struct store *store, const char *instance, const char *name,
@@ -25,7 +27,7 @@ put_name(struct store *store, const char *instance, const char *name,
 {
 	const struct name_key key = {str_from(instance), str_from(name)};
 	const struct name_entry entry = {
-	    .root = *root, .created_ns = 17, .details = STR("details")};
+	    .root = *root, .created_ns = created_ns, .details = STR("details")};
 	struct digest_list blobs;
 	int rc;
 
@@ -129,6 +131,61 @@ see(void *cookie, struct str name, const struct name_entry *entry,
 }
 
 static void
+a_drop_leaves_a_name_that_was_put_anew(void **state)
+{
+	struct fixture *fixture = *state;
+	struct digest root = put_blob(fixture->store, 1);
+	struct digest other = put_blob(fixture->store, 2);
+	struct name_entry seen = {.root = root, .created_ns = 17};
+	struct digest instance, previous;
+	struct name_entry entry;
+	struct error err;
+
+	digest_compute(DIGEST_SHA256, "", 0, &instance);
+	seen.instance = instance.hash;
+	put_name(fixture->store, "", "gcc", &root, &previous, &err);
+	/* The same tree again, a moment later. */
+	created_ns = 18;
+	put_name(fixture->store, "", "gcc", &root, &previous, &err);
+	assert_int_equal(
+	    names_drop(fixture->store, STR("gcc"), &seen, &err), 0);
+	/* Another tree in the same moment. */
+	created_ns = 17;
+	put_name(fixture->store, "", "gcc", &other, &previous, &err);
+	assert_int_equal(
+	    names_drop(fixture->store, STR("gcc"), &seen, &err), 0);
+	assert_int_equal(get_name(fixture->store, "", "gcc", &entry), 1);
+	seen.root = other;
+	assert_int_equal(
+	    names_drop(fixture->store, STR("gcc"), &seen, &err), 1);
+	assert_int_equal(
+	    names_drop(fixture->store, STR("gcc"), &seen, &err), 0);
+	assert_int_equal(get_name(fixture->store, "", "gcc", &entry), 0);
+}
+
+static void
+what_a_name_needs_was_used_when_it_is_put(void **state)
+{
+	struct fixture *fixture = *state;
+	struct digest root = put_blob(fixture->store, 1);
+	const struct name_key key = {STR(""), STR("gcc")};
+	struct digest previous;
+	struct error err;
+
+	time_passes(fixture, 48 * HOUR_MS);
+	put_name(fixture->store, "", "gcc", &root, &previous, &err);
+	/* Without the name only its age keeps it. */
+	assert_int_equal(names_remove(fixture->store, &key, &err), 1);
+	collect_to(fixture, HOUR_MS, 0);
+	assert_false(is_missing(fixture->store, &root));
+	/* Closing writes the touches. */
+	fixture_reopen(fixture);
+	time_passes(fixture, 48 * HOUR_MS);
+	collect_to(fixture, HOUR_MS, 0);
+	assert_true(is_missing(fixture->store, &root));
+}
+
+static void
 names_are_listed_in_order_and_pages(void **state)
 {
 	static const char *const names[] = {
@@ -193,6 +250,8 @@ main(void)
 	    TEST(a_name_survives_and_may_change),
 	    TEST(a_name_needs_all_its_blobs),
 	    TEST(instances_do_not_see_each_other),
+	    TEST(a_drop_leaves_a_name_that_was_put_anew),
+	    TEST(what_a_name_needs_was_used_when_it_is_put),
 	    TEST(names_are_listed_in_order_and_pages),
 	    TEST(bad_names_are_refused),
 	};
