@@ -15,7 +15,8 @@
  * Handles on blobs stay readable in any case.
  *
  * A write that is refused for lack of room makes the watching thread collect
- * too, below the high mark, if what may go is enough for it.
+ * too, below the high mark, if what may go is enough for it. One of more than a
+ * third of the limit does not: a declared size alone must not empty a store.
  *
  * It works in small transactions through the committer's queue, so writes go on
  * between them. One collection runs at a time. A thread of its own watches the

@@ -14,6 +14,9 @@
 #define FILE_BLOCK 4096
 /* A collection that the refusal starts may have made room by then. */
 #define RETRY_MS 1000
+/* What one write may ask of the collector: who only declares a size must not
+ * empty the store. */
+#define ROOM_MAX(max_size) ((max_size) / 3)
 
 uint64_t
 store_file_bytes(uint64_t stored_size)
@@ -58,10 +61,31 @@ struct shortage {
 	int64_t oldest_age_ms;
 };
 
+/* No collection will be asked for room. */
+static int
+store_full_for_large(
+    const struct store *store, uint64_t used, uint64_t bytes, struct error *err)
+{
+	if (bytes > store->max_size)
+		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+		    "the store cannot hold this: limit %" PRIu64
+		    " bytes, needed %" PRIu64 "; raise --max-size",
+		    store->max_size, bytes);
+	return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+	    "the store is full: limit %" PRIu64 " bytes, in use %" PRIu64
+	    ", needed %" PRIu64
+	    ", and no room is made by itself for more than a third of the "
+	    "limit; raise --max-size or run `toolroot gc --run --max-size "
+	    "%" PRIu64 "`",
+	    store->max_size, used, bytes, store->max_size - bytes);
+}
+
 static int
 store_full(const struct store *store, uint64_t used, uint64_t bytes,
     const struct shortage *shortage, struct error *err)
 {
+	if (bytes > ROOM_MAX(store->max_size))
+		return store_full_for_large(store, used, bytes, err);
 	if (shortage->min_age_ms < 0)
 		return error_set_retry(err, ERROR_RESOURCE_EXHAUSTED, RETRY_MS,
 		    "the store is full: limit %" PRIu64
@@ -84,12 +108,11 @@ store_full(const struct store *store, uint64_t used, uint64_t bytes,
 	    shortage->min_age_ms / 1000);
 }
 
-/* Under the lock: a collection may make room for it. What is larger than the
- * store never fits. */
+/* Under the lock: a collection may make room for it. */
 static void
 store_note_refused(struct store *store, uint64_t bytes)
 {
-	if (bytes > store->refused && bytes <= store->max_size)
+	if (bytes > store->refused && bytes <= ROOM_MAX(store->max_size))
 		store->refused = bytes;
 }
 

@@ -5,6 +5,7 @@
 
 #include "cas/keep.h"
 #include "cas/pins.h"
+#include "cas/store_internal.h"
 
 #define SMALL ((size_t)10 << 10)
 #define LARGE ((size_t)200 << 10)
@@ -612,10 +613,45 @@ room_is_made_below_the_high_mark_for_a_write_that_needs_it(void **state)
 	options.store = fixture->store;
 	collector = collector_new(&options, &err);
 	assert_non_null(collector);
-	assert_true(put_with_patience(fixture, 5000, (size_t)8 << 20));
+	assert_true(put_with_patience(fixture, 5000, (size_t)5 << 20));
 	collector_statistics(collector, &statistics);
 	assert_true(statistics.blobs > 0);
 	collector_free(collector);
+}
+
+static void
+a_write_may_ask_for_a_third_of_the_store(void **state)
+{
+	struct fixture *fixture = *state;
+	struct digest large = digest_of(1, 0);
+	struct blob_writer *writer;
+	struct error err;
+
+	fixture->options.max_size = (uint64_t)16 << 20;
+	fixture_reopen(fixture);
+	for (uint64_t i = 0; i < 200; i++)
+		put_numbered(fixture->store, i, (size_t)60 << 10);
+	/* A declared size is enough to be refused, and to ask for room. */
+	large.size = (uint64_t)15 << 20;
+	writer =
+	    blob_writer_new(fixture->store, &large, ENCODING_IDENTITY, &err);
+	assert_null(writer);
+	assert_int_equal(err.code, ERROR_RESOURCE_EXHAUSTED);
+	assert_int_equal(err.retry_delay_ms, 0);
+	assert_non_null(strstr(err.text, "more than a third"));
+	assert_int_equal(store_take_refused(fixture->store), 0);
+	large.size = (uint64_t)17 << 20;
+	writer =
+	    blob_writer_new(fixture->store, &large, ENCODING_IDENTITY, &err);
+	assert_null(writer);
+	assert_non_null(strstr(err.text, "cannot hold"));
+	assert_int_equal(store_take_refused(fixture->store), 0);
+	large.size = (uint64_t)5 << 20;
+	writer =
+	    blob_writer_new(fixture->store, &large, ENCODING_IDENTITY, &err);
+	assert_null(writer);
+	assert_true(err.retry_delay_ms > 0);
+	assert_true(store_take_refused(fixture->store) >= large.size);
 }
 
 #define TEST(name) \
@@ -627,6 +663,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    TEST(the_oldest_go_until_the_target_is_reached),
 	    TEST(room_is_made_below_the_high_mark_for_a_write_that_needs_it),
+	    TEST(a_write_may_ask_for_a_third_of_the_store),
 	    TEST(the_bytes_on_disk_come_back),
 	    TEST(nothing_young_goes_and_a_refusal_says_so),
 	    TEST(what_was_found_or_read_stays),
