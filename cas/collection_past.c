@@ -14,6 +14,24 @@
 /* Ages are known to ten minutes. */
 #define GRAIN_NS (INT64_C(600) * 1000000000)
 
+/* False when it cannot have been written by collection_past_add: it is
+ * damaged. */
+static bool
+event_decode(const uint8_t *in, struct collection_event *event)
+{
+	uint64_t time_ns = little_endian_get64(in);
+	uint64_t age_ms = little_endian_get64(in + 8);
+	uint64_t reason = little_endian_get64(in + 16);
+
+	if (time_ns > INT64_MAX - GRAIN_NS || age_ms > INT64_MAX / 1000000 ||
+	    reason < COLLECTION_BY_SIZE || reason > COLLECTION_BY_AGE)
+		return false;
+	*event = (struct collection_event){.time_ns = (int64_t)time_ns,
+	    .youngest_age_ms = (int64_t)age_ms,
+	    .reason = (enum collection_reason)reason};
+	return true;
+}
+
 static int
 load(void *cookie, const struct record *record, struct error *err)
 {
@@ -22,15 +40,11 @@ load(void *cookie, const struct record *record, struct error *err)
 	size_t count = record->value.len / EVENT_SIZE;
 
 	(void)err;
-	if (!str_equal(record->key, STR(KEY)) || count > COLLECTION_PAST_MAX)
+	if (!str_equal(record->key, STR(KEY)) || count > COLLECTION_PAST_MAX ||
+	    record->value.len % EVENT_SIZE != 0)
 		return 0;
 	for (size_t i = 0; i < count; i++, in += EVENT_SIZE)
-		past->events[i] = (struct collection_event){
-		    .time_ns = (int64_t)little_endian_get64(in),
-		    .youngest_age_ms = (int64_t)little_endian_get64(in + 8),
-		    .reason =
-			(enum collection_reason)little_endian_get64(in + 16)};
-	past->count = count;
+		past->count += event_decode(in, &past->events[past->count]);
 	return 0;
 }
 

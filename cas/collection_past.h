@@ -32,7 +32,7 @@ struct collection_past {
 	size_t count;
 };
 
-/* Empty when there is none, or none that can be read. */
+/* Without those that are damaged or cannot be read. */
 void collection_past_load(struct collection_past *past, struct store *store);
 /* Adds it, over the oldest if need be, and stores all. Blocks. */
 int collection_past_add(struct collection_past *past, struct store *store,

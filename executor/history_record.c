@@ -10,22 +10,12 @@
 #include "cas/digest_message.h"
 #include "executor/history_internal.h"
 #include "protos/arena_allocator.h"
+#include "protos/binary.h"
 
+/* Times are nanoseconds that can be subtracted from another. */
+#define TIME_SECONDS_MAX (INT64_MAX / 1000000000 / 2)
 /* Texts are bounded far below. */
 #define RECORD_ARENA (64u << 10)
-
-static ProtobufCBinaryData
-binary(struct str text)
-{
-	return (ProtobufCBinaryData){text.len, (uint8_t *)(uintptr_t)text.data};
-}
-
-static struct str
-binary_str(ProtobufCBinaryData data)
-{
-	return (struct str){
-	    data.data != NULL ? (const char *)data.data : "", data.len};
-}
 
 /* --- packing -------------------------------------------------------------- */
 
@@ -62,19 +52,19 @@ pack_entry(const struct entry *entry)
 	ProtobufCBinaryData subjects[SUBJECTS];
 	struct digest_space spaces[2];
 
-	message.instance_name = binary(entry->instance);
+	message.instance_name = binary_of(entry->instance);
 	message.action_digest = digest_message(&entry->action, &spaces[0]);
 	message.digest_function =
 	    (Reapi__DigestFunction__Value)entry->action.function;
-	message.target = binary(entry->target);
-	message.mnemonic = binary(entry->mnemonic);
-	message.invocation_id = binary(entry->invocation);
+	message.target = binary_of(entry->target);
+	message.mnemonic = binary_of(entry->mnemonic);
+	message.invocation_id = binary_of(entry->invocation);
 	message.used_ns = entry->used_ns;
 	message.result = entry->result;
 	message.subjects = subjects;
 	for (int i = 0; i < SUBJECTS; i++) {
 		if (entry->has_subject[i])
-			subjects[message.n_subjects++] = binary(
+			subjects[message.n_subjects++] = binary_of(
 			    (struct str){entry->subjects[i], SUBJECT_SIZE});
 	}
 	if (entry->missed) {
@@ -86,8 +76,8 @@ pack_entry(const struct entry *entry)
 		time.seconds = entry->miss.time_ns / 1000000000;
 		time.nanos = (int32_t)(entry->miss.time_ns % 1000000000);
 		miss.time = &time;
-		miss.invocation_id = binary(entry->miss_invocation);
-		miss.summary = binary(entry->summary);
+		miss.invocation_id = binary_of(entry->miss_invocation);
+		miss.summary = binary_of(entry->summary);
 		message.miss = &miss;
 	}
 	return pack(&message.base);
@@ -140,11 +130,22 @@ restore_subjects(
 	}
 }
 
+static bool
+time_is_sound(const Google__Protobuf__Timestamp *time)
+{
+	return time == NULL ||
+	       (time->seconds >= 0 && time->seconds <= TIME_SECONDS_MAX &&
+		   time->nanos >= 0 && time->nanos < 1000000000);
+}
+
+/* Nothing when it is damaged. */
 static void
 restore_miss(struct entry *entry, const Explainapi__Miss *message)
 {
 	struct error ignored;
 
+	if (!time_is_sound(message->time))
+		return;
 	entry->missed = true;
 	entry->miss.cause = explain_cause_parse(str_from(message->cause));
 	entry->miss.has_previous = message->previous_action_digest != NULL &&
@@ -173,6 +174,8 @@ restore_entry(struct str value)
 	message = protos_unpack(&arena,
 	    &explainapi__remembered_action__descriptor, value, &ignored);
 	if (message == NULL || message->action_digest == NULL ||
+	    message->used_ns < 0 ||
+	    message->used_ns / 1000000000 > TIME_SECONDS_MAX ||
 	    digest_from_message((enum digest_function)message->digest_function,
 		message->action_digest, &action, &ignored) < 0)
 		goto out;

@@ -2,6 +2,8 @@
 /* Which collection took what; records in the index; whether the disk works. */
 #include "tests/unit/cas/store_fixture.h"
 
+#include <endian.h>
+
 #include "cas/collection_past.h"
 #include "cas/records.h"
 
@@ -50,6 +52,60 @@ the_last_ones_are_kept_in_the_store(void **state)
 	assert_int_equal(again.events[0].time_ns, 3);
 	assert_int_equal(again.events[0].youngest_age_ms, 6);
 	assert_int_equal(again.events[0].reason, COLLECTION_BY_WISH);
+}
+
+/* Writes three events, of which the second has another number at a place. */
+static void
+write_damaged(struct fixture *fixture, size_t at, uint64_t number)
+{
+	uint64_t numbers[9];
+	struct record record = {
+	    STR("last"), {(const char *)numbers, sizeof(numbers)}};
+	struct error err;
+
+	for (size_t i = 0; i < 9; i++)
+		numbers[i] = htole64(i % 3 == 2 ? COLLECTION_BY_AGE : 7 + i);
+	numbers[3 + at] = htole64(number);
+	assert_int_equal(
+	    records_write(fixture->store, "collections/", &record, 1, &err), 0);
+}
+
+static void
+damaged_events_are_passed_over(void **state)
+{
+	static const struct {
+		size_t at;
+		uint64_t number;
+	} damages[] = {{0, UINT64_MAX}, {0, INT64_MAX}, {1, UINT64_MAX},
+	    {1, INT64_MAX / 1000000 + 1}, {2, 0}, {2, 4},
+	    {2, (UINT64_C(1) << 32) + 1}};
+	struct fixture *fixture = *state;
+	struct collection_past past;
+
+	write_damaged(fixture, 2, COLLECTION_BY_SIZE);
+	collection_past_load(&past, fixture->store);
+	assert_int_equal(past.count, 3);
+	for (size_t i = 0; i < sizeof(damages) / sizeof(damages[0]); i++) {
+		write_damaged(fixture, damages[i].at, damages[i].number);
+		collection_past_load(&past, fixture->store);
+		assert_int_equal(past.count, 2);
+		assert_int_equal(past.events[0].time_ns, 7);
+		assert_int_equal(past.events[1].time_ns, 13);
+	}
+}
+
+static void
+a_cut_record_of_events_is_passed_over(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct record record = {STR("last"), STR("not 24 bytes each")};
+	struct collection_past past;
+	struct error err;
+
+	assert_int_equal(
+	    records_write(fixture->store, "collections/", &record, 1, &err), 0);
+	collection_past_load(&past, fixture->store);
+	assert_int_equal(past.count, 0);
 }
 
 static int
@@ -121,6 +177,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    TEST(the_first_collection_that_would_have_taken_it_is_told),
 	    TEST(the_last_ones_are_kept_in_the_store),
+	    TEST(damaged_events_are_passed_over),
+	    TEST(a_cut_record_of_events_is_passed_over),
 	    TEST(records_are_written_listed_and_removed),
 	    TEST(the_disk_is_asked),
 	};

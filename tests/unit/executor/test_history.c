@@ -10,8 +10,11 @@
 
 #include <cmocka.h>
 
+#include <toolroot/explain/v1/explain.pb-c.h>
+
 #include "base/arena.h"
 #include "base/memory.h"
+#include "cas/digest_message.h"
 
 static struct digest
 digest_of(const char *text)
@@ -378,6 +381,75 @@ a_malformed_record_is_passed_over(void **state)
 	history_free(history);
 }
 
+/* A record of action "a" with this use, and a miss at this time. */
+static size_t
+restore_times(
+    struct history *history, int64_t used_ns, int64_t seconds, int32_t nanos)
+{
+	Explainapi__RememberedAction message =
+	    EXPLAINAPI__REMEMBERED_ACTION__INIT;
+	Google__Protobuf__Timestamp time = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
+	Explainapi__Miss miss = EXPLAINAPI__MISS__INIT;
+	struct digest action = digest_of("a");
+	char text[DIGEST_TEXT_MAX];
+	Reapi__Digest digest;
+	uint8_t bytes[512];
+	struct str value = {(const char *)bytes, 0};
+
+	digest_to_message(&action, text, &digest);
+	message.action_digest = &digest;
+	message.digest_function = (Reapi__DigestFunction__Value)action.function;
+	message.used_ns = used_ns;
+	time.seconds = seconds;
+	time.nanos = nanos;
+	miss.time = &time;
+	message.miss = &miss;
+	value.len = explainapi__remembered_action__get_packed_size(&message);
+	assert_true(value.len <= sizeof(bytes));
+	explainapi__remembered_action__pack(&message, bytes);
+	return history_restore(history, &value, 1);
+}
+
+static size_t
+count_misses(struct history *history)
+{
+	char hash[DIGEST_TEXT_MAX];
+	struct digest action = digest_of("a");
+	struct history_miss miss;
+	struct arena arena;
+	int found;
+
+	digest_format_hash(&action, hash);
+	arena_init(&arena, 1u << 20);
+	found =
+	    history_find_miss(history, STR(""), str_from(hash), &arena, &miss);
+	arena_clear(&arena);
+	return (size_t)found;
+}
+
+static void
+times_that_make_no_sense_are_passed_over(void **state)
+{
+	static const struct {
+		int64_t used_ns, seconds;
+		int32_t nanos;
+		size_t restored, misses;
+	} cases[] = {{5, 6, 7, 1, 1}, {-1, 6, 7, 0, 0}, {INT64_MAX, 6, 7, 0, 0},
+	    {5, -1, 7, 1, 0}, {5, INT64_MAX, 7, 1, 0}, {5, 6, -1, 1, 0},
+	    {5, 6, 1000000000, 1, 0}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct history *history = history_new(&roomy);
+
+		assert_int_equal(restore_times(history, cases[i].used_ns,
+				     cases[i].seconds, cases[i].nanos),
+		    cases[i].restored);
+		assert_int_equal(count_misses(history), cases[i].misses);
+		history_free(history);
+	}
+}
+
 int
 main(void)
 {
@@ -397,6 +469,7 @@ main(void)
 		what_is_kept_finds_the_same_actions_and_misses_again),
 	    cmocka_unit_test(what_is_forgotten_is_told_to_whoever_keeps_it),
 	    cmocka_unit_test(a_malformed_record_is_passed_over),
+	    cmocka_unit_test(times_that_make_no_sense_are_passed_over),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
