@@ -167,6 +167,8 @@ blob_stream_decode(struct blob_stream *stream, void *data, size_t size,
 			return -1;
 	}
 	left = ZSTD_decompressStream(stream->decoder, &out, &stream->input);
+	if (zstd_out_of_memory(left))
+		return zstd_set_out_of_memory(blob_digest(stream->blob), err);
 	if (ZSTD_isError(left))
 		return blob_stream_bad(
 		    stream, "its compressed form is broken", err);
@@ -243,6 +245,9 @@ blob_stream_encoded(struct blob_stream *stream, void *data, size_t size,
 		end = stream->source.size == 0 ? ZSTD_e_end : ZSTD_e_continue;
 		left = ZSTD_compressStream2(
 		    stream->encoder, &out, &stream->source, end);
+		if (zstd_out_of_memory(left))
+			return zstd_set_out_of_memory(
+			    blob_digest(stream->blob), err);
 		if (ZSTD_isError(left))
 			return error_set(err, ERROR_INTERNAL,
 			    "zstd compression: %s", ZSTD_getErrorName(left));

@@ -2,10 +2,7 @@
 /* Passes over blobs, results and files; see the header. */
 #include "cas/check.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -253,9 +250,10 @@ check_file_named(struct check *check, enum digest_function function,
 }
 
 static int
-check_file(struct check *check, enum digest_function function, const char *path,
+check_file(void *cookie, enum digest_function function, const char *path,
     const char *name, struct error *err)
 {
+	struct check *check = cookie;
 	struct stat status;
 	int named;
 
@@ -274,39 +272,8 @@ check_file(struct check *check, enum digest_function function, const char *path,
 }
 
 static int
-check_shard(struct check *check, enum digest_function function,
-    const char *shard, struct error *err)
-{
-	int fd = openat(
-	    check->store->blobs, shard, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *directory = fd == -1 ? NULL : fdopendir(fd);
-	struct dirent *entry;
-	int rc = 0;
-
-	if (directory == NULL) {
-		if (fd == -1 && errno == ENOENT)
-			return 0;
-		error_set_errno(err, errno, "open blobs/%s", shard);
-		file_close(&fd);
-		return -1;
-	}
-	while (rc == 0 && (entry = readdir(directory)) != NULL) {
-		char path[320];
-
-		if (entry->d_name[0] == '.')
-			continue;
-		snprintf(path, sizeof(path), "%s/%s", shard, entry->d_name);
-		rc = check_file(check, function, path, entry->d_name, err);
-	}
-	closedir(directory);
-	return rc;
-}
-
-static int
 check_files(struct check *check, struct error *err)
 {
-	static const enum digest_function functions[] = {
-	    DIGEST_SHA256, DIGEST_SHA1, DIGEST_SHA384, DIGEST_SHA512};
 	unsigned begin = 0, end = 256;
 	const struct check_options *options = check->options;
 
@@ -314,17 +281,7 @@ check_files(struct check *check, struct error *err)
 		begin = check_part_begin(options->part, options->parts);
 		end = check_part_begin(options->part + 1, options->parts);
 	}
-	for (size_t i = 0; i < 4; i++) {
-		for (unsigned byte = begin; byte < end; byte++) {
-			char shard[32];
-
-			snprintf(shard, sizeof(shard), "%s/%02x",
-			    digest_function_name(functions[i]), byte);
-			if (check_shard(check, functions[i], shard, err) < 0)
-				return -1;
-		}
-	}
-	return 0;
+	return blob_file_each(check->store, begin, end, check_file, check, err);
 }
 
 int

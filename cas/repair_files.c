@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Files of large blobs against the hash in their names. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <zstd.h>
-#include <zstd_errors.h>
 
 #include "base/file.h"
 #include "base/memory.h"
@@ -34,7 +31,7 @@ struct file_pass {
 static int
 zstd_fail(size_t rc, struct error *err)
 {
-	if (ZSTD_getErrorCode(rc) == ZSTD_error_memory_allocation)
+	if (zstd_out_of_memory(rc))
 		return error_set(
 		    err, ERROR_RESOURCE_EXHAUSTED, "memory for zstd");
 	return error_set(err, ERROR_DATA_LOSS, "its zstd data is damaged: %s",
@@ -166,9 +163,10 @@ take_file(struct file_pass *pass, int fd, const char *path,
 }
 
 static int
-visit_file(struct file_pass *pass, enum digest_function function,
-    const char *path, const char *name, struct error *err)
+visit_file(void *cookie, enum digest_function function, const char *path,
+    const char *name, struct error *err)
 {
+	struct file_pass *pass = cookie;
 	struct digest digest;
 	struct stat status;
 	bool compressed;
@@ -194,61 +192,13 @@ visit_file(struct file_pass *pass, enum digest_function function,
 	return rc;
 }
 
-/* --- directories ---------------------------------------------------------- */
-
-static int
-visit_shard(struct file_pass *pass, enum digest_function function,
-    const char *shard, struct error *err)
-{
-	int fd = openat(pass->repair->store->blobs, shard,
-	    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *directory = fd == -1 ? NULL : fdopendir(fd);
-	struct dirent *entry;
-	int rc = 0;
-
-	if (directory == NULL) {
-		if (fd == -1 && errno == ENOENT)
-			return 0;
-		error_set_errno(err, errno, "open blobs/%s", shard);
-		file_close(&fd);
-		return -1;
-	}
-	while (rc == 0 && (entry = readdir(directory)) != NULL) {
-		char path[320];
-
-		if (entry->d_name[0] == '.')
-			continue;
-		snprintf(path, sizeof(path), "%s/%s", shard, entry->d_name);
-		rc = visit_file(pass, function, path, entry->d_name, err);
-	}
-	closedir(directory);
-	return rc;
-}
-
-static int
-visit_all(struct file_pass *pass, struct error *err)
-{
-	static const enum digest_function functions[] = {
-	    DIGEST_SHA256, DIGEST_SHA1, DIGEST_SHA384, DIGEST_SHA512};
-
-	for (size_t i = 0; i < 4; i++) {
-		for (unsigned byte = 0; byte < 256; byte++) {
-			char shard[32];
-
-			snprintf(shard, sizeof(shard), "%s/%02x",
-			    digest_function_name(functions[i]), byte);
-			if (visit_shard(pass, functions[i], shard, err) < 0)
-				return -1;
-		}
-	}
-	return 0;
-}
+/* --- all of them ---------------------------------------------------------- */
 
 int
 repair_measure_files(struct repair *repair, uint64_t *bytes, struct error *err)
 {
 	struct file_pass pass = {.repair = repair, .measure = true};
-	int rc = visit_all(&pass, err);
+	int rc = blob_file_each(repair->store, 0, 256, visit_file, &pass, err);
 
 	*bytes = pass.bytes;
 	return rc;
@@ -267,7 +217,8 @@ repair_files(struct repair *repair, struct error *err)
 		rc =
 		    error_set(err, ERROR_RESOURCE_EXHAUSTED, "memory for zstd");
 	else
-		rc = visit_all(&pass, err);
+		rc = blob_file_each(
+		    repair->store, 0, 256, visit_file, &pass, err);
 	ZSTD_freeDCtx(pass.decoder);
 	free(pass.in);
 	free(pass.out);

@@ -35,22 +35,34 @@ struct scan {
 	size_t length;
 	struct zstd_verify *verify;
 	struct segment_usage usage;
-	uint64_t end; /* of the last sound record */
+	uint64_t end;        /* of the last sound record */
+	uint64_t unreadable; /* where the last unreadable block ends; 0: none */
 };
 
 /* --- reading -------------------------------------------------------------- */
+
+static void
+scan_lose_block(struct scan *scan, uint64_t offset, size_t at, size_t len)
+{
+	memset(scan->window + at, 0, len);
+	if (offset + len > scan->unreadable)
+		scan->unreadable = offset + len;
+}
 
 /* What the disk does not give reads as zero: no record has that. */
 static void
 scan_read_blocks(struct scan *scan, uint64_t offset, size_t len)
 {
-	for (size_t at = 0; at < len; at += BLOCK) {
-		size_t piece = len - at < BLOCK ? len - at : BLOCK;
+	for (size_t at = 0, piece; at < len; at += piece) {
 		struct error ignored;
 
+		/* The disk loses whole blocks, and they begin at multiples. */
+		piece = BLOCK - (size_t)((offset + at) % BLOCK);
+		if (piece > len - at)
+			piece = len - at;
 		if (file_pread(scan->fd, scan->window + at, piece, offset + at,
 			&ignored) < 0)
-			memset(scan->window + at, 0, piece);
+			scan_lose_block(scan, offset + at, at, piece);
 	}
 }
 
@@ -108,6 +120,11 @@ scan_record(struct scan *scan, const uint8_t *record,
 	place->kind = PLACE_SEGMENT;
 	if (record_check(record, digest, place, payload, &bad) < 0 ||
 	    scan_check_digest(scan, digest, place, payload, &bad) < 0) {
+		/* Without memory nothing is known of it. */
+		if (bad.code == ERROR_RESOURCE_EXHAUSTED) {
+			*err = bad;
+			return -1;
+		}
 		scan->repair->report->bad_blobs++;
 		repair_tell_digest(scan->repair, digest, bad.text);
 		return 0;
@@ -153,11 +170,13 @@ scan_skip(struct scan *scan, uint64_t offset)
 
 	snprintf(what, sizeof(what), "segment %08" PRIu32 " at %" PRIu64,
 	    scan->number, offset);
-	snprintf(
-	    why, sizeof(why), "no record in %" PRIu64 " bytes", next - offset);
+	snprintf(why, sizeof(why), "no record in %" PRIu64 " bytes%s",
+	    next - offset,
+	    scan->unreadable > offset ? ", which the disk does not give" : "");
 	repair_tell(scan->repair, what, why);
-	/* At the end of the log it is what a crash cut off, nobody's. */
-	if (next < scan->size || !scan->last)
+	/* At the end of the log it is what a crash cut off, nobody's; but not
+	 * what cannot be read. */
+	if (next < scan->size || !scan->last || scan->unreadable > offset)
 		scan->repair->report->skipped_bytes += next - offset;
 	return next;
 }
@@ -193,8 +212,15 @@ scan_records(struct scan *scan, struct error *err)
 
 /* --- segments ------------------------------------------------------------- */
 
-/* The log goes on behind the last sound record of the last segment; what
- * follows there is cut off by the next writer. */
+/* Where the log goes on in the last segment: behind the last sound record, and
+ * the next writer cuts off what follows there. What cannot be read now may have
+ * been acknowledged: nothing is written over it. */
+static uint64_t
+scan_log_end(const struct scan *scan)
+{
+	return scan->unreadable > scan->end ? scan->size : scan->end;
+}
+
 static int
 scan_segment(struct scan *scan, struct log_position *end, struct error *err)
 {
@@ -211,12 +237,12 @@ scan_segment(struct scan *scan, struct log_position *end, struct error *err)
 	}
 	scan->size = (uint64_t)status.st_size;
 	scan->epoch = repair_epoch(status.st_mtime);
-	scan->start = scan->length = scan->end = 0;
+	scan->start = scan->length = scan->end = scan->unreadable = 0;
 	scan->usage = (struct segment_usage){.number = scan->number};
 	if (scan_records(scan, err) < 0)
 		goto out;
-	scan->usage.length = scan->last ? scan->end : scan->size;
-	*end = (struct log_position){scan->number, scan->end};
+	scan->usage.length = scan->last ? scan_log_end(scan) : scan->size;
+	*end = (struct log_position){scan->number, scan->usage.length};
 	if (repair_write_begin(scan->repair, err) == 0)
 		rc = index_add_segment(&scan->repair->write, &scan->usage, err);
 out:

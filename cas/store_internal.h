@@ -336,7 +336,8 @@ void indexer_notice(struct indexer *indexer, size_t added);
  * may be. -1 with the reason when it cannot become shorter. */
 int indexer_wait_room(struct indexer *indexer, struct error *err);
 
-/* --- files of large blobs (blob_file.c) -----------------------------------*/
+/* --- files of large blobs (blob_file.c, blob_file_walk.c)
+ * --------------------*/
 
 /* "sha256/ab/<hash>", and ".zst" for what is compressed. */
 void blob_file_path(const struct digest *digest, enum encoding encoding,
@@ -356,6 +357,14 @@ int blob_file_sync_directories(
     const struct commit_group *group, struct error *err);
 void blob_file_remove(
     struct store *store, const struct digest *digest, enum encoding encoding);
+/* What is in the directories of large blobs: path below blobs/
+ * ("sha256/ab/..."), and the name at its end. Not all of it need be blobs. -1
+ * ends the walk. */
+typedef int blob_file_visit_fn(void *cookie, enum digest_function function,
+    const char *path, const char *name, struct error *err);
+/* All whose hashes' first byte is from begin to end - 1; 0 to 256: all. */
+int blob_file_each(struct store *store, unsigned begin, unsigned end,
+    blob_file_visit_fn *visit, void *cookie, struct error *err);
 /* Empties incoming/. */
 int blob_file_clear_incoming(struct store *store, struct error *err);
 

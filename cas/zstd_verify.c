@@ -3,10 +3,10 @@
 #include "cas/zstd_verify.h"
 
 #include <inttypes.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -16,6 +16,8 @@
 #define WINDOW_LOG_LOW 23
 #define WINDOW_LOG_HIGH 27
 #define PIECE ((size_t)64 << 10)
+/* Windows are given back when other reads and uploads end. */
+#define RETRY_MS 1000
 
 struct zstd_verify {
 	ZSTD_DCtx *decoder;
@@ -39,6 +41,22 @@ zstd_window_log(uint64_t size)
 	while (log < WINDOW_LOG_HIGH && ((uint64_t)1 << log) < size)
 		log++;
 	return log;
+}
+
+bool
+zstd_out_of_memory(size_t result)
+{
+	return ZSTD_getErrorCode(result) == ZSTD_error_memory_allocation;
+}
+
+int
+zstd_set_out_of_memory(const struct digest *digest, struct error *err)
+{
+	char text[DIGEST_TEXT_MAX];
+
+	return error_set_retry(err, ERROR_RESOURCE_EXHAUSTED, RETRY_MS,
+	    "blob %s: there is no memory for its zstd window; try again",
+	    digest_format(digest, text));
 }
 
 struct zstd_verify *
@@ -141,6 +159,8 @@ zstd_verify_append(
 
 		out.pos = 0;
 		left = ZSTD_decompressStream(verify->decoder, &out, &in);
+		if (zstd_out_of_memory(left))
+			return zstd_set_out_of_memory(&verify->declared, err);
 		if (ZSTD_isError(left))
 			return error_set(err, ERROR_INVALID_ARGUMENT,
 			    "blob %s: the data is no valid zstd: %s",

@@ -12,6 +12,8 @@
 #ifndef TOOLROOT_CAS_ZSTD_VERIFY_H
 #define TOOLROOT_CAS_ZSTD_VERIFY_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "cas/digest.h"
@@ -20,6 +22,13 @@ struct error;
 
 /* The largest window for content of a size, as a power of two. */
 int zstd_window_log(uint64_t size);
+
+/* Whether what a function of zstd returned is its lack of memory, which says
+ * nothing about the data. */
+bool zstd_out_of_memory(size_t result);
+/* The error for it: RESOURCE_EXHAUSTED, with advice to try again. Returns -1.
+ */
+int zstd_set_out_of_memory(const struct digest *digest, struct error *err);
 
 struct zstd_verify;
 
@@ -36,8 +45,8 @@ typedef int zstd_sink_fn(
 void zstd_verify_start_part(struct zstd_verify *verify,
     const struct digest *declared, uint64_t size, zstd_sink_fn *sink,
     void *cookie);
-/* INVALID_ARGUMENT when it is no zstd or gives more than the declared size;
- * else what sink says. */
+/* INVALID_ARGUMENT when it is no zstd or gives more than the declared size,
+ * RESOURCE_EXHAUSTED without memory for the window; else what sink says. */
 int zstd_verify_append(struct zstd_verify *verify, const void *data, size_t len,
     struct error *err);
 /* Bytes of content so far. */
