@@ -40,13 +40,6 @@ admin_method_find(struct str path)
 
 /* --- shared --------------------------------------------------------------- */
 
-struct str
-admin_str(ProtobufCBinaryData data)
-{
-	return (struct str){
-	    data.data != NULL ? (const char *)data.data : "", data.len};
-}
-
 void *
 admin_no_memory(struct error *err)
 {
@@ -71,14 +64,9 @@ Reapi__Digest *
 admin_digest(
     struct arena *arena, const struct digest *digest, struct error *err)
 {
-	Reapi__Digest *message = arena_alloc(arena, sizeof(*message));
-	char *text = arena_alloc(arena, DIGEST_TEXT_MAX);
+	Reapi__Digest *message = digest_message_new(arena, digest);
 
-	if (message == NULL || text == NULL)
-		return admin_no_memory(err);
-	reapi__digest__init(message);
-	digest_to_message(digest, text, message);
-	return message;
+	return message != NULL ? message : admin_no_memory(err);
 }
 
 Google__Protobuf__Timestamp *

@@ -6,6 +6,7 @@
 #include "cas/collector.h"
 #include "cas/collector_details.h"
 #include "cas/store.h"
+#include "protos/binary.h"
 
 /* Of one list. */
 #define LIST_MAX 10000u
@@ -28,7 +29,7 @@ collect_fill_wish(const Adminapi__CollectRequest *request, uint64_t used,
 		    used > request->free_bytes ? used - request->free_bytes : 0;
 	}
 	if (request->one_instance)
-		wish->instance = admin_str(request->instance_name);
+		wish->instance = binary_str(request->instance_name);
 	wish->limit_toolchains = request->limit_toolchains;
 	wish->keep_toolchains = request->keep_toolchains;
 }

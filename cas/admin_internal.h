@@ -24,7 +24,6 @@ const ProtobufCMessage *admin_list_pins(const struct admin_target *target,
 const ProtobufCMessage *admin_remove_results(const struct admin_target *target,
     const ProtobufCMessage *request, struct arena *arena, struct error *err);
 
-struct str admin_str(ProtobufCBinaryData data);
 /* A copy in the arena. -1 when that is full. */
 int admin_copy(struct arena *arena, struct str text, ProtobufCBinaryData *data,
     struct error *err);

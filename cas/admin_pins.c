@@ -7,6 +7,7 @@
 #include "cas/admin_internal.h"
 #include "cas/digest_message.h"
 #include "cas/pins.h"
+#include "protos/binary.h"
 
 /* In one answer. */
 #define PINS_MAX 10000
@@ -30,7 +31,7 @@ admin_set_pin(const struct admin_target *target, const ProtobufCMessage *base,
 		    "pin.kind must be BLOB or TREE");
 		return NULL;
 	}
-	pin.name = admin_str(request->pin->name);
+	pin.name = binary_str(request->pin->name);
 	pin.kind = request->pin->kind == ADMINAPI__PIN__KIND__TREE ? PIN_TREE
 								   : PIN_BLOB;
 	if (digest_from_message(
@@ -50,7 +51,7 @@ admin_remove_pin(const struct admin_target *target,
 	static const Adminapi__RemovePinResponse response =
 	    ADMINAPI__REMOVE_PIN_RESPONSE__INIT;
 	const struct str name =
-	    admin_str(((const Adminapi__RemovePinRequest *)base)->name);
+	    binary_str(((const Adminapi__RemovePinRequest *)base)->name);
 	int rc = pin_remove(target->store, name, err);
 
 	(void)arena;

@@ -11,6 +11,7 @@
 #include "cas/names.h"
 #include "cas/provenance.h"
 #include "cas/remove_results.h"
+#include "protos/binary.h"
 
 /* In one request and one answer. */
 #define ACTIONS_MAX 100000
@@ -25,7 +26,7 @@ find_toolchain(struct store *store,
     struct digest *root, struct error *err)
 {
 	const struct name_key key = {
-	    .instance = admin_str(request->instance_name),
+	    .instance = binary_str(request->instance_name),
 	    .name = str_from(request->toolchain)};
 	struct name_entry entry;
 	int found;
@@ -82,7 +83,7 @@ fill_filter(struct store *store, const Adminapi__RemoveResultsRequest *request,
 	filter->from_ns = request->from_ns;
 	filter->until_ns = request->until_ns;
 	if (request->one_instance)
-		filter->instance = admin_str(request->instance_name);
+		filter->instance = binary_str(request->instance_name);
 	if (request->toolchain[0] != '\0' &&
 	    find_toolchain(store, request, arena, &filter->toolchain, err) < 0)
 		return -1;

@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "base/str.h"
 #include "protos/arena_allocator.h"
+#include "protos/binary.h"
 #include "rpc/channel.h"
 #include "rpc/message.h"
 
@@ -21,19 +22,6 @@
 /* More than a server has that means well. */
 #define PAGES_MAX 2000
 #define HASH_PREFIX_MIN 8
-
-static ProtobufCBinaryData
-binary(const char *text)
-{
-	return (ProtobufCBinaryData){strlen(text), (uint8_t *)(uintptr_t)text};
-}
-
-static struct str
-binary_str(ProtobufCBinaryData data)
-{
-	return (struct str){
-	    data.data != NULL ? (const char *)data.data : "", data.len};
-}
 
 /* "" at the arena's cap: then it is not said. */
 static const char *
@@ -197,7 +185,7 @@ operation_info_get(struct operation_info *info, struct rpc_channel *channel,
 	    LONGRUNNING__GET_OPERATION_REQUEST__INIT;
 	const Longrunning__Operation *message;
 
-	request.name = binary(name);
+	request.name = binary_of(str_from(name));
 	message = call(channel, SERVICE "GetOperation", &request.base,
 	    &longrunning__operation__descriptor, arena, err);
 	if (message == NULL)
@@ -228,7 +216,7 @@ operation_list_get(struct operation_list *list, struct rpc_channel *channel,
 	const Longrunning__ListOperationsResponse *response;
 
 	*list = (struct operation_list){NULL, 0};
-	request.name = binary(instance);
+	request.name = binary_of(str_from(instance));
 	for (int page = 0; page < PAGES_MAX; page++) {
 		response =
 		    call(channel, SERVICE "ListOperations", &request.base,
