@@ -36,7 +36,9 @@
 #define LAG_COUNT 65536
 /* Touches wait so long, or until there are so many. */
 #define TOUCH_INTERVAL_MS 2000
-#define TOUCHES_A_GROUP 8192
+/* Each of them may dirty a page, and LMDB keeps as many as one transaction ever
+ * had: 8 MiB. */
+#define TOUCHES_A_GROUP 2048
 #define READER_CHECK_INTERVAL_MS 60000
 
 STAILQ_HEAD(index_queue, commit_job);

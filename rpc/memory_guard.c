@@ -26,6 +26,9 @@
 #define GUARD_TRIM_MS 250
 #define GUARD_TRIM_AGAIN_MS 5000
 #define GUARD_TRIM_PART 32
+/* Without calls for so long, what is free goes back, if it is worth it. */
+#define GUARD_IDLE_MS 1000
+#define GUARD_IDLE_FREE (16u << 20)
 /* Between two log lines. */
 #define GUARD_LOG_MS 1000
 /* One in so many calls at once, before memory is measured again. */
@@ -207,6 +210,32 @@ guard_trim(struct memory_guard *guard, uint64_t anonymous)
 		guard->trimmed = after.anonymous;
 }
 
+static void
+guard_trim_idle(void)
+{
+	struct process_memory memory;
+
+	if (process_memory_read(&memory) &&
+	    memory.anonymous > process_memory_allocated() + GUARD_IDLE_FREE)
+		process_memory_trim();
+}
+
+/* Under the server's lock: until there is a call. */
+static void
+guard_wait_for_calls(struct memory_guard *guard)
+{
+	guard->idle = true;
+	guard_sleep(guard, GUARD_IDLE_MS);
+	if (guard->idle && !guard->stopping) {
+		pthread_mutex_unlock(&guard->server->lock);
+		guard_trim_idle();
+		pthread_mutex_lock(&guard->server->lock);
+	}
+	while (guard->idle && !guard->stopping)
+		pthread_cond_wait(&guard->woken, &guard->server->lock);
+	guard->idle = false;
+}
+
 /* Milliseconds until the next look. */
 static int64_t
 guard_look(struct memory_guard *guard)
@@ -240,9 +269,7 @@ guard_main(void *argument)
 	pthread_mutex_lock(&server->lock);
 	while (!guard->stopping) {
 		if (TAILQ_EMPTY(&server->live)) {
-			guard->idle = true;
-			pthread_cond_wait(&guard->woken, &server->lock);
-			guard->idle = false;
+			guard_wait_for_calls(guard);
 			continue;
 		}
 		pthread_mutex_unlock(&server->lock);
