@@ -135,6 +135,7 @@ setting_store(const struct setting *setting, struct str text, void *target,
 
 	switch (setting->type) {
 	case SETTING_TEXT:
+	case SETTING_ARGUMENT:
 		slot = field;
 		free(*slot);
 		*slot = xstrndup(text.data, text.len);
@@ -254,6 +255,7 @@ settings_file_line(
 	struct file_reading *reading = user;
 	/* The line is known, and put in front, when ini_parse returns. */
 	struct setting_value value = {str_from(text), NULL};
+	const struct setting *setting;
 
 	if (reading->failed)
 		return 0;
@@ -266,6 +268,9 @@ settings_file_line(
 		return 0;
 	}
 	if (strcmp(section, settings_section(reading->settings)) != 0)
+		return 1;
+	setting = setting_find(reading->settings, str_from(name));
+	if (setting != NULL && setting->type == SETTING_ARGUMENT)
 		return 1;
 	if (setting_apply(reading->settings, str_from(name), &value,
 		reading->target, reading->err) < 0)
@@ -321,7 +326,7 @@ settings_environment(
 
 		variable_name(name, variable);
 		text = getenv(variable);
-		if (text == NULL)
+		if (text == NULL || settings->table[i].type == SETTING_ARGUMENT)
 			continue;
 		value = (struct setting_value){str_from(text), variable};
 		if (setting_apply(
@@ -474,7 +479,8 @@ settings_clear(const struct settings *settings, void *target)
 		const struct setting *setting = &settings->table[i];
 		void *field = (char *)target + setting->offset;
 
-		if (setting->type == SETTING_TEXT) {
+		if (setting->type == SETTING_TEXT ||
+		    setting->type == SETTING_ARGUMENT) {
 			char **text = field;
 
 			free(*text);

@@ -31,6 +31,9 @@ enum setting_type {
 	SETTING_COUNT,    /* uint64_t */
 	SETTING_FLAG,     /* bool */
 	SETTING_LIST,     /* struct setting_list, each use adds one */
+	/* As a text, but taken from the command line alone: of one command,
+	 * where the name has another meaning for all others. */
+	SETTING_ARGUMENT,
 };
 
 struct setting_list {

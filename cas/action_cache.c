@@ -19,6 +19,7 @@
 #include "cas/closure.h"
 #include "cas/digest_list.h"
 #include "cas/little_endian.h"
+#include "cas/owners.h"
 #include "cas/store_internal.h"
 #include "cas/waiter.h"
 #include "protos/arena_allocator.h"
@@ -216,21 +217,24 @@ store_put_action(struct store *store, const struct action_key *key,
 	struct buffer value;
 	struct action_job *job;
 	struct digest name;
+	uint16_t owner = 0;
 	uint64_t cost = 0;
 	int rc = -1;
 
 	digest_list_init(&blobs, RESULT_BLOBS_MAX);
 	buffer_init(&value, VALUE_MAX);
 	if (store_check_writable(store, err) < 0 ||
-	    action_list_blobs(store, key, result, &blobs, err) < 0)
+	    action_list_blobs(store, key, result, &blobs, err) < 0 ||
+	    store_owner(store, key->instance, &owner, err) < 0)
 		goto out;
-	if (action_value_encode(key, result, &blobs, provenance, &value) < 0) {
+	if (action_value_encode(
+		key, owner, result, &blobs, provenance, &value) < 0) {
 		error_set(err, ERROR_INVALID_ARGUMENT,
 		    "the action result names %zu blobs, which is too many",
 		    blobs.count);
 		goto out;
 	}
-	if (store_reserve(store, store_action_cost(value.len), err) < 0)
+	if (store_reserve(store, owner, store_action_cost(value.len), err) < 0)
 		goto out;
 	cost = store_action_cost(value.len);
 	action_key_digest(key, &name);
@@ -241,7 +245,7 @@ store_put_action(struct store *store, const struct action_key *key,
 	job->blobs = &blobs;
 	rc = action_job_wait(job, err);
 out:
-	store_release(store, cost);
+	store_release(store, owner, cost);
 	digest_list_clear(&blobs);
 	buffer_clear(&value);
 	return rc;

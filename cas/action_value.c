@@ -16,6 +16,7 @@
 
 #define VALUE_HEADER_SIZE 32
 /* Behind the fields of the provenance, with a number of its own. */
+#define OWNER_FIELD 14
 #define CHECKSUM_FIELD 15
 
 void
@@ -74,10 +75,21 @@ action_value_seal(struct buffer *value)
 	return buffer_append(value, field, sizeof(field));
 }
 
+static int
+action_value_append_owner(struct buffer *value, uint16_t owner)
+{
+	uint8_t field[2 * WIRE_VARINT_MAX];
+
+	if (owner == 0)
+		return 0;
+	return buffer_append(
+	    value, field, wire_put_varint_field(field, OWNER_FIELD, owner));
+}
+
 int
-action_value_encode(const struct action_key *key, struct str result,
-    const struct digest_list *blobs, const struct provenance *provenance,
-    struct buffer *value)
+action_value_encode(const struct action_key *key, uint16_t owner,
+    struct str result, const struct digest_list *blobs,
+    const struct provenance *provenance, struct buffer *value)
 {
 	uint8_t header[VALUE_HEADER_SIZE] = {0};
 	int rc;
@@ -99,6 +111,8 @@ action_value_encode(const struct action_key *key, struct str result,
 		rc = action_value_append_digest(value, &blobs->items[i]);
 	if (rc == 0 && provenance != NULL)
 		rc = provenance_encode(provenance, value);
+	if (rc == 0)
+		rc = action_value_append_owner(value, owner);
 	if (rc == 0)
 		rc = action_value_seal(value);
 	return rc;
@@ -191,6 +205,25 @@ action_value_is_sound(
 	       field.type == WIRE_FIXED32 &&
 	       field.value == action_value_checksum(
 				  (const uint8_t *)bytes.data, bytes.len - 5);
+}
+
+uint16_t
+action_value_owner(struct str bytes)
+{
+	struct action_value value;
+	struct wire_field field;
+	struct error ignored;
+	struct str rest;
+
+	if (action_value_decode(bytes, &value, &ignored) < 0)
+		return 0;
+	rest = action_value_rest(&value);
+	while (rest.len > 0 && wire_next(&rest, &field) > 0) {
+		if (field.number == OWNER_FIELD && field.type == WIRE_VARINT &&
+		    field.value <= UINT16_MAX)
+			return (uint16_t)field.value;
+	}
+	return 0;
 }
 
 bool

@@ -35,10 +35,11 @@ struct action_value {
 void action_key_digest(const struct action_key *key, struct digest *name);
 struct str action_key_bytes(const struct digest *name);
 
-/* Appended to value; -1 past its limit. provenance may be NULL. */
-int action_value_encode(const struct action_key *key, struct str result,
-    const struct digest_list *blobs, const struct provenance *provenance,
-    struct buffer *value);
+/* Appended to value; -1 past its limit. provenance may be NULL. owner: the
+ * number that the store counts the instance by, 0 = none. */
+int action_value_encode(const struct action_key *key, uint16_t owner,
+    struct str result, const struct digest_list *blobs,
+    const struct provenance *provenance, struct buffer *value);
 /* DATA_LOSS when it is malformed. */
 int action_value_decode(
     struct str bytes, struct action_value *value, struct error *err);
@@ -48,6 +49,8 @@ int action_value_take_digest(struct str *rest, struct digest *digest);
  * flipped in the index. Those of early builds have no checksum. */
 bool action_value_is_sound(
     struct str key, struct str bytes, const struct action_value *value);
+/* The owner; 0 when none was recorded, or it is malformed. */
+uint16_t action_value_owner(struct str bytes);
 /* What stands behind the blobs. False when nothing does. */
 bool action_value_provenance(
     const struct action_value *value, struct provenance *provenance);

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Collect. */
+#include <stdlib.h>
+
 #include "base/arena.h"
 #include "base/error.h"
 #include "cas/admin_internal.h"
 #include "cas/collector.h"
 #include "cas/collector_details.h"
+#include "cas/owners.h"
 #include "cas/store.h"
 #include "protos/binary.h"
 
@@ -59,6 +62,7 @@ collect_fill_response(
 	response->min_age_ms = report->min_age_ms;
 	response->short_of = report->short_of;
 	response->dropped_toolchains = report->dropped_names;
+	response->floor_bytes = report->floor_bytes;
 }
 
 /* --- lists ---------------------------------------------------------------- */
@@ -146,6 +150,83 @@ list_details(struct arena *arena, struct collection_details *details,
 	return 0;
 }
 
+static int
+uses_order(const void *a, const void *b)
+{
+	const struct owner_report *one = a, *other = b;
+
+	if (one->bytes != other->bytes)
+		return one->bytes > other->bytes ? -1 : 1;
+	return one->number < other->number ? -1 : 1;
+}
+
+static int
+list_uses(struct arena *arena, struct owner_list *owners, size_t limit,
+    Adminapi__CollectResponse *response, struct error *err)
+{
+	size_t count = owners->count < limit ? owners->count : limit;
+
+	if (owners->count > 0)
+		qsort(owners->items, owners->count, sizeof(*owners->items),
+		    uses_order);
+	response->uses = arena_zalloc(arena, count + 1, sizeof(void *));
+	for (size_t i = 0; response->uses != NULL && i < count; i++) {
+		const struct owner_report *owner = &owners->items[i];
+		Adminapi__InstanceUse *use = arena_alloc(arena, sizeof(*use));
+
+		if (use == NULL)
+			break;
+		adminapi__instance_use__init(use);
+		use->nameless = !owner->named;
+		use->bytes = owner->bytes;
+		use->blobs = owner->blobs;
+		use->action_results = owner->results;
+		use->quota_bytes = owner->quota;
+		use->floor_bytes = owner->floor;
+		if (admin_copy(arena, owner->instance, &use->name, err) < 0)
+			return -1;
+		response->uses[response->n_uses++] = use;
+	}
+	if (response->uses != NULL && response->n_uses == count)
+		return 0;
+	admin_no_memory(err);
+	return -1;
+}
+
+static int
+list_owners(struct arena *arena, struct store *store, size_t limit,
+    Adminapi__CollectResponse *response, struct error *err)
+{
+	struct owner_list owners;
+	int rc = store_owners(store, &owners, err);
+
+	if (rc == 0)
+		rc = list_uses(arena, &owners, limit, response, err);
+	owner_list_clear(&owners);
+	return rc;
+}
+
+/* How much of the wish's instance, or of all, is there. */
+static int
+collect_used(struct store *store, const Adminapi__CollectRequest *request,
+    uint64_t *bytes, struct error *err)
+{
+	const struct owner_report *owner;
+	struct owner_list owners;
+	struct store_usage usage;
+
+	store_usage(store, &usage);
+	*bytes = usage.bytes;
+	if (!request->one_instance)
+		return 0;
+	if (store_owners(store, &owners, err) < 0)
+		return -1;
+	owner = owner_list_find(&owners, binary_str(request->instance_name));
+	*bytes = owner != NULL ? owner->bytes : 0;
+	owner_list_clear(&owners);
+	return 0;
+}
+
 const ProtobufCMessage *
 admin_collect(const struct admin_target *target, const ProtobufCMessage *base,
     struct arena *arena, struct error *err)
@@ -157,7 +238,8 @@ admin_collect(const struct admin_target *target, const ProtobufCMessage *base,
 	struct collection_details details;
 	struct collection_report report;
 	struct collection_wish wish;
-	struct store_usage usage;
+	size_t limit = request->list < LIST_MAX ? request->list : LIST_MAX;
+	uint64_t used;
 	int rc;
 
 	if (response == NULL)
@@ -167,8 +249,9 @@ admin_collect(const struct admin_target *target, const ProtobufCMessage *base,
 		    err, ERROR_INVALID_ARGUMENT, "max_age_ms is negative");
 		return NULL;
 	}
-	store_usage(target->store, &usage);
-	collect_fill_wish(request, usage.bytes, &wish);
+	if (collect_used(target->store, request, &used, err) < 0)
+		return NULL;
+	collect_fill_wish(request, used, &wish);
 	collection_details_init(&details);
 	if (request->list > 0)
 		wish.details = &details;
@@ -176,10 +259,10 @@ admin_collect(const struct admin_target *target, const ProtobufCMessage *base,
 	if (rc == 0) {
 		adminapi__collect_response__init(response);
 		collect_fill_response(&report, response);
-		rc = list_details(arena, &details,
-		    request->list < LIST_MAX ? request->list : LIST_MAX,
-		    response, err);
+		rc = list_details(arena, &details, limit, response, err);
 	}
+	if (rc == 0)
+		rc = list_owners(arena, target->store, limit, response, err);
 	collection_details_clear(&details);
 	return rc == 0 ? &response->base : NULL;
 }

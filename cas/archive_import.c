@@ -141,7 +141,7 @@ import_large(
     struct import *import, const struct digest *digest, struct error *err)
 {
 	struct blob_writer *writer =
-	    blob_writer_new(import->store, digest, ENCODING_IDENTITY, err);
+	    blob_writer_new(import->store, digest, ENCODING_IDENTITY, 0, err);
 	struct large_wait wait = {.err = err};
 	uint8_t *piece = xmalloc(PIECE);
 	int rc = writer != NULL ? 0 : -1;

@@ -74,17 +74,18 @@ blob_writer_check(struct store *store, const struct digest *digest,
 
 struct blob_writer *
 blob_writer_new(struct store *store, const struct digest *digest,
-    enum encoding encoding, struct error *err)
+    enum encoding encoding, uint16_t owner, struct error *err)
 {
 	uint64_t cost = store_blob_cost(store, digest->size);
 	struct blob_writer *writer;
 
 	if (blob_writer_check(store, digest, encoding, err) < 0 ||
-	    store_reserve(store, cost, err) < 0)
+	    store_reserve(store, owner, cost, err) < 0)
 		return NULL;
 	writer = xcalloc(1, sizeof(*writer));
 	writer->store = store;
 	writer->blob.digest = *digest;
+	writer->blob.owner = owner;
 	writer->blob.reserved = cost;
 	writer->encoding = writer->kept = encoding;
 	writer->limit = blob_writer_limit(encoding, digest->size);

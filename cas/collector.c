@@ -14,11 +14,10 @@
 #include "base/memory.h"
 #include "cas/collector_internal.h"
 #include "cas/index_job.h"
+#include "cas/owners.h"
 
 /* How often the thread looks at the store's size. */
 #define WATCH_MS 200
-/* After a collection that could not reach its target, or failed. */
-#define BACK_OFF_MS 30000
 /* Rounds of one collection: what goes leaves holes in segments, and moving what
  * is left takes entries of its own. */
 #define ROUNDS_MAX 8
@@ -28,8 +27,7 @@ struct collector {
 	atomic_bool stopping;
 	pthread_t thread;
 	bool started;
-	int64_t hopeless_until; /* the thread's, ms: no room can be made */
-	pthread_mutex_t lock;   /* guards the rest */
+	pthread_mutex_t lock; /* guards the rest */
 	pthread_cond_t changed;
 	bool busy;
 	struct collector_statistics statistics;
@@ -38,22 +36,64 @@ struct collector {
 
 /* --- one collection ------------------------------------------------------- */
 
-static uint64_t
-percent_of(uint64_t bytes, unsigned percent)
+uint64_t
+collection_percent(uint64_t bytes, unsigned percent)
 {
 	return bytes / 100 * percent + bytes % 100 * percent / 100;
 }
 
-static uint64_t
-collection_target(const struct collector *collector,
-    const struct collection_wish *wish, const struct store_usage *usage)
+/* What is in use and what the limit is, of the store or of the instance that is
+ * asked for. */
+struct extent {
+	uint64_t bytes;
+	uint64_t max_bytes; /* 0: there is none */
+};
+
+static int
+collection_extent(
+    struct collection *collection, struct extent *extent, struct error *err)
 {
+	const struct str instance = collection->wish->instance;
+	const struct owner_report *owner;
+	struct owner_list owners;
+	struct store_usage usage;
+
+	if (instance.data == NULL) {
+		store_usage(collection->store, &usage);
+		*extent = (struct extent){usage.bytes, usage.max_bytes};
+		return 0;
+	}
+	*extent = (struct extent){0, 0};
+	if (store_owners(collection->store, &owners, err) < 0)
+		return -1;
+	owner = owner_list_find(&owners, instance);
+	if (owner != NULL) {
+		*extent = (struct extent){owner->bytes, owner->quota};
+		collection->owner = owner->number;
+	}
+	owner_list_clear(&owners);
+	return 0;
+}
+
+static int
+collection_target(const struct collector *collector,
+    const struct collection_wish *wish, const struct extent *extent,
+    uint64_t *target, struct error *err)
+{
+	*target = UINT64_MAX;
 	if (wish->sized)
-		return wish->target_size;
+		*target = wish->target_size;
 	/* With an age given, the size is not asked about. */
-	if (wish->max_age_ms != 0 || wish->instance.data != NULL)
-		return UINT64_MAX;
-	return percent_of(usage->max_bytes, collector->options.low_percent);
+	else if (wish->max_age_ms == 0 && extent->max_bytes > 0)
+		*target = collection_percent(
+		    extent->max_bytes, collector->options.low_percent);
+	else if (wish->max_age_ms == 0)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "the instance \"%.*s\" has no quota; say by --max-age, "
+		    "--max-size or --free what is to go",
+		    wish->instance.len > 200 ? 200 : (int)wish->instance.len,
+		    wish->instance.data);
+	return 0;
 }
 
 static void
@@ -86,7 +126,6 @@ collection_round(struct collection *collection, uint64_t needed, bool *removed,
 	struct collection_report *report = collection->report;
 	uint64_t before = report->blobs + report->results;
 
-	/* An instance is a matter of age alone. */
 	if (collection_survey(collection, needed, err) < 0 ||
 	    collection_sweep(collection, err) < 0)
 		return -1;
@@ -94,17 +133,26 @@ collection_round(struct collection *collection, uint64_t needed, bool *removed,
 	return 0;
 }
 
+/* Space in segments is nobody's: who collects one instance leaves it to what is
+ * mostly dead. */
+static uint64_t
+collection_segments_target(const struct collection *collection, uint64_t target)
+{
+	return collection->wish->instance.data == NULL ? target : UINT64_MAX;
+}
+
 static int
 collection_run(
     struct collection *collection, uint64_t target, struct error *err)
 {
-	struct store_usage usage;
+	uint64_t segments = collection_segments_target(collection, target);
+	struct extent usage;
 	bool removed = true;
 
 	/* What is dead already needs nobody's age. */
-	if (collection_reclaim(collection, target, err) < 0)
+	if (collection_reclaim(collection, segments, err) < 0 ||
+	    collection_extent(collection, &usage, err) < 0)
 		return -1;
-	store_usage(collection->store, &usage);
 	for (int round = 0; removed && round < ROUNDS_MAX; round++) {
 		uint64_t needed = 0;
 
@@ -116,9 +164,9 @@ collection_run(
 		if (round > 0 && needed == 0)
 			break;
 		if (collection_round(collection, needed, &removed, err) < 0 ||
-		    collection_reclaim(collection, target, err) < 0)
+		    collection_reclaim(collection, segments, err) < 0 ||
+		    collection_extent(collection, &usage, err) < 0)
 			return -1;
-		store_usage(collection->store, &usage);
 	}
 	collection->report->bytes_after = usage.bytes;
 	collection->report->short_of = usage.bytes > target && !removed;
@@ -130,10 +178,11 @@ collection_plan(
     struct collection *collection, uint64_t target, struct error *err)
 {
 	struct collection_report *report = collection->report;
-	uint64_t dead, needed = 0, gone;
+	uint64_t dead = 0, needed = 0, gone;
 	bool removed;
 
-	if (collection_dead_bytes(collection, &dead, err) < 0)
+	if (collection->wish->instance.data == NULL &&
+	    collection_dead_bytes(collection, &dead, err) < 0)
 		return -1;
 	if (report->bytes_before > target)
 		needed = report->bytes_before - target;
@@ -174,16 +223,17 @@ collector_collect_alone(struct collector *collector,
 	    .report = report,
 	    .min_age_ms = collector->options.min_age_ms,
 	    .oldest = UINT32_MAX};
-	struct store_usage usage;
+	struct extent extent;
 	uint64_t target;
 	int rc;
 
 	memset(report, 0, sizeof(*report));
-	store_usage(store, &usage);
-	report->bytes_before = usage.bytes;
-	report->max_bytes = usage.max_bytes;
+	if (collection_extent(&collection, &extent, err) < 0 ||
+	    collection_target(collector, wish, &extent, &target, err) < 0)
+		return -1;
+	report->bytes_before = extent.bytes;
+	report->max_bytes = extent.max_bytes;
 	report->min_age_ms = collector->options.min_age_ms;
-	target = collection_target(collector, wish, &usage);
 	/* The limit first: what roots find from now on is younger. */
 	collection_set_limit(&collection);
 	keep_init(&collection.keep, store);
@@ -194,6 +244,7 @@ collector_collect_alone(struct collector *collector,
 		rc = wish->run ? collection_run(&collection, target, err)
 			       : collection_plan(&collection, target, err);
 	keep_clear(&collection.keep);
+	collection_classes_clear(&collection);
 	if (rc < 0)
 		error_prefix(err, "collection");
 	else
@@ -293,56 +344,6 @@ collector_statistics(
 
 /* --- the thread ----------------------------------------------------------- */
 
-static bool
-collector_above_high(const struct collector *collector)
-{
-	struct store_usage usage;
-
-	store_usage(collector->options.store, &usage);
-	return usage.bytes >
-	       percent_of(usage.max_bytes, collector->options.high_percent);
-}
-
-/* Sets the wish so that a write that was refused fits. False when no write was,
- * or when all that may go would not be enough: then nothing goes in vain. */
-static bool
-collector_wants_room(struct collector *collector, struct collection_wish *wish)
-{
-	struct store *store = collector->options.store;
-	int64_t now = clock_monotonic_ms();
-	struct collection_wish plan = {.sized = true};
-	struct collection_report report;
-	struct store_usage usage;
-	uint64_t refused, low;
-	struct error err;
-
-	if (now < collector->hopeless_until)
-		return false;
-	refused = store_take_refused(store);
-	if (refused == 0)
-		return false;
-	store_usage(store, &usage);
-	low = percent_of(usage.max_bytes, collector->options.low_percent);
-	plan.target_size = usage.max_bytes - refused;
-	if (plan.target_size > low)
-		plan.target_size = low;
-	if (collector_collect(collector, &plan, &report, &err) < 0) {
-		if (err.code != ERROR_ABORTED)
-			log_error(
-			    "collection_failed", "error=\"%s\"", err.text);
-		return false;
-	}
-	if (report.short_of) {
-		store_set_shortage(
-		    store, report.min_age_ms, report.oldest_age_ms);
-		collector->hopeless_until = now + BACK_OFF_MS;
-		return false;
-	}
-	*wish = plan;
-	wish->run = true;
-	return true;
-}
-
 /* Sleeps so long, or until the end. */
 static void
 collector_sleep(struct collector *collector, int64_t ms)
@@ -359,54 +360,21 @@ collector_sleep(struct collector *collector, int64_t ms)
 	pthread_mutex_unlock(&collector->lock);
 }
 
-/* True when the target was reached. */
-static bool
-collector_work(struct collector *collector, const struct collection_wish *wish)
-{
-	struct collection_report report;
-	struct error err;
-
-	if (collector_collect(collector, wish, &report, &err) < 0) {
-		if (err.code != ERROR_ABORTED)
-			log_error(
-			    "collection_failed", "error=\"%s\"", err.text);
-		return false;
-	}
-	store_set_shortage(collector->options.store,
-	    report.short_of ? report.min_age_ms : -1, report.oldest_age_ms);
-	log_info("collection",
-	    "before=%" PRIu64 " after=%" PRIu64 " blobs=%" PRIu64
-	    " results=%" PRIu64 " moved=%" PRIu64 " youngest_age_s=%" PRId64,
-	    report.bytes_before, report.bytes_after, report.blobs,
-	    report.results, report.moved_bytes,
-	    report.youngest_age_ms < 0 ? -1 : report.youngest_age_ms / 1000);
-	if (report.short_of)
-		log_warn("collection_short",
-		    "after=%" PRIu64 " limit=%" PRIu64 " reason=\"all else is "
-		    "younger than min-age or pinned; raise --max-size\"",
-		    report.bytes_after, report.max_bytes);
-	return !report.short_of;
-}
-
 static void *
 collector_thread(void *cookie)
 {
 	struct collector *collector = cookie;
+	struct collector_watch *watch;
 	struct error err;
 
 	if (collection_remove_strays(collector->options.store, &err) < 0)
 		log_error("segment_strays", "error=\"%s\"", err.text);
+	watch = collector_watch_new(collector, &collector->options);
 	while (!atomic_load(&collector->stopping)) {
-		struct collection_wish wish = {.run = true};
-		int64_t pause_ms = WATCH_MS;
-
-		/* A write that did not fit says more than the mark. */
-		if ((collector_wants_room(collector, &wish) ||
-			collector_above_high(collector)) &&
-		    !collector_work(collector, &wish))
-			pause_ms = BACK_OFF_MS;
-		collector_sleep(collector, pause_ms);
+		collector_watch_run(watch);
+		collector_sleep(collector, WATCH_MS);
 	}
+	collector_watch_free(watch);
 	return NULL;
 }
 

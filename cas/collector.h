@@ -18,6 +18,11 @@
  * too, below the high mark, if what may go is enough for it. One of more than a
  * third of the limit does not: a declared size alone must not empty a store.
  *
+ * An instance with a quota (cas/owners.h) is collected by itself, in the same
+ * way, with its quota for the limit. One with a floor keeps so much of what it
+ * has, and loses only what is above it, in all collections but those that name
+ * it.
+ *
  * It works in small transactions through the committer's queue, so writes go on
  * between them. One collection runs at a time. A thread of its own watches the
  * high mark; collector_collect may be called from any thread and blocks.
@@ -73,8 +78,10 @@ struct collection_wish {
 	uint64_t target_size; /* bytes that the store may take afterwards */
 	int64_t max_age_ms;   /* what was not used for longer goes; 0 = no such
 			       * bound */
-	/* data NULL: all. Else results of this instance only, and no blobs:
-	 * these age by themselves. */
+	/* data NULL: all. Else only what this instance has: its results, and
+	 * the blobs that it was the first to write. Sizes are its use then, and
+	 * its quota stands for the limit. Results of others that lose a blob go
+	 * too. */
 	struct str instance;
 	/* Of the toolchains with a name, only so many of each instance stay
 	 * whatever their age, those used last; other names are removed, unless
@@ -102,6 +109,8 @@ struct collection_report {
 	/* What stays although it is old enough. */
 	uint64_t kept_blobs;
 	uint64_t kept_bytes;
+	/* Of what is old enough, what floors keep. */
+	uint64_t floor_bytes;
 	/* What stays since it is younger than min_age. */
 	uint64_t young_blobs;
 	uint64_t young_bytes;

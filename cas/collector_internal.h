@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the files of the collector share: collector.c (the thread, one
- * collection at a time), collector_survey.c (what there is, how old, where to
- * cut), collector_sweep.c (results and blobs), collector_segments.c (their
- * bytes). Not for others.
+ * What the files of the collector share: collector.c (one collection at a
+ * time), collector_watch.c (what the thread does), collector_survey.c (what
+ * there is, how old, where to cut), collector_classes.c (whose it is),
+ * collector_sweep.c (results and blobs), collector_segments.c (their bytes).
+ * Not for others.
  */
 #ifndef TOOLROOT_CAS_COLLECTOR_INTERNAL_H
 #define TOOLROOT_CAS_COLLECTOR_INTERNAL_H
@@ -24,6 +25,18 @@ struct survey_bucket {
 	uint32_t entries;
 };
 
+/* Entries that are cut at an age of their own: what one owner has (one with a
+ * floor, or the only one that is asked for), or all that no other class has. */
+struct collection_class {
+	uint16_t owner;     /* 0: all others */
+	uint64_t allowance; /* bytes that may go; UINT64_MAX = all */
+	bool nothing;       /* no cutoff: nothing goes */
+	/* Epochs before the cutoff go, and of its own as much as says rest. */
+	uint32_t cutoff;
+	uint64_t rest;                 /* bytes; UINT64_MAX = all of it */
+	struct survey_bucket *buckets; /* from the limit backwards */
+};
+
 /* One collection. Owned by the thread that runs it. */
 struct collection {
 	struct store *store;
@@ -36,32 +49,42 @@ struct collection {
 	/* The youngest epoch that min_age lets go; all else stays. */
 	uint32_t limit;
 	bool limited_out; /* none does */
-	/* Epochs before the cutoff go, and of its own as much as says rest. */
-	uint32_t cutoff;
-	uint64_t rest;     /* bytes; UINT64_MAX = all of it */
-	bool nothing;      /* no cutoff: nothing goes */
-	uint32_t youngest; /* epoch of what went, 0 = nothing did */
-	uint32_t oldest;   /* of what is too young, UINT32_MAX = nothing */
-	struct survey_bucket *buckets; /* from the limit backwards */
+	uint16_t owner;   /* of the wish's instance; 0: it has no number */
+	struct collection_class *classes; /* the first is all others */
+	size_t class_count;
+	uint16_t *class_of; /* by owner */
+	uint32_t youngest;  /* epoch of what went, 0 = nothing did */
+	uint32_t oldest;    /* of what is too young, UINT32_MAX = nothing */
 };
 
+struct action_value;
+
+/* So many percent of it. */
+uint64_t collection_percent(uint64_t bytes, unsigned percent);
 /* ABORTED when the collector is being freed. */
 int collection_check(const struct collection *collection, struct error *err);
 /* The epoch that counts: no entry is older than the index's floor. */
 uint32_t collection_epoch(uint32_t epoch, const struct index_state *state);
-/* What an entry takes. */
-uint64_t collection_place_cost(const struct place *place);
+/* (Re)makes the classes, by what each owner has now. */
+int collection_classify(struct collection *collection, struct error *err);
+void collection_classes_clear(struct collection *collection);
+/* NULL when the wish does not concern it. */
+struct collection_class *collection_class_of_blob(
+    const struct collection *collection, const struct place *place);
+struct collection_class *collection_class_of_result(
+    const struct collection *collection, const struct action_value *value,
+    uint16_t owner);
 
 /* Fills keep: pins, names, and what options->roots adds. Removes names of
  * toolchains beyond the wish's number. */
 int collection_roots(struct collection *collection,
     const struct collector_options *options, struct error *err);
 
-/* Counts everything by age and sets the cutoff, so that `needed` bytes go, and
+/* Counts everything by age and sets the cutoffs, so that `needed` bytes go, and
  * all that is older than the wish's max_age. The report gets what stays. */
 int collection_survey(
     struct collection *collection, uint64_t needed, struct error *err);
-/* Removes what the cutoff says. */
+/* Removes what the cutoffs say. */
 int collection_sweep(struct collection *collection, struct error *err);
 /* Bytes in sealed segments that nothing uses. */
 int collection_dead_bytes(
@@ -70,6 +93,15 @@ int collection_dead_bytes(
  * the store takes more than target, those with a tenth to win. */
 int collection_reclaim(
     struct collection *collection, uint64_t target, struct error *err);
+/* For the thread: options are borrowed. */
+struct collector_watch;
+struct collector_watch *collector_watch_new(
+    struct collector *collector, const struct collector_options *options);
+/* NULL is allowed. */
+void collector_watch_free(struct collector_watch *watch);
+/* Looks once, and collects where it is needed. */
+void collector_watch_run(struct collector_watch *watch);
+
 /* Removes segment files that the index does not know and the log has passed:
  * left by a crash. */
 int collection_remove_strays(struct store *store, struct error *err);

@@ -248,6 +248,7 @@ move_read_headers(struct move *move, struct error *err)
 		from->segment = move->number;
 		from->offset = move->offset;
 		blob->moves = true;
+		blob->owner = from->owner;
 		blob->encoding = from->encoding;
 		blob->stored_size = from->stored_size;
 		move->offset += RECORD_HEADER_SIZE + from->stored_size;

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/memory.h"
 #include "cas/action_value.h"
 #include "cas/collector_internal.h"
 
@@ -17,14 +18,6 @@ uint32_t
 collection_epoch(uint32_t epoch, const struct index_state *state)
 {
 	return epoch > state->touch_floor ? epoch : state->touch_floor;
-}
-
-uint64_t
-collection_place_cost(const struct place *place)
-{
-	if (place->kind == PLACE_FILE)
-		return store_action_cost(store_file_bytes(place->stored_size));
-	return store_action_cost(RECORD_HEADER_SIZE + place->stored_size);
 }
 
 int
@@ -46,7 +39,8 @@ struct survey {
 
 /* False when it is too young. */
 static bool
-survey_count(struct survey *survey, uint32_t epoch, uint64_t bytes)
+survey_count(struct survey *survey, struct collection_class *class,
+    uint32_t epoch, uint64_t bytes)
 {
 	struct collection *collection = survey->collection;
 	size_t bucket;
@@ -59,8 +53,8 @@ survey_count(struct survey *survey, uint32_t epoch, uint64_t bytes)
 	bucket = (collection->limit - epoch) / EPOCH_GRAIN;
 	if (bucket >= SURVEY_BUCKETS)
 		bucket = SURVEY_BUCKETS - 1;
-	collection->buckets[bucket].bytes += bytes;
-	collection->buckets[bucket].entries++;
+	class->buckets[bucket].bytes += bytes;
+	class->buckets[bucket].entries++;
 	return true;
 }
 
@@ -69,6 +63,7 @@ survey_blob(void *cookie, struct str key, struct str value, struct error *err)
 {
 	struct survey *survey = cookie;
 	struct collection_report *report = survey->collection->report;
+	struct collection_class *class;
 	struct digest digest;
 	struct place place;
 	uint64_t bytes;
@@ -76,12 +71,15 @@ survey_blob(void *cookie, struct str key, struct str value, struct error *err)
 
 	if (index_decode_blob(key, value, &digest, &place, err) < 0)
 		return -1;
-	bytes = collection_place_cost(&place);
+	class = collection_class_of_blob(survey->collection, &place);
+	if (class == NULL)
+		return 0;
+	bytes = store_place_cost(&place);
 	epoch = collection_epoch(place.epoch, &survey->state);
 	if (keep_has(&survey->collection->keep, &digest)) {
 		report->kept_blobs++;
 		report->kept_bytes += bytes;
-	} else if (!survey_count(survey, epoch, bytes)) {
+	} else if (!survey_count(survey, class, epoch, bytes)) {
 		report->young_blobs++;
 		report->young_bytes += bytes;
 	}
@@ -92,13 +90,17 @@ static int
 survey_action(void *cookie, struct str key, struct str bytes, struct error *err)
 {
 	struct survey *survey = cookie;
+	struct collection_class *class;
 	struct action_value value;
 
 	if (action_value_decode(bytes, &value, err) < 0)
 		return -1;
-	(void)survey_count(survey,
-	    collection_epoch(value.epoch, &survey->state),
-	    store_action_cost(key.len + bytes.len));
+	class = collection_class_of_result(
+	    survey->collection, &value, action_value_owner(bytes));
+	if (class != NULL)
+		(void)survey_count(survey, class,
+		    collection_epoch(value.epoch, &survey->state),
+		    store_action_cost(key.len + bytes.len));
 	return 0;
 }
 
@@ -128,48 +130,89 @@ survey_table(struct collection *collection, enum index_table table,
 
 /* --- choosing ------------------------------------------------------------- */
 
-/* The oldest first, until so many bytes are reached. */
-static void
-survey_cut_by_size(struct collection *collection, uint64_t needed)
-{
-	uint64_t sum = 0;
-
-	if (needed == 0)
-		return;
-	for (size_t i = SURVEY_BUCKETS; i-- > 0;) {
-		const struct survey_bucket *bucket = &collection->buckets[i];
-
-		if (bucket->entries == 0)
-			continue;
-		collection->nothing = false;
-		collection->cutoff =
-		    collection->limit - (uint32_t)i * EPOCH_GRAIN;
-		collection->rest = UINT64_MAX;
-		if (sum + bucket->bytes > needed)
-			collection->rest = needed - sum;
-		sum += bucket->bytes;
-		if (sum >= needed)
-			return;
-	}
-}
-
-static void
-survey_cut_by_age(struct collection *collection)
+/* The youngest epoch that the wish's age lets go; false: it names none. */
+static bool
+survey_age(const struct collection *collection, uint32_t *epoch)
 {
 	uint64_t age = (uint64_t)collection->wish->max_age_ms / 60000;
-	uint32_t cutoff;
 
 	if (collection->wish->max_age_ms == 0 ||
 	    age + EPOCH_GRAIN > collection->now)
-		return;
-	cutoff = collection->now - (uint32_t)age - EPOCH_GRAIN;
-	if (cutoff > collection->limit)
-		cutoff = collection->limit;
-	if (!collection->nothing && collection->cutoff > cutoff)
-		return;
-	collection->nothing = false;
-	collection->cutoff = cutoff;
-	collection->rest = UINT64_MAX;
+		return false;
+	*epoch = collection->now - (uint32_t)age - EPOCH_GRAIN;
+	return true;
+}
+
+/* Of a class's bucket, as much as is wanted and its allowance has. Returns how
+ * much that is. */
+static uint64_t
+survey_take(struct collection_class *class, size_t i, uint32_t epoch,
+    uint64_t wanted, uint64_t *allowance)
+{
+	const struct survey_bucket *bucket = &class->buckets[i];
+	uint64_t bytes = bucket->bytes;
+
+	if (bucket->entries == 0 || *allowance == 0)
+		return 0;
+	if (bytes > wanted)
+		bytes = wanted;
+	if (bytes > *allowance)
+		bytes = *allowance;
+	class->nothing = false;
+	class->cutoff = epoch;
+	class->rest = bytes < bucket->bytes ? bytes : UINT64_MAX;
+	/* A class that gave a part of an epoch gives nothing younger. */
+	if (bytes < bucket->bytes)
+		*allowance = 0;
+	else if (*allowance != UINT64_MAX)
+		*allowance -= bytes;
+	return bytes;
+}
+
+/* The oldest first: all that is too old, and until so many bytes are
+ * reached. */
+static void
+survey_cut(struct collection *collection, uint64_t needed)
+{
+	uint64_t *allowances =
+	    xcalloc(collection->class_count, sizeof(*allowances));
+	uint32_t age_cutoff = 0;
+	bool aged = survey_age(collection, &age_cutoff);
+	uint64_t sum = 0;
+
+	for (size_t k = 0; k < collection->class_count; k++)
+		allowances[k] = collection->classes[k].allowance;
+	for (size_t i = SURVEY_BUCKETS; i-- > 0;) {
+		uint32_t epoch = collection->limit - (uint32_t)i * EPOCH_GRAIN;
+		bool old = aged && epoch <= age_cutoff;
+
+		for (size_t k = 0; k < collection->class_count; k++) {
+			if (old || sum < needed)
+				sum += survey_take(&collection->classes[k], i,
+				    epoch, old ? UINT64_MAX : needed - sum,
+				    &allowances[k]);
+		}
+		if (!old && sum >= needed)
+			break;
+	}
+	free(allowances);
+}
+
+/* What floors keep of what is old enough. */
+static void
+survey_floors(struct collection *collection)
+{
+	collection->report->floor_bytes = 0;
+	for (size_t k = 0; k < collection->class_count; k++) {
+		const struct collection_class *class = &collection->classes[k];
+		uint64_t bytes = 0;
+
+		for (size_t i = 0; i < SURVEY_BUCKETS; i++)
+			bytes += class->buckets[i].bytes;
+		if (bytes > class->allowance)
+			collection->report->floor_bytes +=
+			    bytes - class->allowance;
+	}
 }
 
 int
@@ -179,24 +222,17 @@ collection_survey(
 	struct collection_report *report = collection->report;
 	int rc;
 
-	collection->buckets =
-	    calloc(SURVEY_BUCKETS, sizeof(*collection->buckets));
-	if (collection->buckets == NULL)
-		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
-		    "memory for the survey of a collection");
+	if (collection_classify(collection, err) < 0)
+		return -1;
 	report->kept_blobs = report->kept_bytes = 0;
 	report->young_blobs = report->young_bytes = 0;
 	collection->oldest = UINT32_MAX;
-	collection->nothing = true;
 	rc = survey_table(collection, INDEX_BLOBS, survey_blob, err);
 	if (rc == 0)
 		rc =
 		    survey_table(collection, INDEX_ACTIONS, survey_action, err);
-	if (rc == 0 && !collection->limited_out) {
-		survey_cut_by_size(collection, needed);
-		survey_cut_by_age(collection);
-	}
-	free(collection->buckets);
-	collection->buckets = NULL;
+	if (rc == 0 && !collection->limited_out)
+		survey_cut(collection, needed);
+	survey_floors(collection);
 	return rc;
 }

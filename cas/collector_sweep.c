@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The second half of a collection: what the cutoff says is removed, results
+ * The second half of a collection: what the cutoffs say is removed, results
  * before blobs, some hundred in each transaction.
  *
  * Between the look at an entry and its removal anything may have happened, so
@@ -29,9 +29,10 @@
 #define ACTION_KEY_SIZE 32
 
 struct candidate {
-	struct digest digest;         /* a blob */
-	uint8_t key[ACTION_KEY_SIZE]; /* a result */
-	struct place place;           /* as removed */
+	struct digest digest;           /* a blob */
+	uint8_t key[ACTION_KEY_SIZE];   /* a result */
+	struct collection_class *class; /* of a result */
+	struct place place;             /* as removed */
 	bool removed;
 };
 
@@ -41,10 +42,12 @@ struct sweep {
 	struct candidate *candidates; /* WALK_BATCH of them */
 	size_t count;
 	size_t files;
-	uint64_t rest; /* of the cutoff's epoch, still to go */
-	/* Results of the cutoff's epoch go only if they are incomplete. */
+	uint64_t *rests; /* of each class's cutoff's epoch, still to go */
+	/* Results go only if they are incomplete, whosever they are: what they
+	 * name may be in another class, or in an epoch that goes in part. */
 	bool incomplete_only;
-	MDB_txn *txn; /* the read transaction that walks */
+	uint32_t latest; /* of all cutoffs */
+	MDB_txn *txn;    /* the read transaction that walks */
 	/* The slice of candidates that a job removes. */
 	size_t first;
 	size_t slice;
@@ -56,10 +59,29 @@ struct sweep {
 /* --- removing, the committer's thread ------------------------------------- */
 
 static bool
-sweep_old(
-    const struct sweep *sweep, uint32_t epoch, const struct index_state *state)
+sweep_old(const struct collection_class *class, uint32_t epoch,
+    const struct index_state *state)
 {
-	return collection_epoch(epoch, state) <= sweep->collection->cutoff;
+	return class != NULL && !class->nothing &&
+	       collection_epoch(epoch, state) <= class->cutoff;
+}
+
+static bool
+sweep_old_blob(const struct sweep *sweep, const struct place *place,
+    const struct index_state *state)
+{
+	return sweep_old(collection_class_of_blob(sweep->collection, place),
+	    place->epoch, state);
+}
+
+static bool
+sweep_old_result(const struct sweep *sweep,
+    const struct collection_class *class, uint32_t epoch,
+    const struct index_state *state)
+{
+	if (sweep->incomplete_only)
+		return collection_epoch(epoch, state) <= sweep->latest;
+	return sweep_old(class, epoch, state);
 }
 
 static void
@@ -81,7 +103,7 @@ sweep_remove_blob(struct sweep *sweep, struct index_write *write,
 
 	if (found != 1)
 		return found;
-	if (!sweep_old(sweep, place->epoch, &write->state) ||
+	if (!sweep_old_blob(sweep, place, &write->state) ||
 	    !touches_condemn(store->touches,
 		(struct str){(char *)key, index_key(&candidate->digest, key)}))
 		return 0;
@@ -90,7 +112,7 @@ sweep_remove_blob(struct sweep *sweep, struct index_write *write,
 	candidate->removed = true;
 	sweep_removed(sweep, collection_epoch(place->epoch, &write->state));
 	sweep->done.blobs++;
-	sweep->done.blob_bytes += collection_place_cost(place);
+	sweep->done.blob_bytes += store_place_cost(place);
 	sweep->done.files += place->kind == PLACE_FILE;
 	return 0;
 }
@@ -112,7 +134,7 @@ sweep_remove_result(struct sweep *sweep, struct index_write *write,
 	epoch = little_endian_get32(
 	    (const uint8_t *)value.data + INDEX_ACTION_EPOCH);
 	memcpy(touch + 1, candidate->key, ACTION_KEY_SIZE);
-	if (!sweep_old(sweep, epoch, &write->state) ||
+	if (!sweep_old_result(sweep, candidate->class, epoch, &write->state) ||
 	    !touches_condemn(
 		store->touches, (struct str){(char *)touch, sizeof(touch)}))
 		return 0;
@@ -221,6 +243,20 @@ sweep_plan(struct sweep *sweep, const struct place *place, uint64_t bytes,
 		sweep->collection->youngest = epoch;
 }
 
+/* Of an epoch that goes in part; false: not this one. A floor is not passed,
+ * any other mark is by the entry that reaches it. */
+static bool
+sweep_take_rest(
+    struct sweep *sweep, const struct collection_class *class, uint64_t bytes)
+{
+	uint64_t *rest = &sweep->rests[class - sweep->collection->classes];
+
+	if (*rest == 0 || (class->allowance != UINT64_MAX && bytes > *rest))
+		return false;
+	*rest -= bytes < *rest ? bytes : *rest;
+	return true;
+}
+
 static int
 sweep_visit_blob(
     void *cookie, struct str key, struct str value, struct error *err)
@@ -228,22 +264,22 @@ sweep_visit_blob(
 	struct sweep *sweep = cookie;
 	struct collection *collection = sweep->collection;
 	struct candidate *candidate = &sweep->candidates[sweep->count];
+	const struct collection_class *class;
 	uint64_t bytes;
 	uint32_t epoch;
 
 	if (index_decode_blob(
 		key, value, &candidate->digest, &candidate->place, err) < 0)
 		return -1;
-	epoch = collection_epoch(candidate->place.epoch, &sweep->state);
-	if (epoch > collection->cutoff ||
+	class = collection_class_of_blob(collection, &candidate->place);
+	if (!sweep_old(class, candidate->place.epoch, &sweep->state) ||
 	    keep_has(&collection->keep, &candidate->digest))
 		return 0;
-	bytes = collection_place_cost(&candidate->place);
-	if (epoch == collection->cutoff && collection->rest != UINT64_MAX) {
-		if (sweep->rest == 0)
-			return 0;
-		sweep->rest -= bytes < sweep->rest ? bytes : sweep->rest;
-	}
+	epoch = collection_epoch(candidate->place.epoch, &sweep->state);
+	bytes = store_place_cost(&candidate->place);
+	if (epoch == class->cutoff && class->rest != UINT64_MAX &&
+	    !sweep_take_rest(sweep, class, bytes))
+		return 0;
 	if (!collection->wish->run)
 		sweep_plan(sweep, &candidate->place, bytes, epoch);
 	else
@@ -293,8 +329,8 @@ sweep_blob_bytes(struct sweep *sweep, const struct action_value *value,
 			    &digest, &place, err);
 		if (found < 0)
 			return -1;
-		if (found == 1 && sweep_old(sweep, place.epoch, &sweep->state))
-			*bytes += collection_place_cost(&place);
+		if (found == 1 && sweep_old_blob(sweep, &place, &sweep->state))
+			*bytes += store_place_cost(&place);
 	}
 	return 0;
 }
@@ -310,8 +346,7 @@ sweep_plan_details(struct sweep *sweep, const struct action_value *value,
 
 	if (details == NULL)
 		return 0;
-	if (sweep->collection->wish->instance.data == NULL &&
-	    sweep_blob_bytes(sweep, value, &bytes, err) < 0)
+	if (sweep_blob_bytes(sweep, value, &bytes, err) < 0)
 		return -1;
 	(void)action_value_provenance(value, &provenance);
 	collection_shares_add(&details->targets, provenance.target, bytes);
@@ -335,21 +370,23 @@ sweep_visit_result(
 	struct sweep *sweep = cookie;
 	struct collection *collection = sweep->collection;
 	struct candidate *candidate = &sweep->candidates[sweep->count];
-	const struct str instance = collection->wish->instance;
+	struct collection_class *class;
 	struct action_value value;
 	uint32_t epoch;
 	int complete = 0;
 
 	if (action_value_decode(bytes, &value, err) < 0)
 		return -1;
-	epoch = collection_epoch(value.epoch, &sweep->state);
-	if (epoch > collection->cutoff || key.len != ACTION_KEY_SIZE ||
-	    (instance.data != NULL && !str_equal(instance, value.instance)))
+	class = collection_class_of_result(
+	    collection, &value, action_value_owner(bytes));
+	if (key.len != ACTION_KEY_SIZE ||
+	    !sweep_old_result(sweep, class, value.epoch, &sweep->state))
 		return 0;
+	epoch = collection_epoch(value.epoch, &sweep->state);
 	/* Of a cutoff that goes in part, only what lost a blob goes. */
 	if (sweep->incomplete_only)
 		complete = sweep_complete(sweep, &value, err);
-	else if (collection->rest != UINT64_MAX && epoch == collection->cutoff)
+	else if (class->rest != UINT64_MAX && epoch == class->cutoff)
 		complete = 1;
 	if (complete != 0)
 		return complete < 0 ? -1 : 0;
@@ -361,6 +398,7 @@ sweep_visit_result(
 	}
 	memset(candidate, 0, sizeof(*candidate));
 	memcpy(candidate->key, key.data, ACTION_KEY_SIZE);
+	candidate->class = class;
 	sweep->count++;
 	return 0;
 }
@@ -388,29 +426,56 @@ sweep_table(struct sweep *sweep, enum index_table table, index_visit_fn *visit,
 	return rc;
 }
 
+/* Whether results may have lost blobs that did not go by their own age. */
+static bool
+sweep_is_uneven(const struct collection *collection)
+{
+	for (size_t i = 0; i < collection->class_count; i++) {
+		const struct collection_class *class = &collection->classes[i];
+
+		if (!class->nothing && class->rest != UINT64_MAX)
+			return true;
+	}
+	return collection->class_count > 1;
+}
+
+static int
+sweep_tables(struct sweep *sweep, struct error *err)
+{
+	struct collection *collection = sweep->collection;
+
+	if (sweep_table(sweep, INDEX_ACTIONS, sweep_visit_result, err) < 0 ||
+	    sweep_table(sweep, INDEX_BLOBS, sweep_visit_blob, err) < 0)
+		return -1;
+	/* A plan cannot know which. */
+	if (!collection->wish->run || !sweep_is_uneven(collection))
+		return 0;
+	sweep->incomplete_only = true;
+	return sweep_table(sweep, INDEX_ACTIONS, sweep_visit_result, err);
+}
+
 int
 collection_sweep(struct collection *collection, struct error *err)
 {
-	struct sweep *sweep;
-	int rc;
+	struct sweep sweep = {.collection = collection};
+	bool nothing = true;
+	int rc = 0;
 
-	if (collection->nothing)
-		return 0;
-	sweep = xcalloc(1, sizeof(*sweep));
-	sweep->collection = collection;
-	sweep->rest = collection->rest;
-	sweep->candidates = xcalloc(WALK_BATCH, sizeof(*sweep->candidates));
-	rc = sweep_table(sweep, INDEX_ACTIONS, sweep_visit_result, err);
-	if (rc == 0 && collection->wish->instance.data == NULL)
-		rc = sweep_table(sweep, INDEX_BLOBS, sweep_visit_blob, err);
-	/* A part of an epoch went: results of that epoch may have lost blobs.
-	 * A plan cannot know which. */
-	if (rc == 0 && collection->rest != UINT64_MAX &&
-	    collection->wish->run) {
-		sweep->incomplete_only = true;
-		rc = sweep_table(sweep, INDEX_ACTIONS, sweep_visit_result, err);
+	sweep.rests = xcalloc(collection->class_count, sizeof(*sweep.rests));
+	for (size_t i = 0; i < collection->class_count; i++) {
+		const struct collection_class *class = &collection->classes[i];
+
+		if (class->nothing)
+			continue;
+		nothing = false;
+		sweep.rests[i] = class->rest;
+		if (class->cutoff > sweep.latest)
+			sweep.latest = class->cutoff;
 	}
-	free(sweep->candidates);
-	free(sweep);
+	sweep.candidates = xcalloc(WALK_BATCH, sizeof(*sweep.candidates));
+	if (!nothing)
+		rc = sweep_tables(&sweep, err);
+	free(sweep.candidates);
+	free(sweep.rests);
 	return rc;
 }

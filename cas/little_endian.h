@@ -7,6 +7,15 @@
 #include <stdint.h>
 #include <string.h>
 
+static inline uint16_t
+little_endian_get16(const uint8_t *in)
+{
+	uint16_t value;
+
+	memcpy(&value, in, sizeof(value));
+	return le16toh(value);
+}
+
 static inline uint32_t
 little_endian_get32(const uint8_t *in)
 {
@@ -23,6 +32,13 @@ little_endian_get64(const uint8_t *in)
 
 	memcpy(&value, in, sizeof(value));
 	return le64toh(value);
+}
+
+static inline void
+little_endian_put16(uint8_t *out, uint16_t value)
+{
+	value = htole16(value);
+	memcpy(out, &value, sizeof(value));
 }
 
 static inline void

@@ -419,7 +419,7 @@ names_put(struct store *store, const struct name_key *key,
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "the details of %.*s have %zu bytes; %u are the limit",
 		    STR_ARG(key->name), entry->details.len, NAMES_DETAILS_MAX);
-	if (store_reserve(store, store_action_cost(size), err) < 0)
+	if (store_reserve(store, 0, store_action_cost(size), err) < 0)
 		return -1;
 	value = xmalloc(size);
 	value_encode(entry, value);
@@ -430,7 +430,7 @@ names_put(struct store *store, const struct name_key *key,
 	job.job.ends_group = true;
 	rc = name_job_run(&job, err);
 	free(value);
-	store_release(store, store_action_cost(size));
+	store_release(store, 0, store_action_cost(size));
 	return rc;
 }
 

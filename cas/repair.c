@@ -188,15 +188,36 @@ take_state(struct repair *repair, struct str value, struct error *err)
 	return 0;
 }
 
+/* Its name and limits; what it has was counted with the blobs, and will be with
+ * the results. */
+static int
+take_owner(struct repair *repair, uint16_t number,
+    const struct index_owner *owner, struct error *err)
+{
+	if (number == 0) {
+		repair->report->dropped_entries++;
+		repair_tell(repair, "the entry of an instance",
+		    "is damaged and was dropped");
+		return 0;
+	}
+	if (repair_write_begin(repair, err) < 0)
+		return -1;
+	return index_put_owner(&repair->write, number, owner, err);
+}
+
 static int
 take_meta(
     struct repair *repair, struct str key, struct str value, struct error *err)
 {
 	bool pin = pin_entry_is_sound(key, value);
 	bool record = records_entry_is_one(key);
+	struct index_owner owner;
+	uint16_t number;
 
 	if (str_equal(key, STR("state")))
 		return take_state(repair, value, err);
+	if (index_decode_owner(key, value, &number, &owner))
+		return take_owner(repair, number, &owner, err);
 	if (!pin && !record && !names_entry_is_sound(key, value)) {
 		repair->report->dropped_entries++;
 		repair_tell(repair, "an entry of the table meta",
@@ -265,7 +286,8 @@ take_result(
 	return index_put_action(&repair->write, key, bytes, err);
 }
 
-/* A blob keeps the time of its last use. */
+/* A blob keeps the time of its last use; one in a file, which has no header,
+ * its owner too. */
 static int
 take_age(
     struct repair *repair, struct str key, struct str value, struct error *err)
@@ -277,6 +299,9 @@ take_age(
 	if (index_decode_blob(key, value, &digest, &place, &ignored) < 0)
 		return 0;
 	if (repair_write_begin(repair, err) < 0)
+		return -1;
+	if (place.kind == PLACE_FILE && place.owner != 0 &&
+	    index_own(&repair->write, key, place.owner, err) < 0)
 		return -1;
 	return index_touch(&repair->write, key,
 	    place.epoch < store_epoch() ? place.epoch : store_epoch(), err);
@@ -416,6 +441,7 @@ store_repair(const struct repair_options *options, struct repair_report *report,
 		rc = repair_fill(&repair, err);
 	if (rc < 0 && repair.changes > 0)
 		index_write_abort(&repair.write);
+	index_write_release(&repair.write);
 	index_close(repair.index);
 	if (rc == 0)
 		rc = repair_install(&repair, err);

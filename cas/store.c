@@ -223,7 +223,8 @@ store_new(const struct store_options *options)
 	store->commit_duration = options->commit_duration;
 	store->directory = store->blobs = store->incoming = -1;
 	store->segments_directory = store->lock_file = -1;
-	store->shortage_min_age_ms = -1;
+	store->shortage.min_age_ms = -1;
+	owners_init(&store->owners);
 	pthread_mutex_init(&store->usage_lock, NULL);
 	store->pending = pending_new();
 	return store;
@@ -272,6 +273,8 @@ store_open_index(struct store *store, struct error *err)
 		goto out;
 	rc = index_state(store->index, txn, &store->state, err);
 	index_read_end(store->index, txn);
+	if (rc == 0)
+		rc = owners_load(store, err);
 out:
 	free(path);
 	return rc;
@@ -421,6 +424,7 @@ store_close(struct store *store)
 	/* Gives the lock back: last, when nothing is written any more. */
 	file_close(&store->lock_file);
 	file_close(&store->directory);
+	owners_clear(&store->owners);
 	pthread_mutex_destroy(&store->usage_lock);
 	free(store->path);
 	free(store);

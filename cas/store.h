@@ -180,6 +180,7 @@ struct store_put {
 struct store_batch {
 	struct store_put *puts; /* borrowed until done */
 	size_t count;
+	uint16_t owner; /* whom it counts for (cas/owners.h), 0 = nobody */
 	void (*done)(struct store_batch *batch);
 	STAILQ_ENTRY(store_batch) link; /* the store's */
 	size_t waiting;                 /* the store's */
@@ -192,14 +193,15 @@ int store_put_bytes(struct store *store, const struct digest *digest,
     struct str content, struct error *err);
 
 /* A blob that arrives in pieces. The writer reserves the declared size against
- * max_size when it is made, hashes while it receives, keeps up to small_limit
- * bytes in memory and the rest in a file under incoming/. One thread at a
- * time. new and append may block on the disk when content exceeds
- * small_limit. */
+ * max_size, and the quota of its owner (cas/owners.h; 0: none), when it is
+ * made, hashes while it receives, keeps up to small_limit bytes in memory and
+ * the rest in a file under incoming/. One thread at a time. new and append may
+ * block on the disk when content exceeds small_limit. */
 struct blob_writer;
 
 struct blob_writer *blob_writer_new(struct store *store,
-    const struct digest *digest, enum encoding encoding, struct error *err);
+    const struct digest *digest, enum encoding encoding, uint16_t owner,
+    struct error *err);
 /* The next bytes, in the writer's encoding. INVALID_ARGUMENT as soon as they
  * exceed the declared size or are no valid zstd. */
 int blob_writer_append(struct blob_writer *writer, const void *data, size_t len,

@@ -64,7 +64,8 @@ commit_blob_clear(struct store *store, struct commit_blob *blob, bool failed)
 	blob->incoming[0] = '\0';
 	free(blob->owned.iov_base);
 	blob->owned.iov_base = NULL;
-	store_release(store, blob->reserved);
+	/* A copy is paid for by nobody. */
+	store_release(store, blob->moves ? 0 : blob->owner, blob->reserved);
 	blob->reserved = 0;
 }
 
@@ -93,6 +94,7 @@ log_group_add(
 	fresh->place = (struct place){.size = blob->digest.size,
 	    .stored_size = blob->stored_size,
 	    .epoch = store_epoch(),
+	    .owner = blob->owner,
 	    .encoding = blob->encoding,
 	    .kind = PLACE_SEGMENT};
 	if (segment_writer_reserve(group->segment, pending_blob_length(fresh),

@@ -24,7 +24,6 @@
 #endif
 #define INDEX_READERS_MAX 4096
 
-#define PLACE_SIZE 36
 #define STATE_SIZE 68
 #define SEGMENT_VALUE_SIZE 16
 
@@ -66,8 +65,8 @@ index_key(const struct digest *digest, uint8_t key[INDEX_KEY_MAX])
 
 /* --- values --------------------------------------------------------------- */
 
-static void
-place_encode(const struct place *place, uint8_t out[PLACE_SIZE])
+void
+index_encode_place(const struct place *place, uint8_t out[INDEX_PLACE_SIZE])
 {
 	little_endian_put64(out, place->size);
 	little_endian_put64(out + 8, place->stored_size);
@@ -76,7 +75,7 @@ place_encode(const struct place *place, uint8_t out[PLACE_SIZE])
 	little_endian_put32(out + INDEX_BLOB_EPOCH, place->epoch);
 	out[32] = (uint8_t)place->kind;
 	out[33] = (uint8_t)place->encoding;
-	out[34] = out[35] = 0;
+	little_endian_put16(out + 34, place->owner);
 }
 
 int
@@ -84,7 +83,7 @@ index_decode_place(const MDB_val *value, struct place *place, struct error *err)
 {
 	const uint8_t *in = value->mv_data;
 
-	if (value->mv_size != PLACE_SIZE ||
+	if (value->mv_size != INDEX_PLACE_SIZE ||
 	    (in[32] != PLACE_SEGMENT && in[32] != PLACE_FILE) ||
 	    in[33] > ENCODING_ZSTD)
 		return error_set(err, ERROR_DATA_LOSS,
@@ -97,6 +96,7 @@ index_decode_place(const MDB_val *value, struct place *place, struct error *err)
 	place->epoch = little_endian_get32(in + INDEX_BLOB_EPOCH);
 	place->kind = (enum place_kind)in[32];
 	place->encoding = (enum encoding)in[33];
+	place->owner = little_endian_get16(in + 34);
 	if (place->kind == PLACE_SEGMENT &&
 	    place->stored_size > STORE_SMALL_LIMIT_MAX)
 		return error_set(err, ERROR_DATA_LOSS,
@@ -335,6 +335,7 @@ index_write_begin(
 	int rc = mdb_txn_begin(index->env, NULL, 0, &write->txn);
 
 	write->index = index;
+	index_changes_reset(&write->changes);
 	if (rc != 0) {
 		write->txn = NULL;
 		return index_fail(err, rc, "begin");
@@ -366,7 +367,8 @@ index_write_commit(struct index_write *write, struct error *err)
 	int rc;
 
 	state_encode(&write->state, value);
-	if (index_put(write, write->index->meta, STR("state"),
+	if (index_write_owners(write, err) < 0 ||
+	    index_put(write, write->index->meta, STR("state"),
 		(struct str){(char *)value, sizeof(value)}, err) < 0) {
 		index_write_abort(write);
 		return -1;
@@ -384,6 +386,13 @@ index_write_abort(struct index_write *write)
 	if (write->txn != NULL)
 		mdb_txn_abort(write->txn);
 	write->txn = NULL;
+}
+
+void
+index_write_release(struct index_write *write)
+{
+	free(write->changes.items);
+	write->changes = (struct owner_changes){NULL, 0};
 }
 
 static int
@@ -432,12 +441,12 @@ int
 index_add(struct index_write *write, const struct digest *digest,
     const struct place *place, struct place *present, struct error *err)
 {
-	uint8_t key[INDEX_KEY_MAX], bytes[PLACE_SIZE];
+	uint8_t key[INDEX_KEY_MAX], bytes[INDEX_PLACE_SIZE];
 	MDB_val name = {index_key(digest, key), key};
 	MDB_val value = {sizeof(bytes), bytes};
 	int rc;
 
-	place_encode(place, bytes);
+	index_encode_place(place, bytes);
 	rc = mdb_put(
 	    write->txn, write->index->blobs, &name, &value, MDB_NOOVERWRITE);
 	if (rc == MDB_KEYEXIST) {
@@ -458,6 +467,7 @@ index_add(struct index_write *write, const struct digest *digest,
 	if (rc != 0)
 		return index_fail(err, rc, "put");
 	write->state.blobs++;
+	index_count_place(write, place, true);
 	if (place->kind == PLACE_FILE)
 		write->state.file_bytes += store_file_bytes(place->stored_size);
 	return 1;
@@ -482,6 +492,7 @@ index_remove(struct index_write *write, const struct digest *digest,
 	if (rc != 0)
 		return index_fail(err, rc, "delete");
 	write->state.blobs--;
+	index_count_place(write, place, false);
 	if (place->kind == PLACE_FILE) {
 		write->state.file_bytes -= store_file_bytes(place->stored_size);
 		return 1;
@@ -505,7 +516,7 @@ int
 index_move(struct index_write *write, const struct digest *digest,
     const struct place *from, const struct place *to, struct error *err)
 {
-	uint8_t key[INDEX_KEY_MAX], bytes[PLACE_SIZE];
+	uint8_t key[INDEX_KEY_MAX], bytes[INDEX_PLACE_SIZE];
 	MDB_val name = {index_key(digest, key), key};
 	MDB_val value = {sizeof(bytes), bytes};
 	struct place there, moved = *to;
@@ -518,7 +529,8 @@ index_move(struct index_write *write, const struct digest *digest,
 	    there.offset != from->offset)
 		return 0;
 	moved.epoch = there.epoch;
-	place_encode(&moved, bytes);
+	moved.owner = there.owner;
+	index_encode_place(&moved, bytes);
 	rc = mdb_put(write->txn, write->index->blobs, &name, &value, 0);
 	if (rc != 0)
 		return index_fail(err, rc, "put");
@@ -628,9 +640,12 @@ index_remove_action(
 
 	if (rc == MDB_NOTFOUND)
 		return 0;
+	if (rc != 0)
+		return index_fail(err, rc, "look-up");
 	length = value.mv_size;
-	if (rc == 0)
-		rc = mdb_del(write->txn, write->index->actions, &name, NULL);
+	index_count_action(
+	    write, key, (struct str){value.mv_data, length}, false);
+	rc = mdb_del(write->txn, write->index->actions, &name, NULL);
 	if (rc != 0)
 		return index_fail(err, rc, "delete");
 	write->state.actions--;
@@ -645,6 +660,7 @@ index_put_action(struct index_write *write, struct str key, struct str value,
 	if (index_remove_action(write, key, err) < 0 ||
 	    index_put(write, write->index->actions, key, value, err) < 0)
 		return -1;
+	index_count_action(write, key, value, true);
 	write->state.actions++;
 	write->state.action_bytes += key.len + value.len;
 	return 0;

@@ -38,6 +38,7 @@ struct place {
 	uint64_t offset;      /* of the record, in its segment */
 	uint32_t segment;
 	uint32_t epoch; /* when it was last touched, see store_touch.c */
+	uint16_t owner; /* the instance that wrote it first, 0 = not known */
 	enum encoding encoding;
 	enum place_kind kind;
 };
@@ -63,6 +64,36 @@ struct segment_usage {
 	uint32_t number;
 	uint64_t length; /* bytes of all its records */
 	uint64_t used;   /* bytes of those whose blobs are still indexed */
+};
+
+/* What one owner (an instance, by its number) has in the index: blobs that it
+ * wrote first, and its action results. Bytes as they count against limits. */
+struct owner_use {
+	uint64_t blobs;
+	uint64_t blob_bytes;
+	uint64_t results;
+	uint64_t result_bytes;
+};
+
+/* Adds what a transaction changed. */
+void owner_use_change(struct owner_use *use, const struct owner_use *change);
+
+/* An owner's entry of the table meta. */
+struct index_owner {
+	bool named;      /* false: its name was lost with an index */
+	struct str name; /* of the instance */
+	struct owner_use use;
+	uint64_t quota; /* bytes that it may take; 0 = no such limit */
+	uint64_t floor; /* bytes that collections leave it */
+};
+/* Longer names have no number. */
+#define OWNER_NAME_MAX 512u
+
+/* What a transaction adds to each owner's use, by number; differences may be
+ * negative, modulo 2^64. */
+struct owner_changes {
+	struct owner_use *items; /* owned */
+	size_t count;
 };
 
 /* Where the epoch stands in the values of both tables. */
@@ -126,6 +157,16 @@ int index_decode_state(
 /* A value of the table meta, by its own name. 1, 0, -1. */
 int index_find_meta(struct store_index *index, MDB_txn *txn, struct str key,
     struct str *value, struct error *err);
+/* Borrowed for the call. -1 ends the pass. */
+typedef int index_owner_fn(void *cookie, uint16_t number,
+    const struct index_owner *owner, struct error *err);
+/* All owners that have an entry, as of one moment. */
+int index_each_owner(struct store_index *index, index_owner_fn *visit,
+    void *cookie, struct error *err);
+/* An entry of the table meta. False when it is no owner's; *number 0 when it is
+ * malformed. */
+bool index_decode_owner(struct str key, struct str value, uint16_t *number,
+    struct index_owner *owner);
 /* Frees the slots of readers that died. */
 void index_check_readers(struct store_index *index);
 
@@ -134,10 +175,15 @@ struct index_write {
 	struct store_index *index;
 	MDB_txn *txn; /* NULL when none runs */
 	struct index_state state;
+	/* Of this transaction; they stay readable when it was committed, until
+	 * the next begins. */
+	struct owner_changes changes;
 };
 
+/* write is zeroed before its first use, and released after its last. */
 int index_write_begin(
     struct store_index *index, struct index_write *write, struct error *err);
+void index_write_release(struct index_write *write);
 /* Durable when it returns 0; nothing happened when it returns -1. */
 int index_write_commit(struct index_write *write, struct error *err);
 void index_write_abort(struct index_write *write);
@@ -162,6 +208,12 @@ int index_remove_segment(
 /* Values of the table meta; value.data NULL removes. 1 when it changed
  * something, 0, -1. */
 int index_set_meta(struct index_write *write, struct str key, struct str value,
+    struct error *err);
+/* Names an owner and sets its quota and floor; its use stays. */
+int index_put_owner(struct index_write *write, uint16_t number,
+    const struct index_owner *owner, struct error *err);
+/* Sets the owner of a blob by its key, if it is there and has none. */
+int index_own(struct index_write *write, struct str key, uint16_t owner,
     struct error *err);
 /* Sets the epoch of a blob by its key, when it is still there. */
 int index_touch(struct index_write *write, struct str key, uint32_t epoch,

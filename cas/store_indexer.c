@@ -80,6 +80,7 @@ commit_group_add(
 	struct place place = {.size = blob->digest.size,
 	    .stored_size = blob->stored_size,
 	    .epoch = store_epoch(),
+	    .owner = blob->owner,
 	    .encoding = blob->encoding,
 	    .kind = PLACE_FILE};
 	struct place present;
@@ -207,7 +208,6 @@ commit_group_take_pending(
 	qsort(group->pending, count, sizeof(struct pending_blob *),
 	    pending_blob_order);
 	for (size_t i = 0; i < count; i++) {
-		group->pending_reserved += group->pending[i]->reserved;
 		if (commit_group_index(group, group->pending[i], err) < 0)
 			return -1;
 	}
@@ -230,8 +230,8 @@ commit_group_forget(struct commit_group *group)
 {
 	struct store *store = group->store;
 
-	store_set_state(store, &group->write.state, group->pending_count,
-	    group->pending_reserved);
+	store_set_state(
+	    store, &group->write, group->pending, group->pending_count);
 	if (group->files > 0)
 		store_count_files(store, group->files);
 	pending_forget(store->pending, group->pending_count);
@@ -292,6 +292,7 @@ indexer_run(struct indexer *indexer, struct index_work *work, struct error *err)
 			log_error(
 			    "index_write_failed", "error=\"%s\"", err->text);
 	}
+	index_write_release(&group->write);
 	free(group->pending);
 	free(group->replaced);
 	free(group);

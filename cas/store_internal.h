@@ -54,6 +54,31 @@
 #define BLOB_PATH_MAX (32 + 2 * DIGEST_HASH_MAX)
 #define INCOMING_NAME_MAX 48
 
+/* What would have to be broken to take more in. */
+struct shortage {
+	int64_t min_age_ms;    /* -1: a collection may still free something */
+	int64_t oldest_age_ms; /* of what stays; -1: it does not age */
+};
+
+/* An instance that wrote (cas/owners.h). */
+struct owner {
+	uint16_t number;
+	char *name; /* owned; NULL: lost */
+	size_t name_length;
+	struct owner_use use; /* as of the last commit of the index */
+	uint64_t reserved;    /* promised to its writes under way, or pending */
+	uint64_t quota;       /* 0 = none */
+	uint64_t floor;
+	struct shortage shortage;
+	uint64_t refused; /* the largest write since it was taken */
+};
+/* Guarded by store.usage_lock. */
+struct owners {
+	struct owner **items; /* by number; NULL: nothing is known of it */
+	size_t count;
+	struct map by_name;
+};
+
 struct committer;
 struct indexer;
 struct segment_table;
@@ -89,11 +114,10 @@ struct store {
 	struct index_state state; /* as of the last commit of the index */
 	uint64_t pending_blobs;   /* not in state yet */
 	uint32_t log_segment;     /* where the log is */
-	/* Why a collection could not free more; -1: it could. */
-	int64_t shortage_min_age_ms;
-	int64_t shortage_oldest_ms; /* age of the oldest blob that stays */
-	uint64_t refused;           /* the largest write since it was taken */
-	uint64_t reserved;          /* bytes promised to writes under way */
+	struct owners owners;
+	struct shortage shortage; /* of the last collection of all */
+	uint64_t refused;         /* the largest write since it was taken */
+	uint64_t reserved;        /* bytes promised to writes under way */
 	uint64_t commits;
 	uint64_t committed_blobs;
 	bool failing; /* the disk; until a probe succeeds */
@@ -129,34 +153,49 @@ uint64_t store_file_bytes(uint64_t stored_size);
 /* What a blob costs at rest: record or file, and its index entry. */
 uint64_t store_record_cost(uint64_t stored_size);
 uint64_t store_blob_cost(const struct store *store, uint64_t stored_size);
+/* The same, by where it is. */
+uint64_t store_place_cost(const struct place *place);
 /* What an action result costs. */
 uint64_t store_action_cost(uint64_t value_size);
-/* RESOURCE_EXHAUSTED, with the figures, when it does not fit. */
-int store_reserve(struct store *store, uint64_t bytes, struct error *err);
+/* For a write of an owner (0: of none). RESOURCE_EXHAUSTED, with the figures,
+ * when it does not fit the store or the owner's quota. */
+int store_reserve(
+    struct store *store, uint16_t owner, uint64_t bytes, struct error *err);
 /* For what is moved so that a segment can go: a full store may take one segment
  * more for that moment, or nothing could be freed. */
 int store_reserve_move(struct store *store, uint64_t bytes, struct error *err);
-/* The last collection fell short, since nothing else is older than min_age or
- * free of pins: what a refused write is told. min_age_ms -1: it did not;
- * oldest_age_ms -1: nothing is left that ages. */
+/* The last collection (of what an owner has, 0: of all) fell short, since
+ * nothing else is older than min_age or free of pins: what a refused write is
+ * told. */
 void store_set_shortage(
-    struct store *store, int64_t min_age_ms, int64_t oldest_age_ms);
-void store_release(struct store *store, uint64_t bytes);
-/* The largest write that was refused for lack of room since this was asked
- * last; 0 = none. */
-uint64_t store_take_refused(struct store *store);
-/* After a commit of the index: so many pending blobs are in it now, and what
- * they had reserved is accounted there. */
-void store_set_state(struct store *store, const struct index_state *state,
-    uint64_t indexed, uint64_t reserved);
+    struct store *store, uint16_t owner, const struct shortage *shortage);
+void store_release(struct store *store, uint16_t owner, uint64_t bytes);
+/* The largest write that was refused for lack of room (in the owner's quota)
+ * since this was asked last; 0 = none. */
+uint64_t store_take_refused(struct store *store, uint16_t owner);
+/* After a commit of the index: these pending blobs are in it now, and what they
+ * had reserved is accounted there. */
+void store_set_state(struct store *store, const struct index_write *write,
+    struct pending_blob *const *indexed, size_t count);
 /* Files became durable (by a commit of the index). */
 void store_count_files(struct store *store, uint64_t files);
 /* Records became durable; where the log is. */
 void store_count_records(
     struct store *store, uint64_t records, uint32_t log_segment);
-/* Records of the tail were found at opening, with these reservations. */
-void store_count_recovered(struct store *store, uint64_t records,
-    uint64_t bytes, uint32_t log_segment);
+/* Records of the tail were found at opening, with their reservations. */
+void store_count_recovered(struct store *store,
+    const struct pending_list *found, uint32_t log_segment);
+
+/* --- the table of owners (owners.c), under usage_lock ---------------------*/
+
+void owners_init(struct owners *owners);
+void owners_clear(struct owners *owners);
+/* Made when nothing is known of the number. */
+struct owner *owners_at(struct owners *owners, uint16_t number);
+/* Bytes in use, reservations included. */
+uint64_t owner_used(const struct owner *owner);
+/* Reads the table from the index; takes the lock itself. */
+int owners_load(struct store *store, struct error *err);
 
 /* --- looking up (store_find.c) --------------------------------------------*/
 
@@ -216,6 +255,7 @@ int touches_apply(struct touches *touches, size_t count,
 struct commit_blob {
 	struct digest digest;
 	enum encoding encoding;
+	uint16_t owner; /* the instance that writes it; 0 = none */
 	uint64_t stored_size;
 	uint64_t reserved; /* to be released when done */
 	/* Small: the record's header and payload (borrowed, or owned). */
@@ -300,7 +340,6 @@ struct commit_group {
 	struct index_write write;
 	struct pending_blob **pending; /* those that it takes in */
 	size_t pending_count;
-	uint64_t pending_reserved;
 	struct replaced_file *replaced; /* to be removed when done */
 	size_t replaced_count;
 	uint64_t files; /* newly stored */

@@ -175,7 +175,8 @@ store_put_prepare(struct put_batch_job *job, struct put_range *range, size_t i,
 	if (found != 0)
 		return found < 0 ? -1 : 0;
 	cost = store_blob_cost(store, blob->stored_size);
-	if (store_reserve(store, cost, err) < 0)
+	blob->owner = job->batch->owner;
+	if (store_reserve(store, blob->owner, cost, err) < 0)
 		return -1;
 	blob->reserved = cost;
 	if (blob->stored_size > store->small_limit)

@@ -25,10 +25,11 @@ void
 record_encode(const struct commit_blob *blob, uint32_t payload_crc,
     uint8_t header[static RECORD_HEADER_SIZE])
 {
-	memcpy(header, RECORD_MAGIC, RECORD_MAGIC_LENGTH);
+	for (size_t i = 0; i < RECORD_MAGIC_LENGTH; i++)
+		header[i] = (uint8_t)RECORD_MAGIC[i];
 	header[4] = (uint8_t)blob->digest.function;
 	header[5] = (uint8_t)blob->encoding;
-	header[6] = header[7] = 0;
+	little_endian_put16(header + 6, blob->owner);
 	little_endian_put64(header + 8, blob->digest.size);
 	little_endian_put64(header + 16, blob->stored_size);
 	little_endian_put32(header + 24, payload_crc);
@@ -51,6 +52,7 @@ record_decode(const uint8_t header[static RECORD_HEADER_SIZE],
 	digest->size = little_endian_get64(header + 8);
 	memcpy(digest->hash, header + 28, length);
 	place->size = digest->size;
+	place->owner = little_endian_get16(header + 6);
 	place->stored_size = little_endian_get64(header + 16);
 	place->encoding = (enum encoding)header[5];
 	return place->stored_size <= STORE_SMALL_LIMIT_MAX ? 0 : -1;

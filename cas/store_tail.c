@@ -196,7 +196,7 @@ tail_recover(struct store *store, struct log_position *end, struct error *err)
 	    .position = {
 		store->state.active_segment, store->state.active_length}};
 	struct pending_blob *blob;
-	uint64_t reserved = 0, count = 0;
+	uint64_t count = 0;
 
 	if (tail_scan_run(&scan, err) < 0 ||
 	    file_sync_directory(store->segments_directory, err) < 0)
@@ -205,11 +205,10 @@ tail_recover(struct store *store, struct log_position *end, struct error *err)
 	STAILQ_FOREACH(blob, &scan.found, link)
 	{
 		blob->reserved = store_record_cost(blob->place.stored_size);
-		reserved += blob->reserved;
 		count++;
 	}
 	/* It is there, whatever the limit says now. */
-	store_count_recovered(store, count, reserved, end->segment);
+	store_count_recovered(store, &scan.found, end->segment);
 	pending_add(store->pending, &scan.found);
 	if (count > 0)
 		log_info("log_recovered", "blobs=%" PRIu64 " bytes=%" PRIu64,

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Space: what is stored and what is promised stay below max_size. Any thread,
- * under store.usage_lock.
+ * Space: what is stored and what is promised stay below max_size, and what an
+ * instance has below its quota. Any thread, under store.usage_lock.
  */
 #include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/statvfs.h>
 
 #include "cas/store_internal.h"
@@ -44,6 +46,14 @@ store_action_cost(uint64_t value_size)
 	return INDEX_ENTRY_COST + value_size;
 }
 
+uint64_t
+store_place_cost(const struct place *place)
+{
+	if (place->kind == PLACE_FILE)
+		return INDEX_ENTRY_COST + store_file_bytes(place->stored_size);
+	return store_record_cost(place->stored_size);
+}
+
 /* Under the lock. */
 static uint64_t
 store_used(const struct store *store)
@@ -55,134 +65,203 @@ store_used(const struct store *store)
 	       store->reserved;
 }
 
-/* What would have to be broken to take more in. */
-struct shortage {
-	int64_t min_age_ms; /* -1: a collection may still free something */
-	int64_t oldest_age_ms;
-};
-
-/* No collection will be asked for room. */
-static int
-store_full_for_large(
-    const struct store *store, uint64_t used, uint64_t bytes, struct error *err)
+uint64_t
+owner_used(const struct owner *owner)
 {
-	if (bytes > store->max_size)
-		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
-		    "the store cannot hold this: limit %" PRIu64
-		    " bytes, needed %" PRIu64 "; raise --max-size",
-		    store->max_size, bytes);
-	return error_set(err, ERROR_RESOURCE_EXHAUSTED,
-	    "the store is full: limit %" PRIu64 " bytes, in use %" PRIu64
-	    ", needed %" PRIu64
-	    ", and no room is made by itself for more than a third of the "
-	    "limit; raise --max-size or run `toolroot gc --run --max-size "
-	    "%" PRIu64 "`",
-	    store->max_size, used, bytes, store->max_size - bytes);
+	return owner->use.blob_bytes + owner->use.result_bytes +
+	       owner->reserved;
 }
 
+/* --- refusals ------------------------------------------------------------- */
+
+/* What does not fit: the store, or an instance's quota. */
+struct refusal {
+	char what[128];
+	const char *setting; /* what raises the limit */
+	const char *option;  /* of a collection by hand */
+	uint64_t limit;
+	uint64_t used;
+	uint64_t needed;
+	struct shortage shortage;
+};
+
 static int
-store_full(const struct store *store, uint64_t used, uint64_t bytes,
-    const struct shortage *shortage, struct error *err)
+refusal_tell(const struct refusal *refusal, struct error *err)
 {
-	if (bytes > ROOM_MAX(store->max_size))
-		return store_full_for_large(store, used, bytes, err);
-	if (shortage->min_age_ms < 0)
-		return error_set_retry(err, ERROR_RESOURCE_EXHAUSTED, RETRY_MS,
-		    "the store is full: limit %" PRIu64
-		    " bytes, in use %" PRIu64 ", needed %" PRIu64
-		    "; raise --max-size or run `toolroot gc --run`",
-		    store->max_size, used, bytes);
-	if (shortage->oldest_age_ms < 0)
+	char figures[256];
+
+	snprintf(figures, sizeof(figures),
+	    "%s is full: limit %" PRIu64 " bytes, in use %" PRIu64
+	    ", needed %" PRIu64,
+	    refusal->what, refusal->limit, refusal->used, refusal->needed);
+	if (refusal->needed > refusal->limit)
 		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
-		    "the store is full: limit %" PRIu64
-		    " bytes, in use %" PRIu64 ", needed %" PRIu64
-		    ", and all of it is pinned; raise --max-size, or unpin "
+		    "%s cannot hold this: limit %" PRIu64
+		    " bytes, needed %" PRIu64 "; raise %s",
+		    refusal->what, refusal->limit, refusal->needed,
+		    refusal->setting);
+	/* No collection will be asked for room. */
+	if (refusal->needed > ROOM_MAX(refusal->limit))
+		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+		    "%s, and no room is made by itself for more than a third "
+		    "of the limit; raise %s or run `toolroot gc --run "
+		    "--max-size %" PRIu64 "%s`",
+		    figures, refusal->setting, refusal->limit - refusal->needed,
+		    refusal->option);
+	if (refusal->shortage.min_age_ms < 0)
+		return error_set_retry(err, ERROR_RESOURCE_EXHAUSTED, RETRY_MS,
+		    "%s; raise %s or run `toolroot gc --run%s`", figures,
+		    refusal->setting, refusal->option);
+	if (refusal->shortage.oldest_age_ms < 0)
+		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+		    "%s, and all of it is pinned; raise %s, or unpin "
 		    "something",
-		    store->max_size, used, bytes);
+		    figures, refusal->setting);
 	return error_set(err, ERROR_RESOURCE_EXHAUSTED,
-	    "the store is full: limit %" PRIu64 " bytes, in use %" PRIu64
-	    ", needed %" PRIu64 "; what could go next was used %" PRId64
+	    "%s; what could go next was used %" PRId64
 	    " s ago, and min-age promises %" PRId64
-	    " s: raise --max-size, or lower --min-age",
-	    store->max_size, used, bytes, shortage->oldest_age_ms / 1000,
-	    shortage->min_age_ms / 1000);
+	    " s: raise %s, or lower --min-age",
+	    figures, refusal->shortage.oldest_age_ms / 1000,
+	    refusal->shortage.min_age_ms / 1000, refusal->setting);
 }
 
 /* Under the lock: a collection may make room for it. */
 static void
-store_note_refused(struct store *store, uint64_t bytes)
+note_refused(uint64_t *refused, uint64_t bytes, uint64_t limit)
 {
-	if (bytes > store->refused && bytes <= ROOM_MAX(store->max_size))
-		store->refused = bytes;
+	if (bytes > *refused && bytes <= ROOM_MAX(limit))
+		*refused = bytes;
+}
+
+/* Under the lock. NULL when nothing is known of it. */
+static struct owner *
+store_find_owner(struct store *store, uint16_t owner)
+{
+	return owner < store->owners.count ? store->owners.items[owner] : NULL;
 }
 
 uint64_t
-store_take_refused(struct store *store)
+store_take_refused(struct store *store, uint16_t owner)
 {
-	uint64_t refused;
+	uint64_t *refused = &store->refused, taken = 0;
+	struct owner *asked;
 
 	pthread_mutex_lock(&store->usage_lock);
-	refused = store->refused;
-	store->refused = 0;
+	if (owner != 0) {
+		asked = store_find_owner(store, owner);
+		refused = asked != NULL ? &asked->refused : &taken;
+	}
+	taken = *refused;
+	*refused = 0;
 	pthread_mutex_unlock(&store->usage_lock);
-	return refused;
+	return taken;
 }
 
-/* Up to limit bytes. */
+/* Under the lock. */
+static void
+refuse_store(struct store *store, uint64_t bytes, struct refusal *refusal)
+{
+	*refusal = (struct refusal){.what = "the store",
+	    .setting = "--max-size",
+	    .option = "",
+	    .limit = store->max_size,
+	    .used = store_used(store),
+	    .needed = bytes,
+	    .shortage = store->shortage};
+	note_refused(&store->refused, bytes, store->max_size);
+}
+
+/* Under the lock. */
+static void
+refuse_owner(struct owner *owner, uint64_t bytes, struct refusal *refusal)
+{
+	*refusal = (struct refusal){.setting = "its instance-quota",
+	    .option = " --instance NAME",
+	    .limit = owner->quota,
+	    .used = owner_used(owner),
+	    .needed = bytes,
+	    .shortage = owner->shortage};
+	snprintf(refusal->what, sizeof(refusal->what),
+	    "the quota of instance \"%.80s\"",
+	    owner->name != NULL ? owner->name : "");
+	note_refused(&owner->refused, bytes, owner->quota);
+}
+
+/* --- reservations --------------------------------------------------------- */
+
 static bool
-store_reserve_below(struct store *store, uint64_t bytes, uint64_t limit)
+fits(uint64_t used, uint64_t bytes, uint64_t limit)
 {
-	uint64_t used;
-	bool fits;
-
-	pthread_mutex_lock(&store->usage_lock);
-	used = store_used(store);
-	fits = used <= limit && bytes <= limit - used;
-	if (fits)
-		store->reserved += bytes;
-	pthread_mutex_unlock(&store->usage_lock);
-	return fits;
+	return used <= limit && bytes <= limit - used;
 }
 
+/* Up to limit bytes in the whole store. */
 static int
-store_reserve_failed(struct store *store, uint64_t bytes, struct error *err)
+store_reserve_below(struct store *store, uint16_t number, uint64_t bytes,
+    uint64_t limit, struct error *err)
 {
-	struct shortage shortage;
-	uint64_t used;
+	struct owner *owner = NULL;
+	struct refusal refusal;
+	bool refused = true;
 
 	pthread_mutex_lock(&store->usage_lock);
-	used = store_used(store);
-	store_note_refused(store, bytes);
-	shortage = (struct shortage){
-	    store->shortage_min_age_ms, store->shortage_oldest_ms};
+	if (number != 0)
+		owner = owners_at(&store->owners, number);
+	if (owner != NULL && owner->quota != 0 &&
+	    !fits(owner_used(owner), bytes, owner->quota)) {
+		refuse_owner(owner, bytes, &refusal);
+	} else if (!fits(store_used(store), bytes, limit)) {
+		refuse_store(store, bytes, &refusal);
+	} else {
+		refused = false;
+		store->reserved += bytes;
+		if (owner != NULL)
+			owner->reserved += bytes;
+	}
 	pthread_mutex_unlock(&store->usage_lock);
-	return store_full(store, used, bytes, &shortage, err);
+	return refused ? refusal_tell(&refusal, err) : 0;
 }
 
 int
-store_reserve(struct store *store, uint64_t bytes, struct error *err)
+store_reserve(
+    struct store *store, uint16_t owner, uint64_t bytes, struct error *err)
 {
-	if (store_reserve_below(store, bytes, store->max_size))
-		return 0;
-	return store_reserve_failed(store, bytes, err);
+	return store_reserve_below(store, owner, bytes, store->max_size, err);
 }
 
 int
 store_reserve_move(struct store *store, uint64_t bytes, struct error *err)
 {
-	if (store_reserve_below(
-		store, bytes, store->max_size + store->segment_size))
-		return 0;
-	return store_reserve_failed(store, bytes, err);
+	return store_reserve_below(
+	    store, 0, bytes, store->max_size + store->segment_size, err);
+}
+
+/* Under the lock. */
+static void
+store_unreserve(struct store *store, uint16_t owner, uint64_t bytes)
+{
+	store->reserved -= bytes;
+	if (owner != 0)
+		owners_at(&store->owners, owner)->reserved -= bytes;
+}
+
+void
+store_release(struct store *store, uint16_t owner, uint64_t bytes)
+{
+	pthread_mutex_lock(&store->usage_lock);
+	store_unreserve(store, owner, bytes);
+	pthread_mutex_unlock(&store->usage_lock);
 }
 
 void
 store_set_shortage(
-    struct store *store, int64_t min_age_ms, int64_t oldest_age_ms)
+    struct store *store, uint16_t owner, const struct shortage *shortage)
 {
 	pthread_mutex_lock(&store->usage_lock);
-	store->shortage_min_age_ms = min_age_ms;
-	store->shortage_oldest_ms = oldest_age_ms;
+	if (owner == 0)
+		store->shortage = *shortage;
+	else
+		owners_at(&store->owners, owner)->shortage = *shortage;
 	pthread_mutex_unlock(&store->usage_lock);
 }
 
@@ -206,22 +285,33 @@ store_disk_error(struct store *store, struct error *err)
 	return -1;
 }
 
-void
-store_release(struct store *store, uint64_t bytes)
+/* Whom a pending blob counts for meanwhile: a copy is nobody's. */
+static uint16_t
+pending_blob_payer(const struct pending_blob *blob)
 {
-	pthread_mutex_lock(&store->usage_lock);
-	store->reserved -= bytes;
-	pthread_mutex_unlock(&store->usage_lock);
+	return blob->moves ? 0 : blob->place.owner;
 }
 
 void
-store_set_state(struct store *store, const struct index_state *state,
-    uint64_t indexed, uint64_t reserved)
+store_set_state(struct store *store, const struct index_write *write,
+    struct pending_blob *const *indexed, size_t count)
 {
+	static const struct owner_use none;
+
 	pthread_mutex_lock(&store->usage_lock);
-	store->state = *state;
-	store->pending_blobs -= indexed;
-	store->reserved -= reserved;
+	store->state = write->state;
+	store->pending_blobs -= count;
+	for (size_t i = 0; i < count; i++)
+		store_unreserve(store, pending_blob_payer(indexed[i]),
+		    indexed[i]->reserved);
+	for (size_t i = 0; i < write->changes.count; i++) {
+		const struct owner_use *change = &write->changes.items[i];
+
+		if (memcmp(change, &none, sizeof(none)) != 0)
+			owner_use_change(
+			    &owners_at(&store->owners, (uint16_t)i)->use,
+			    change);
+	}
 	pthread_mutex_unlock(&store->usage_lock);
 }
 
@@ -247,12 +337,22 @@ store_count_records(struct store *store, uint64_t records, uint32_t log_segment)
 
 void
 store_count_recovered(
-    struct store *store, uint64_t records, uint64_t bytes, uint32_t log_segment)
+    struct store *store, const struct pending_list *found, uint32_t log_segment)
 {
+	const struct pending_blob *blob;
+
 	pthread_mutex_lock(&store->usage_lock);
-	store->reserved += bytes;
-	store->recovered_blobs += records;
-	store->pending_blobs += records;
+	STAILQ_FOREACH(blob, found, link)
+	{
+		uint16_t owner = pending_blob_payer(blob);
+
+		store->reserved += blob->reserved;
+		if (owner != 0)
+			owners_at(&store->owners, owner)->reserved +=
+			    blob->reserved;
+		store->recovered_blobs++;
+		store->pending_blobs++;
+	}
 	store->log_segment = log_segment;
 	pthread_mutex_unlock(&store->usage_lock);
 }

@@ -265,3 +265,21 @@ admin_format_time(int64_t seconds, char text[static ADMIN_TIME_MAX])
 		    text, ADMIN_TIME_MAX, "%Y-%m-%dT%H:%M:%SZ", &parts);
 	return text;
 }
+
+void
+admin_print_use(const struct admin_use *use, bool first)
+{
+	char bytes[ADMIN_SIZE_MAX], quota[ADMIN_SIZE_MAX];
+	char floor[ADMIN_SIZE_MAX];
+
+	if (first)
+		printf("instances          use      quota      floor\n");
+	printf("  %20s %10s %10s  ", admin_format_size(use->bytes, bytes),
+	    use->quota > 0 ? admin_format_size(use->quota, quota) : "-",
+	    use->floor > 0 ? admin_format_size(use->floor, floor) : "-");
+	if (use->nameless)
+		printf("(not known)\n");
+	else
+		printf("%.*s\n", use->name.len > 0 ? (int)use->name.len : 2,
+		    use->name.len > 0 ? use->name.data : "\"\"");
+}

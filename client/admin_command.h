@@ -13,6 +13,7 @@
 
 #include "base/arena.h"
 #include "base/settings.h"
+#include "base/str.h"
 
 struct ProtobufCMessage;
 struct client_options;
@@ -74,6 +75,16 @@ struct store *admin_read_store(const char *path, struct error *err);
 void admin_progress(const char *format, ...)
     __attribute__((format(printf, 1, 2)));
 void admin_progress_end(void);
+
+/* A line of a table of what instances have; first: its title before it. */
+struct admin_use {
+	struct str name;
+	bool nameless; /* it was lost */
+	uint64_t bytes;
+	uint64_t quota; /* 0 = none */
+	uint64_t floor;
+};
+void admin_print_use(const struct admin_use *use, bool first);
 
 /* "1.4 GiB". */
 #define ADMIN_SIZE_MAX 32

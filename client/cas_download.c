@@ -315,7 +315,7 @@ download_stream(struct job *job, struct error *err)
 	int rc;
 
 	sink.writer = blob_writer_new(
-	    download->request->store, digest, ENCODING_IDENTITY, err);
+	    download->request->store, digest, ENCODING_IDENTITY, 0, err);
 	if (sink.writer == NULL)
 		return -1;
 	rc = cas_read_stream(download->call, digest, &sink.sink, err);

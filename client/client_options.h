@@ -28,17 +28,20 @@ struct client_options {
 	bool compress;
 };
 
-/* The rows of a command's table, for the member `client` of its options. */
+/* The rows of a command's table, for the member `client` of its options; the
+ * others are for a command whose --instance means something else. */
 #define CLIENT_OPTIONS_ROW(type, field) offsetof(type, client.field)
 #define CLIENT_OPTIONS_TABLE(type) \
+	{"instance", SETTING_TEXT, CLIENT_OPTIONS_ROW(type, instance), "NAME", \
+	    "", "The instance of the server to use."}, \
+	    CLIENT_OPTIONS_OTHERS(type)
+#define CLIENT_OPTIONS_OTHERS(type) \
 	{"config", SETTING_TEXT, CLIENT_OPTIONS_ROW(type, config), "FILE", \
 	    NULL, "Read settings from this file ([client])."}, \
 	    {"server", SETTING_TEXT, CLIENT_OPTIONS_ROW(type, server), \
 		"ADDRESS", "grpc://127.0.0.1:8980", \
 		"The server: grpc://HOST:PORT, grpcs://HOST:PORT (TLS) or\n" \
 		"unix:PATH."}, \
-	    {"instance", SETTING_TEXT, CLIENT_OPTIONS_ROW(type, instance), \
-		"NAME", "", "The instance of the server to use."}, \
 	    {"digest-function", SETTING_TEXT, \
 		CLIENT_OPTIONS_ROW(type, digest_function), "NAME", "sha256", \
 		"sha256, sha384, sha512 or sha1; as the builds use it."}, \

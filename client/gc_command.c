@@ -13,6 +13,7 @@
 #include "client/admin_command.h"
 #include "client/admin_json.h"
 #include "client/client_options.h"
+#include "protos/binary.h"
 
 struct gc_options {
 	struct client_options client;
@@ -23,7 +24,7 @@ struct gc_options {
 	char *free;
 	int64_t max_age;
 	int64_t min_age;
-	char *only_instance;
+	char *instance;
 	char *keep_toolchains;
 	uint64_t list;
 };
@@ -41,9 +42,11 @@ static const struct setting gc_table[] = {
 	"Collect until so much less is taken."},
     {"max-age", SETTING_DURATION, FIELD(max_age), "TIME", "0s",
 	"What was not written, found or read for so long goes. 0s: no bound."},
-    {"only-instance", SETTING_TEXT, FIELD(only_instance), "NAME", NULL,
-	"Only action results of this instance, by --max-age; no blobs, which\n"
-	"age by themselves."},
+    {"instance", SETTING_ARGUMENT, FIELD(instance), "NAME", NULL,
+	"Collect only what this instance has: its action results, and the\n"
+	"blobs that it was the first to write. Sizes are its use then, and\n"
+	"without a bound it goes to the low mark of its quota. On the command\n"
+	"line alone."},
     {"keep-toolchains", SETTING_TEXT, FIELD(keep_toolchains), "N", NULL,
 	"Of the toolchains with a name, keep the N of each instance that were\n"
 	"used last; the names of others are removed and their trees age. "
@@ -55,7 +58,7 @@ static const struct setting gc_table[] = {
     {"min-age", SETTING_DURATION, FIELD(min_age), "TIME", "3h",
 	"With --store: nothing younger goes. A server has its own."},
     {"json", SETTING_FLAG, FIELD(json), "", "no", "Print JSON."},
-    CLIENT_OPTIONS_TABLE(struct gc_options),
+    CLIENT_OPTIONS_OTHERS(struct gc_options),
 };
 
 static const struct settings gc_settings = {
@@ -121,16 +124,11 @@ fill_request(const struct gc_options *options,
 			"free", options->free, &request->free_bytes, err) < 0)
 			return -1;
 	}
-	if (options->only_instance == NULL)
+	if (options->instance == NULL)
 		return 0;
-	if (options->max_age == 0 || options->max_size != NULL ||
-	    options->free != NULL)
-		return error_set(err, ERROR_INVALID_ARGUMENT,
-		    "--only-instance goes by --max-age, which has to be "
-		    "given, and not by size");
 	request->one_instance = true;
 	request->instance_name = (ProtobufCBinaryData){
-	    strlen(options->only_instance), (uint8_t *)options->only_instance};
+	    strlen(options->instance), (uint8_t *)options->instance};
 	return 0;
 }
 
@@ -183,6 +181,27 @@ json_kept(const Adminapi__CollectResponse *r)
 	return list;
 }
 
+static json_t *
+json_uses(const Adminapi__CollectResponse *r)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < r->n_uses; i++) {
+		const Adminapi__InstanceUse *use = r->uses[i];
+
+		json_array_append_new(list,
+		    json_pack("{s:o, s:I, s:I, s:I, s:I, s:I}", "instance",
+			use->nameless ? json_null()
+				      : admin_json_bytes(use->name),
+			"bytes", (json_int_t)use->bytes, "blobs",
+			(json_int_t)use->blobs, "action_results",
+			(json_int_t)use->action_results, "quota_bytes",
+			(json_int_t)use->quota_bytes, "floor_bytes",
+			(json_int_t)use->floor_bytes));
+	}
+	return list;
+}
+
 static int
 print_json(bool run, const Adminapi__CollectResponse *r, struct error *err)
 {
@@ -201,6 +220,7 @@ print_json(bool run, const Adminapi__CollectResponse *r, struct error *err)
 	    {"pinned_bytes", r->pinned_bytes}, {"young_blobs", r->young_blobs},
 	    {"young_bytes", r->young_bytes}, {"roots", r->roots},
 	    {"dropped_toolchains", r->dropped_toolchains},
+	    {"floor_bytes", r->floor_bytes},
 	    {"youngest_age_ms", (uint64_t)r->youngest_age_ms},
 	    {"oldest_young_age_ms", (uint64_t)r->oldest_young_age_ms},
 	    {"min_age_ms", (uint64_t)r->min_age_ms}};
@@ -219,6 +239,7 @@ print_json(bool run, const Adminapi__CollectResponse *r, struct error *err)
 	json_object_set_new(
 	    report, "instances", json_shares(r->instances, r->n_instances));
 	json_object_set_new(report, "kept", json_kept(r));
+	json_object_set_new(report, "uses", json_uses(r));
 	return admin_json_print(report, err);
 }
 
@@ -237,10 +258,26 @@ print_shares(const char *title, Adminapi__CollectShare **shares, size_t count)
 }
 
 static void
+print_uses(const Adminapi__CollectResponse *r)
+{
+	for (size_t i = 0; i < r->n_uses; i++) {
+		const Adminapi__InstanceUse *use = r->uses[i];
+		const struct admin_use shown = {.name = binary_str(use->name),
+		    .nameless = use->nameless,
+		    .bytes = use->bytes,
+		    .quota = use->quota_bytes,
+		    .floor = use->floor_bytes};
+
+		admin_print_use(&shown, i == 0);
+	}
+}
+
+static void
 print_lists(bool run, const Adminapi__CollectResponse *r)
 {
 	char size[ADMIN_SIZE_MAX];
 
+	print_uses(r);
 	if (r->n_kept > 0)
 		printf("kept by\n");
 	for (size_t i = 0; i < r->n_kept; i++)
@@ -257,15 +294,19 @@ print_lists(bool run, const Adminapi__CollectResponse *r)
 }
 
 static void
-print_text(bool run, const Adminapi__CollectResponse *r)
+print_text(const struct gc_options *options, const Adminapi__CollectResponse *r)
 {
+	bool run = options->run;
 	char one[ADMIN_SIZE_MAX], two[ADMIN_SIZE_MAX], limit[ADMIN_SIZE_MAX];
 	char age[ADMIN_AGE_MAX];
 
-	printf("%-14s %s -> %s%s   limit %s\n", "store",
+	printf("%-14s %s -> %s%s   %s %s\n",
+	    options->instance != NULL ? "instance" : "store",
 	    admin_format_size(r->bytes_before, one),
 	    admin_format_size(r->bytes_after, two), run ? "" : " (about)",
-	    admin_format_size(r->limit_bytes, limit));
+	    options->instance != NULL ? "quota" : "limit",
+	    r->limit_bytes > 0 ? admin_format_size(r->limit_bytes, limit)
+			       : "none");
 	printf("%-14s %" PRIu64 " blobs (%" PRIu64 " large), %s; %" PRIu64
 	       " action results, %s\n",
 	    run ? "dropped" : "would drop", r->blobs, r->large_blobs,
@@ -280,6 +321,10 @@ print_text(bool run, const Adminapi__CollectResponse *r)
 	printf("%-14s %" PRIu64 " blobs, %s, used in the last %s\n",
 	    "too young", r->young_blobs, admin_format_size(r->young_bytes, one),
 	    admin_format_age(r->min_age_ms, age));
+	if (r->floor_bytes > 0)
+		printf("%-14s %s, old enough, but below the floor of its "
+		       "instance\n",
+		    "floors", admin_format_size(r->floor_bytes, one));
 	if (run)
 		printf("%-14s %" PRIu64 " removed, %" PRIu64
 		       " of them compacted (%s moved)\n",
@@ -317,7 +362,7 @@ gc_run(void *cookie, char **arguments, int *status, struct error *err)
 	if (rc == 0 && options->json)
 		rc = print_json(options->run, response, err);
 	else if (rc == 0)
-		print_text(options->run, response);
+		print_text(options, response);
 	if (rc == 0 && response->short_of)
 		*status = ADMIN_EXIT_SHORT;
 	admin_answer_clear(&answer);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "cas/owners.h"
 #include "cas/store.h"
 #include "cas/store_statistics.h"
 #include "client/admin_command.h"
@@ -34,7 +35,8 @@ static const struct settings stats_settings = {
     .section = "store",
     .synopsis = "--store DIR",
     .about = "Prints what is in a store: sizes, ages (since it was last "
-	     "written, found or\nread), compression, segments.",
+	     "written, found or\nread), compression, segments, and what each "
+	     "instance has.",
     .table = stats_table,
     .count = sizeof(stats_table) / sizeof(stats_table[0]),
 };
@@ -91,6 +93,21 @@ static double
 ratio(uint64_t of, uint64_t to)
 {
 	return to > 0 ? (double)of / (double)to : 1;
+}
+
+static void
+print_owners(const struct owner_list *owners)
+{
+	for (size_t i = 0; i < owners->count; i++) {
+		const struct owner_report *owner = &owners->items[i];
+		const struct admin_use use = {.name = owner->instance,
+		    .nameless = !owner->named,
+		    .bytes = owner->bytes,
+		    .quota = owner->quota,
+		    .floor = owner->floor};
+
+		admin_print_use(&use, i == 0);
+	}
 }
 
 static void
@@ -176,8 +193,33 @@ json_live(const struct store_statistics *statistics)
 	return list;
 }
 
+static json_t *
+json_owners(const struct owner_list *owners)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < owners->count; i++) {
+		const struct owner_report *owner = &owners->items[i];
+
+		json_array_append_new(list,
+		    json_pack("{s:o, s:I, s:I, s:I, s:I, s:I}", "instance",
+			owner->named
+			    ? admin_json_bytes((ProtobufCBinaryData){
+				  owner->instance.len,
+				  (uint8_t *)(uintptr_t)owner->instance.data})
+			    : json_null(),
+			"bytes", (json_int_t)owner->bytes, "blobs",
+			(json_int_t)owner->blobs, "action_results",
+			(json_int_t)owner->results, "quota_bytes",
+			(json_int_t)owner->quota, "floor_bytes",
+			(json_int_t)owner->floor));
+	}
+	return list;
+}
+
 static int
-print_json(const struct store_statistics *s, struct error *err)
+print_json(const struct store_statistics *s, const struct owner_list *owners,
+    struct error *err)
 {
 	const struct {
 		const char *name;
@@ -202,6 +244,7 @@ print_json(const struct store_statistics *s, struct error *err)
 	json_object_set_new(report, "sizes", json_sizes(s));
 	json_object_set_new(report, "ages", json_ages(s));
 	json_object_set_new(report, "segments_by_use", json_live(s));
+	json_object_set_new(report, "instances", json_owners(owners));
 	return admin_json_print(report, err);
 }
 
@@ -210,6 +253,7 @@ stats_run(void *cookie, char **arguments, int *status, struct error *err)
 {
 	const struct stats_command *command = cookie;
 	struct store_statistics statistics;
+	struct owner_list owners;
 	struct store *store;
 	int rc;
 
@@ -218,11 +262,16 @@ stats_run(void *cookie, char **arguments, int *status, struct error *err)
 	store = admin_read_store(command->store, err);
 	if (store == NULL)
 		return -1;
-	rc = store_statistics(store, &statistics, err);
+	rc = store_owners(store, &owners, err);
+	if (rc == 0)
+		rc = store_statistics(store, &statistics, err);
 	if (rc == 0 && command->json)
-		rc = print_json(&statistics, err);
-	else if (rc == 0)
+		rc = print_json(&statistics, &owners, err);
+	else if (rc == 0) {
 		print_statistics(&statistics);
+		print_owners(&owners);
+	}
+	owner_list_clear(&owners);
 	store_close(store);
 	return rc;
 }

@@ -9,6 +9,7 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "cas/owners.h"
 #include "cas/store.h"
 #include "frontend/content_addressable_storage.h"
 #include "frontend/rpc_metrics.h"
@@ -38,6 +39,7 @@ struct batch_update {
 	uint64_t declared;        /* bytes of all blobs, not compressed */
 	struct rpc_call *rpc;
 	const struct storage *storage;
+	struct str instance; /* in the request */
 	struct entry *entries;
 	size_t count;
 };
@@ -180,18 +182,18 @@ read_entry(struct batch_update *update, struct entry *entry, struct str message,
 
 /* Counts the entries and reads what stands beside them. */
 static int
-read_header(const struct storage *storage, struct str message, size_t *count,
-    uint64_t *function, struct error *err)
+read_header(const struct storage *storage, struct str message,
+    struct str *instance, size_t *count, uint64_t *function, struct error *err)
 {
-	struct str instance = {"", 0};
 	struct wire_field field;
 	int more;
 
+	*instance = STR("");
 	*count = 0;
 	*function = 0;
 	while ((more = wire_next(&message, &field)) > 0) {
 		if (field.number == INSTANCE_NAME && field.type == WIRE_BYTES)
-			instance = field.bytes;
+			*instance = field.bytes;
 		else if (field.number == REQUESTS && field.type == WIRE_BYTES)
 			(*count)++;
 		else if (field.number == DIGEST_FUNCTION &&
@@ -205,7 +207,7 @@ read_header(const struct storage *storage, struct str message, size_t *count,
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "a batch of %zu blobs; at most %u are accepted", *count,
 		    STORAGE_BATCH_ENTRIES_MAX);
-	return storage_check_instance(storage, instance, err);
+	return storage_check_instance(storage, *instance, err);
 }
 
 static void
@@ -214,7 +216,15 @@ batch_update_put(struct task *task)
 	struct batch_update *update =
 	    (struct batch_update *)((char *)task -
 				    offsetof(struct batch_update, task));
+	struct rpc_call *rpc = update->rpc;
+	struct error err;
 
+	if (store_owner(update->storage->store, update->instance,
+		&update->batch.owner, &err) < 0) {
+		batch_update_free(update);
+		rpc_call_finish(rpc, &err);
+		return;
+	}
 	store_put_batch(update->storage->store, &update->batch);
 }
 
@@ -225,14 +235,16 @@ batch_update_run(struct unary_call *call, struct error *err)
 	struct str rest = unary_call_message(call);
 	struct batch_update *update;
 	struct wire_field field;
+	struct str instance;
 	uint64_t function;
 	size_t count;
 
-	if (read_header(storage, rest, &count, &function, err) < 0)
+	if (read_header(storage, rest, &instance, &count, &function, err) < 0)
 		return -1;
 	update = xcalloc(1, sizeof(*update));
 	update->rpc = call->rpc;
 	update->storage = storage;
+	update->instance = instance;
 	update->entries = xcalloc(count, sizeof(*update->entries));
 	update->batch.puts = xcalloc(count, sizeof(*update->batch.puts));
 	update->batch.done = batch_update_done;
@@ -243,8 +255,10 @@ batch_update_run(struct unary_call *call, struct error *err)
 		    field.bytes, function);
 	}
 	update->task.run = batch_update_put;
-	/* A few bytes of zstd may be many to decode and to hash. */
-	if (update->declared > STORAGE_INLINE_WORK_MAX)
+	/* A few bytes of zstd may be many to decode and to hash; an instance
+	 * that is new is written down first. */
+	if (update->declared > STORAGE_INLINE_WORK_MAX ||
+	    !store_owner_known(storage->store, instance, &update->batch.owner))
 		rpc_call_submit(update->rpc, &update->task);
 	else
 		batch_update_put(&update->task);

@@ -17,6 +17,7 @@
 #include "base/budget.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "cas/owners.h"
 #include "cas/store.h"
 #include "frontend/byte_stream.h"
 #include "frontend/request_metadata.h"
@@ -57,6 +58,7 @@ struct write {
 	struct resource_name name; /* points into the call's arena */
 	struct str name_text;
 	struct upload *upload;      /* NULL: another call has this name */
+	uint16_t owner;             /* of what is written, by the instance */
 	struct blob_writer *writer; /* NULL before the first and at the end */
 	uint64_t budget;
 	uint64_t expected_offset; /* write_offset of the next message */
@@ -200,6 +202,9 @@ write_parse_name(struct write *write, struct str text, struct error *err)
 static int
 write_take_budget(struct write *write, struct error *err)
 {
+	/* What may block leaves the poller. */
+	write->pooled = !store_owner_known(
+	    write->storage->store, write->name.instance, &write->owner);
 	if (write->name.digest.size <= STORAGE_INLINE_WORK_MAX)
 		return 0;
 	if (!budget_take(write->storage->upload_memory, UPLOAD_QUEUE_MAX))
@@ -287,8 +292,11 @@ write_open(struct write *write, struct error *err)
 		return -1;
 	if (write->writer != NULL)
 		return blob_writer_resume(write->writer, offset, err);
+	if (store_owner(write->storage->store, write->name.instance,
+		&write->owner, err) < 0)
+		return -1;
 	write->writer = blob_writer_new(write->storage->store,
-	    &write->name.digest, write->name.encoding, err);
+	    &write->name.digest, write->name.encoding, write->owner, err);
 	return write->writer != NULL ? 0 : -1;
 }
 

@@ -76,6 +76,14 @@ static const struct setting table[] = {
     {"instance", SETTING_LIST, FIELD(instances), "NAME", NULL,
 	"An instance name that is served; may be repeated, \"\" is the empty\n"
 	"one. Without it, every name is served."},
+    {"instance-quota", SETTING_LIST, FIELD(instance_quotas), "NAME=SIZE", NULL,
+	"Bytes that one instance may take of the store; may be repeated. Near\n"
+	"it, what that instance has and has not used for longest is dropped;\n"
+	"its writes beyond are refused."},
+    {"instance-floor", SETTING_LIST, FIELD(instance_floors), "NAME=SIZE", NULL,
+	"Bytes that collections leave one instance, whatever others write; "
+	"may\n"
+	"be repeated."},
     {"digest-function", SETTING_LIST, FIELD(digest_functions), "NAME", NULL,
 	"Accept this digest function: sha256, sha384, sha512 or sha1; may be\n"
 	"repeated. Without it: sha256."},

@@ -35,6 +35,8 @@ struct serve_options {
 	char *sandbox;
 	struct setting_list properties;
 	struct setting_list instances;
+	struct setting_list instance_quotas; /* NAME=SIZE */
+	struct setting_list instance_floors; /* NAME=SIZE */
 	struct setting_list digest_functions;
 	bool cache_updates;
 	bool explain;

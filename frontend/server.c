@@ -24,6 +24,7 @@
 #include "frontend/explainer.h"
 #include "frontend/health.h"
 #include "frontend/http.h"
+#include "frontend/instance_limits.h"
 #include "frontend/method_table.h"
 #include "base/metrics.h"
 #include "base/process_metrics.h"
@@ -84,6 +85,7 @@ struct server {
 	struct stage_metrics *stage_metrics;
 	struct queue_metrics *queue_metrics;
 	struct process_metrics *process_metrics;
+	struct instance_metrics *instance_metrics;
 	struct execution_service *execution;
 	struct collector *collector;
 	struct scrub *scrub; /* NULL: switched off */
@@ -282,7 +284,8 @@ open_storage(struct server *server, struct error *err)
 	if (serve_digest_functions(options, &storage->digest_functions, err) <
 	    0)
 		return -1;
-	if (open_store(server, err) < 0)
+	if (open_store(server, err) < 0 ||
+	    instance_limits_apply(options, storage->store, err) < 0)
 		return -1;
 	if (options->explain)
 		storage->explainer = explainer_new(
@@ -417,6 +420,8 @@ server_open(const struct serve_options *options, struct error *err)
 	    server->metrics, server->methods.items, server->methods.count);
 	server->server_metrics =
 	    server_metrics_new(server->metrics, report, server);
+	server->instance_metrics = instance_metrics_new(
+	    server->metrics, options, server->storage.store);
 	if (open_rpc(server, err) < 0 || open_http(server, err) < 0)
 		goto fail;
 	return server;
@@ -493,6 +498,7 @@ server_close(struct server *server)
 	health_service_free(server->health);
 	reflection_service_free(server->reflection);
 	server_metrics_free(server->server_metrics);
+	instance_metrics_free(server->instance_metrics);
 	queue_metrics_free(server->queue_metrics);
 	stage_metrics_free(server->stage_metrics);
 	process_metrics_free(server->process_metrics);

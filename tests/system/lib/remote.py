@@ -53,10 +53,11 @@ def connect(
     ca: bytes | None = None,
     certificate: tuple[bytes, bytes] | None = None,
     deadline: float = DEADLINE,
+    instance: str = "",
 ) -> Client:
     """A client with a connection of its own."""
     channel = open_channel(address, ca, certificate, own_connection=True)
-    return Client(channel, "", deadline)
+    return Client(channel, instance, deadline)
 
 
 def write_name(random: Random, digest: Any, zstd: bool = False) -> str:

@@ -19,6 +19,7 @@ struct target {
 	int64_t wait;
 	bool flag;
 	struct setting_list items;
+	char *only;
 };
 
 #define FIELD(field) offsetof(struct target, field)
@@ -30,6 +31,7 @@ static const struct setting table[] = {
     {"wait", SETTING_DURATION, FIELD(wait), "TIME", "3s", "Time."},
     {"flag", SETTING_FLAG, FIELD(flag), "", "no", "Flag."},
     {"item", SETTING_LIST, FIELD(items), "ITEM", NULL, "Items."},
+    {"only", SETTING_ARGUMENT, FIELD(only), "NAME", NULL, "Here alone."},
 };
 
 static const struct settings settings = {
@@ -82,6 +84,26 @@ read_settings(struct target *target, char **argv, struct error *err)
 	rc = settings_read(&settings, argv, target, &arguments, err);
 	free(arguments.items);
 	return rc;
+}
+
+static void
+an_argument_comes_from_the_command_line_alone(void **state)
+{
+	char *none[] = {"serve", "--config", path, NULL};
+	char *given[] = {"serve", "--config", path, "--only", "this", NULL};
+	struct target target;
+	struct error err;
+
+	(void)state;
+	write_file("[serve]\nonly = file\n");
+	setenv("TOOLROOT_ONLY", "environment", 1);
+	assert_int_equal(read_settings(&target, none, &err), 0);
+	assert_null(target.only);
+	settings_clear(&settings, &target);
+	assert_int_equal(read_settings(&target, given, &err), 0);
+	assert_string_equal(target.only, "this");
+	settings_clear(&settings, &target);
+	unsetenv("TOOLROOT_ONLY");
 }
 
 static void
@@ -169,6 +191,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(an_argument_comes_from_the_command_line_alone),
 	    cmocka_unit_test(
 		command_line_over_environment_over_file_over_default),
 	    cmocka_unit_test(

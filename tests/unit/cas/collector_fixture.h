@@ -102,10 +102,10 @@ action_numbered(uint64_t seed)
 
 /* A result that names count blobs, with its provenance. */
 static inline int
-put_action_from(struct store *store, uint64_t seed, const struct digest *blobs,
-    size_t count, const struct provenance *provenance, struct error *err)
+put_action_at(struct store *store, const struct action_key *key,
+    const struct digest *blobs, size_t count,
+    const struct provenance *provenance, struct error *err)
 {
-	struct action_key key = action_numbered(seed);
 	Reapi__ActionResult result = REAPI__ACTION_RESULT__INIT;
 	Reapi__OutputFile *files = xcalloc(count + 1, sizeof(*files));
 	Reapi__OutputFile **list = xcalloc(count + 1, sizeof(*list));
@@ -129,13 +129,22 @@ put_action_from(struct store *store, uint64_t seed, const struct digest *blobs,
 	bytes = xmalloc(length + 1);
 	reapi__action_result__pack(&result, bytes);
 	rc = store_put_action(
-	    store, &key, (struct str){(char *)bytes, length}, provenance, err);
+	    store, key, (struct str){(char *)bytes, length}, provenance, err);
 	free(bytes);
 	free(texts);
 	free(digests);
 	free(list);
 	free(files);
 	return rc;
+}
+
+static inline int
+put_action_from(struct store *store, uint64_t seed, const struct digest *blobs,
+    size_t count, const struct provenance *provenance, struct error *err)
+{
+	struct action_key key = action_numbered(seed);
+
+	return put_action_at(store, &key, blobs, count, provenance, err);
 }
 
 static inline int
@@ -146,20 +155,27 @@ put_action_naming(struct store *store, uint64_t seed,
 }
 
 static inline bool
-has_action(struct store *store, uint64_t seed)
+has_action_at(struct store *store, const struct action_key *key)
 {
-	struct action_key key = action_numbered(seed);
 	struct arena arena;
 	struct str result;
 	struct error err = {0};
 	int rc;
 
 	arena_init(&arena, 1 << 20);
-	rc = store_get_action(store, &key, &arena, &result, &err);
+	rc = store_get_action(store, key, &arena, &result, &err);
 	arena_clear(&arena);
 	if (rc < 0)
 		fail_msg("get_action: %s", err.text);
 	return rc == 1;
+}
+
+static inline bool
+has_action(struct store *store, uint64_t seed)
+{
+	struct action_key key = action_numbered(seed);
+
+	return has_action_at(store, &key);
 }
 
 static inline uint64_t

@@ -51,7 +51,7 @@ upload(struct store *store, const struct digest *digest, enum encoding encoding,
 {
 	struct error err;
 	struct blob_writer *writer =
-	    blob_writer_new(store, digest, encoding, &err);
+	    blob_writer_new(store, digest, encoding, 0, &err);
 
 	if (writer == NULL)
 		return err.code;
@@ -245,7 +245,7 @@ interrupted_uploads_go_on_at_any_offset(void **state)
 		struct error err;
 		uint64_t first, second;
 		struct blob_writer *writer =
-		    blob_writer_new(fixture->store, &digest, encoding, &err);
+		    blob_writer_new(fixture->store, &digest, encoding, 0, &err);
 
 		send_part(writer, data, len, 0, encoding, 2);
 		blob_writer_suspend(writer);
@@ -286,7 +286,7 @@ a_resumed_upload_is_verified(void **state)
 	struct digest digest = digest_of(1, len);
 	struct error err;
 	struct blob_writer *writer =
-	    blob_writer_new(fixture->store, &digest, ENCODING_ZSTD, &err);
+	    blob_writer_new(fixture->store, &digest, ENCODING_ZSTD, 0, &err);
 	uint64_t position;
 	char *stream;
 
@@ -451,7 +451,8 @@ empty_frames_cannot_fill_the_disk(void **state)
 	struct error err;
 	size_t sent = 0;
 
-	writer = blob_writer_new(fixture->store, &digest, ENCODING_ZSTD, &err);
+	writer =
+	    blob_writer_new(fixture->store, &digest, ENCODING_ZSTD, 0, &err);
 	while (blob_writer_append(writer, frame, packed, &err) == 0) {
 		sent += packed;
 		assert_true(sent < 1 << 20);
@@ -569,9 +570,12 @@ two_uploads_of_one_blob_both_succeed(void **state)
 	struct store_usage usage;
 	struct error err;
 
-	one = blob_writer_new(fixture->store, &digest, ENCODING_IDENTITY, &err);
-	two = blob_writer_new(fixture->store, &digest, ENCODING_IDENTITY, &err);
-	three = blob_writer_new(fixture->store, &digest, ENCODING_ZSTD, &err);
+	one = blob_writer_new(
+	    fixture->store, &digest, ENCODING_IDENTITY, 0, &err);
+	two = blob_writer_new(
+	    fixture->store, &digest, ENCODING_IDENTITY, 0, &err);
+	three =
+	    blob_writer_new(fixture->store, &digest, ENCODING_ZSTD, 0, &err);
 	assert_int_equal(blob_writer_append(one, data, LARGE, &err), 0);
 	assert_int_equal(blob_writer_append(two, data, LARGE, &err), 0);
 	assert_int_equal(blob_writer_append(three, zstd, packed, &err), 0);

@@ -338,17 +338,17 @@ a_full_store_refuses_with_the_figures(void **state)
 	    ERROR_RESOURCE_EXHAUSTED);
 	assert_non_null(strstr(err.text, "limit 200000"));
 	assert_non_null(strstr(err.text, "--max-size"));
-	writer =
-	    blob_writer_new(fixture->store, &digest, ENCODING_IDENTITY, &err);
+	writer = blob_writer_new(
+	    fixture->store, &digest, ENCODING_IDENTITY, 0, &err);
 	assert_null(writer);
 	assert_int_equal(err.code, ERROR_RESOURCE_EXHAUSTED);
 	/* A promise counts until it is given back. */
 	digest = digest_of(3, 150000);
-	writer =
-	    blob_writer_new(fixture->store, &digest, ENCODING_IDENTITY, &err);
+	writer = blob_writer_new(
+	    fixture->store, &digest, ENCODING_IDENTITY, 0, &err);
 	assert_non_null(writer);
-	assert_null(
-	    blob_writer_new(fixture->store, &digest, ENCODING_IDENTITY, &err));
+	assert_null(blob_writer_new(
+	    fixture->store, &digest, ENCODING_IDENTITY, 0, &err));
 	blob_writer_free(writer);
 	put_numbered(fixture->store, 3, 150000);
 	store_usage(fixture->store, &usage);

@@ -4,6 +4,7 @@
  * knows the page and none of our code. Numbers are taken apart here by hand.
  */
 #include "collector_fixture.h"
+#include "owner_fixture.h"
 
 #include <lmdb.h>
 
@@ -213,14 +214,58 @@ a_result_has_blobs_provenance_and_checksum(void **state)
 	assert_int_equal(number(at, 1, 8), 1000);
 	assert_memory_equal(at + 9, blob.hash, 32);
 	at += 41;
-	/* Field 2, two bytes; field 15, fixed32. */
-	assert_memory_equal(at, "\x12\x02w7\x7d", 5);
+	/* Field 2, two bytes; field 14, the owner; field 15, fixed32. */
+	assert_memory_equal(at, "\x12\x02w7\x70\x01\x7d", 7);
+	at += 2;
 	assert_ptr_equal(at + 9, (uint8_t *)value.mv_data + value.mv_size);
 	crc = crc32c(0, value.mv_data, 8);
 	crc =
 	    crc32c(crc, (uint8_t *)value.mv_data + 12, value.mv_size - 12 - 5);
 	assert_int_equal(number(at, 5, 4), crc);
 	reader_close(fixture, &reader);
+}
+
+static void
+owners_stand_with_blobs_and_in_meta(void **state)
+{
+	struct fixture *fixture = *state;
+	struct owner_limits limits[] = {
+	    {.instance = STR("a"), .quota = 5 << 20, .floor = 1 << 20},
+	    {.instance = STR("beta"), .quota = 7 << 20}};
+	uint8_t key[33] = {1};
+	struct reader reader;
+	struct buffer file;
+	struct digest digest;
+	struct error err;
+	uint16_t owner;
+	MDB_val value;
+
+	assert_int_equal(
+	    store_set_owner_limits(fixture->store, limits, 2, &err), 0);
+	assert_int_equal(
+	    store_owner(fixture->store, STR("beta"), &owner, &err), 0);
+	assert_int_equal(owner, 2);
+	digest = put_numbered_by(fixture->store, owner, 1, 1000);
+	reader_open(fixture, &reader);
+	memcpy(key + 1, digest.hash, 32);
+	value = look_up(&reader, "blobs", key, sizeof(key));
+	assert_int_equal(number(value.mv_data, 34, 2), 2);
+	value = look_up(&reader, "meta", "record/instance/\2\0", 18);
+	assert_int_equal(value.mv_size, 49 + 4);
+	assert_int_equal(number(value.mv_data, 0, 8), 1);
+	assert_int_equal(number(value.mv_data, 8, 8), 160 + RECORD + 1000);
+	assert_int_equal(number(value.mv_data, 16, 8), 0);
+	assert_int_equal(number(value.mv_data, 24, 8), 0);
+	assert_int_equal(number(value.mv_data, 32, 8), 7 << 20);
+	assert_int_equal(number(value.mv_data, 40, 8), 0);
+	assert_int_equal(number(value.mv_data, 48, 1), 1);
+	assert_memory_equal((uint8_t *)value.mv_data + 49, "beta", 4);
+	value = look_up(&reader, "meta", "record/instance/\1\0", 18);
+	assert_int_equal(number(value.mv_data, 40, 8), 1 << 20);
+	reader_close(fixture, &reader);
+	read_file(fixture, "segments/00000001", &file);
+	assert_int_equal(number(file.data, 6, 2), 2);
+	buffer_clear(&file);
 }
 
 static void
@@ -258,6 +303,7 @@ main(void)
 	    with_store(a_large_blob_is_a_file_by_its_hash),
 	    with_store(the_index_has_blobs_segments_and_state),
 	    with_store(a_result_has_blobs_provenance_and_checksum),
+	    with_store(owners_stand_with_blobs_and_in_meta),
 	    with_store(a_pin_is_an_entry_of_meta),
 	};
 

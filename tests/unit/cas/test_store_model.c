@@ -13,6 +13,7 @@
  * MODEL_SEED=n replays one seed; MODEL_STEPS=n sets the steps of each seed.
  */
 #include "collector_fixture.h"
+#include "owner_fixture.h"
 
 #include <signal.h>
 #include <sys/mman.h>
@@ -32,6 +33,9 @@
 #define STEPS_DEFAULT 100000
 #define MIN_AGE (3 * HOUR_MS)
 #define SIZE_LIMIT ((uint64_t)2 << 20)
+/* Of one writer, and of another; a third of all blobs is nobody's. */
+#define QUOTA ((uint64_t)600 << 10)
+#define FLOOR ((uint64_t)200 << 10)
 
 /* Promises end at these times of the fake clock, in ms. */
 struct promise {
@@ -60,6 +64,7 @@ struct run {
 	const struct fixture *fixture;
 	struct digest digests[BLOBS];
 	char *contents[BLOBS];
+	uint16_t owners[3];
 };
 
 static uint64_t
@@ -202,10 +207,13 @@ step_put(struct run *run, size_t blob)
 	bool there = step_find(run, blob);
 	struct error err;
 
-	switch (put_content(run->store, &run->digests[blob],
-	    run->contents[blob], length_of(blob), &err)) {
+	switch (put_content_by(run->store, run->owners[blob % 3],
+	    &run->digests[blob], run->contents[blob], length_of(blob), &err)) {
 	case ERROR_OK:
 		promise_blob(run, blob, !there);
+		if (!there && blob % 3 == 1 &&
+		    use_of(run->store, "quota").bytes > QUOTA)
+			violated(run, "a write went beyond a quota");
 		return;
 	case ERROR_RESOURCE_EXHAUSTED:
 		run->model->refused++;
@@ -310,17 +318,35 @@ check_results(struct run *run)
 		    (unsigned long long)complete);
 }
 
+/* What each has is counted right, whatever happened before. */
+static void
+check_owners(struct run *run, uint64_t floored)
+{
+	struct error err;
+
+	if (!owners_add_up(run->store, &err))
+		violated(run, "%s", err.text);
+	if (use_of(run->store, "floor").bytes < floored)
+		violated(run, "a collection went below a floor");
+}
+
 static void
 step_collect(struct run *run)
 {
+	uint64_t floored = use_of(run->store, "floor").bytes;
 	struct collection_wish wish = {.run = random_below(run->model, 4) != 0,
 	    .sized = random_below(run->model, 4) != 0,
 	    .target_size = random_below(run->model, SIZE_LIMIT)};
 	struct collection_report report;
 	struct error err;
 
+	if (random_below(run->model, 4) == 0) {
+		wish.instance = STR("quota");
+		wish.target_size /= 4;
+	}
 	if (collector_collect(run->collector, &wish, &report, &err) < 0)
 		violated(run, "collection: %s", err.text);
+	check_owners(run, floored < FLOOR ? floored : FLOOR);
 	if (wish.run && (report.blobs > 0 || report.results > 0)) {
 		run->model->collected += report.blobs;
 		if (report.youngest_age_ms < MIN_AGE)
@@ -423,6 +449,9 @@ static void
 run_open(struct run *run)
 {
 	struct collector_options options = {.min_age_ms = MIN_AGE};
+	const struct owner_limits limits[] = {
+	    {.instance = STR("quota"), .quota = QUOTA},
+	    {.instance = STR("floor"), .floor = FLOOR}};
 	struct error err;
 
 	run->store = store_open(&run->fixture->options, &err);
@@ -430,6 +459,11 @@ run_open(struct run *run)
 		violated(run, "the store does not open: %s", err.text);
 	options.store = run->store;
 	run->collector = collector_new(&options, &err);
+	if (store_set_owner_limits(run->store, limits, 2, &err) < 0)
+		violated(run, "limits: %s", err.text);
+	run->owners[1] = owner_named(run->store, "quota");
+	run->owners[2] = owner_named(run->store, "floor");
+	check_owners(run, 0);
 }
 
 static void

@@ -68,7 +68,7 @@ worker_upload(struct worker *worker, uint64_t seed)
 	struct error err;
 
 	writer =
-	    blob_writer_new(worker->store, &digest, ENCODING_IDENTITY, &err);
+	    blob_writer_new(worker->store, &digest, ENCODING_IDENTITY, 0, &err);
 	worker_check(worker, writer != NULL && blob_writer_append(writer, data,
 						   size_of(seed), &err) == 0);
 	if (writer != NULL)

@@ -23,7 +23,7 @@ open_index(const struct fixture *fixture)
 static void
 make_old(struct fixture *fixture, const struct digest *digest)
 {
-	struct index_write write;
+	struct index_write write = {.txn = NULL};
 	struct store_index *index;
 	struct place place, present;
 	struct error err;
@@ -36,6 +36,7 @@ make_old(struct fixture *fixture, const struct digest *digest)
 	place.epoch = 10;
 	assert_int_equal(index_add(&write, digest, &place, &present, &err), 1);
 	assert_int_equal(index_write_commit(&write, &err), 0);
+	index_write_release(&write);
 	index_close(index);
 }
 

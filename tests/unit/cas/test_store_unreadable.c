@@ -262,7 +262,8 @@ an_upload_without_memory_is_to_be_tried_again(void **state)
 	struct blob_writer *writer;
 	struct error err;
 
-	writer = blob_writer_new(fixture->store, &digest, ENCODING_ZSTD, &err);
+	writer =
+	    blob_writer_new(fixture->store, &digest, ENCODING_ZSTD, 0, &err);
 	assert_non_null(writer);
 	no_memory = true;
 	assert_int_equal(blob_writer_append(writer, "abc", 3, &err), -1);

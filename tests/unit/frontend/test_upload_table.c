@@ -57,7 +57,7 @@ started_writer(void)
 	struct error err;
 
 	digest_compute(DIGEST_SHA256, "abcdef", 6, &digest);
-	writer = blob_writer_new(store, &digest, ENCODING_IDENTITY, &err);
+	writer = blob_writer_new(store, &digest, ENCODING_IDENTITY, 0, &err);
 	assert_non_null(writer);
 	assert_int_equal(blob_writer_append(writer, "abc", 3, &err), 0);
 	return writer;

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the collector's thread does: it looks at the store and at each instance
+ * that has a quota, and collects where use is above the high mark or a write
+ * was refused. What could not be relieved is left alone for a while, by itself,
+ * so that one instance at its quota keeps nobody from room. One thread.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "cas/collector_internal.h"
+#include "cas/owners.h"
+
+/* After a collection that could not reach its target, or failed. */
+#define BACK_OFF_MS 30000
+
+/* Until when nothing is tried; monotonic, ms. */
+struct watch_pause {
+	int64_t refused; /* what was refused does not fit */
+	int64_t all;
+};
+
+struct collector_watch {
+	struct collector *collector;
+	const struct collector_options *options;
+	struct watch_pause *pauses; /* by owner; the first is the store's */
+	size_t count;
+};
+
+/* The store, or an instance with a quota. */
+struct watched {
+	uint16_t owner;      /* 0: the store */
+	struct str instance; /* data NULL: the store */
+	uint64_t bytes;
+	uint64_t limit;
+};
+
+struct collector_watch *
+collector_watch_new(
+    struct collector *collector, const struct collector_options *options)
+{
+	struct collector_watch *watch = xcalloc(1, sizeof(*watch));
+
+	watch->collector = collector;
+	watch->options = options;
+	return watch;
+}
+
+void
+collector_watch_free(struct collector_watch *watch)
+{
+	if (watch == NULL)
+		return;
+	free(watch->pauses);
+	free(watch);
+}
+
+static struct watch_pause *
+watch_pause(struct collector_watch *watch, uint16_t owner)
+{
+	size_t count = watch->count;
+
+	if (owner >= count) {
+		watch->count = (size_t)owner + 16;
+		watch->pauses = xreallocarray(
+		    watch->pauses, watch->count, sizeof(*watch->pauses));
+		memset(watch->pauses + count, 0,
+		    (watch->count - count) * sizeof(*watch->pauses));
+	}
+	return &watch->pauses[owner];
+}
+
+static uint64_t
+watch_low(const struct collector_watch *watch, const struct watched *watched)
+{
+	return collection_percent(watched->limit, watch->options->low_percent);
+}
+
+/* Tells refused writes why, if it fell short. */
+static void
+watch_note(struct collector_watch *watch, const struct watched *watched,
+    const struct collection_report *report)
+{
+	const struct shortage shortage = {
+	    report->short_of ? report->min_age_ms : -1, report->oldest_age_ms};
+
+	store_set_shortage(watch->options->store, watched->owner, &shortage);
+}
+
+static int
+watch_collect(struct collector_watch *watch, const struct collection_wish *wish,
+    struct collection_report *report)
+{
+	struct error err;
+	int rc = collector_collect(watch->collector, wish, report, &err);
+
+	if (rc < 0 && err.code != ERROR_ABORTED)
+		log_error("collection_failed", "error=\"%s\"", err.text);
+	return rc;
+}
+
+/* Sets the wish so that a write that was refused fits. False when no write was,
+ * or when all that may go would not be enough: then nothing goes in vain. */
+static bool
+watch_wants_room(struct collector_watch *watch, const struct watched *watched,
+    struct collection_wish *wish)
+{
+	struct watch_pause *pause = watch_pause(watch, watched->owner);
+	struct collection_wish plan = {
+	    .sized = true, .instance = watched->instance};
+	int64_t now = clock_monotonic_ms();
+	struct collection_report report;
+	uint64_t refused;
+
+	if (now < pause->refused)
+		return false;
+	refused = store_take_refused(watch->options->store, watched->owner);
+	if (refused == 0 || refused > watched->limit)
+		return false;
+	plan.target_size = watched->limit - refused;
+	if (plan.target_size > watch_low(watch, watched))
+		plan.target_size = watch_low(watch, watched);
+	if (watch_collect(watch, &plan, &report) < 0)
+		return false;
+	if (report.short_of) {
+		watch_note(watch, watched, &report);
+		pause->refused = now + BACK_OFF_MS;
+		return false;
+	}
+	*wish = plan;
+	wish->run = true;
+	return true;
+}
+
+static bool
+watch_above_high(
+    const struct collector_watch *watch, const struct watched *watched)
+{
+	return watched->bytes >
+	       collection_percent(watched->limit, watch->options->high_percent);
+}
+
+static void
+watch_log(const struct watched *watched, const struct collection_report *report)
+{
+	struct str name = watched->instance;
+
+	if (name.len > 200)
+		name.len = 200;
+	log_info("collection",
+	    "%s%.*s%sbefore=%" PRIu64 " after=%" PRIu64 " blobs=%" PRIu64
+	    " results=%" PRIu64 " moved=%" PRIu64 " youngest_age_s=%" PRId64,
+	    name.data != NULL ? "instance=\"" : "", (int)name.len,
+	    name.data != NULL ? name.data : "", name.data != NULL ? "\" " : "",
+	    report->bytes_before, report->bytes_after, report->blobs,
+	    report->results, report->moved_bytes,
+	    report->youngest_age_ms < 0 ? -1 : report->youngest_age_ms / 1000);
+	if (report->short_of)
+		log_warn("collection_short",
+		    "after=%" PRIu64 " limit=%" PRIu64 " reason=\"all else is "
+		    "younger than min-age, pinned or kept by floors; raise "
+		    "%s\"",
+		    report->bytes_after, report->max_bytes,
+		    name.data != NULL ? "the instance-quota" : "--max-size");
+}
+
+static void
+watch_relieve(struct collector_watch *watch, const struct watched *watched)
+{
+	struct watch_pause *pause = watch_pause(watch, watched->owner);
+	struct collection_wish wish = {
+	    .run = true, .instance = watched->instance};
+	struct collection_report report;
+
+	if (clock_monotonic_ms() < pause->all)
+		return;
+	/* A write that did not fit says more than the mark. */
+	if (!watch_wants_room(watch, watched, &wish) &&
+	    !watch_above_high(watch, watched))
+		return;
+	if (watch_collect(watch, &wish, &report) < 0) {
+		pause->all = clock_monotonic_ms() + BACK_OFF_MS;
+		return;
+	}
+	watch_note(watch, watched, &report);
+	watch_log(watched, &report);
+	if (report.short_of)
+		pause->all = clock_monotonic_ms() + BACK_OFF_MS;
+}
+
+static void
+watch_owners(struct collector_watch *watch)
+{
+	struct owner_list owners;
+	struct error err;
+
+	if (store_owners(watch->options->store, &owners, &err) < 0) {
+		log_error("collection_failed", "error=\"%s\"", err.text);
+		return;
+	}
+	for (size_t i = 0; i < owners.count; i++) {
+		const struct owner_report *owner = &owners.items[i];
+		const struct watched watched = {
+		    owner->number, owner->instance, owner->bytes, owner->quota};
+
+		if (owner->named && owner->quota > 0)
+			watch_relieve(watch, &watched);
+	}
+	owner_list_clear(&owners);
+}
+
+void
+collector_watch_run(struct collector_watch *watch)
+{
+	struct watched watched = {.owner = 0};
+	struct store_usage usage;
+
+	if (store_has_quotas(watch->options->store))
+		watch_owners(watch);
+	store_usage(watch->options->store, &usage);
+	watched.bytes = usage.bytes;
+	watched.limit = usage.max_bytes;
+	watch_relieve(watch, &watched);
+}
