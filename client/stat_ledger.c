@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A table by path. The file: a header, when it was written, then one line an
- * entry, "key digest mode path". */
+ * entry, "key digest mode day path": the day when it was last asked for. */
 #include "client/stat_ledger.h"
 
 #include <errno.h>
@@ -18,13 +18,15 @@
 #include "base/map.h"
 #include "base/memory.h"
 
-#define VERSION "toolroot-ledger 2"
+#define VERSION "toolroot-ledger 3"
 #define LEDGER_MAX (256u << 20)
 #define READ_PIECE ((size_t)1 << 20)
 #define KEY_MAX 160
 #define TRIES 3
-/* So many files that nobody asked for any more are forgotten. */
-#define UNUSED_MAX 100000
+/* Files that this run did not ask for: kept so long, and so many. */
+#define UNUSED_DAYS 28
+#define UNUSED_MAX 50000
+#define DAY_SECONDS 86400
 /* Time stamps come from a tick of up to 10 ms; file systems with coarser ones
  * (2 s) are why it is so long. */
 #define RACY_NS INT64_C(2000000000)
@@ -34,14 +36,15 @@ struct entry {
 	char key[KEY_MAX];
 	struct digest digest;
 	bool executable;
-	bool racy; /* not to be saved */
-	bool used; /* in this run */
+	bool racy;    /* not to be saved */
+	uint64_t day; /* since 1970, of its last use */
 };
 
 struct stat_ledger {
 	char *path; /* NULL: in memory only */
 	enum digest_function function;
 	char header[128];
+	uint64_t today;
 	/* Guards the rest. */
 	pthread_mutex_t lock;
 	struct map entries;
@@ -130,13 +133,17 @@ load_line(struct stat_ledger *ledger, struct str line)
 	struct str key = str_cut(&line, ' ');
 	struct str digest = str_cut(&line, ' ');
 	struct str mode = str_cut(&line, ' ');
+	struct str last = str_cut(&line, ' ');
 	struct entry *entry;
 	struct error ignored;
+	uint64_t day;
 
 	if (key.len == 0 || key.len >= KEY_MAX || line.len == 0 ||
-	    memchr(line.data, '\0', line.len) != NULL)
+	    memchr(line.data, '\0', line.len) != NULL ||
+	    !str_to_uint64(last, ledger->today, &day))
 		return false;
 	entry = xcalloc(1, sizeof(*entry));
+	entry->day = day;
 	if (digest_parse_text(
 		ledger->function, digest, &entry->digest, &ignored) < 0) {
 		free(entry);
@@ -187,6 +194,7 @@ stat_ledger_open(const char *path, enum digest_function function,
 
 	ledger->path = path != NULL ? xstrdup(path) : NULL;
 	ledger->function = function;
+	ledger->today = (uint64_t)time(NULL) / DAY_SECONDS;
 	pthread_mutex_init(&ledger->lock, NULL);
 	map_init(&ledger->entries);
 	make_header(ledger, verify);
@@ -215,12 +223,31 @@ stat_ledger_close(struct stat_ledger *ledger)
 
 /* --- saving --------------------------------------------------------------- */
 
+/* How many days ago an entry that is kept was used: the limit that leaves no
+ * more than UNUSED_MAX of earlier days. Under the lock. */
+static uint64_t
+choose_days(const struct stat_ledger *ledger)
+{
+	size_t ages[UNUSED_DAYS + 1] = {0}, kept = 0, position = 0;
+	const struct entry *entry;
+	uint64_t days = 0;
+
+	while ((entry = map_next(&ledger->entries, &position)) != NULL) {
+		if (ledger->today - entry->day <= UNUSED_DAYS)
+			ages[ledger->today - entry->day]++;
+	}
+	while (days < UNUSED_DAYS && kept + ages[days + 1] <= UNUSED_MAX)
+		kept += ages[++days];
+	return days;
+}
+
 /* Under the lock. */
 static int
 write_out(struct stat_ledger *ledger, struct buffer *out, struct error *err)
 {
+	uint64_t days = choose_days(ledger);
 	const struct entry *entry;
-	size_t position = 0, unused = 0;
+	size_t position = 0;
 	int rc = buffer_printf(
 	    out, "%s\n%lld\n", ledger->header, (long long)time(NULL));
 
@@ -228,11 +255,12 @@ write_out(struct stat_ledger *ledger, struct buffer *out, struct error *err)
 		char text[DIGEST_TEXT_MAX];
 
 		if (entry->racy || strchr(entry->path, '\n') != NULL ||
-		    (!entry->used && ++unused > UNUSED_MAX))
+		    ledger->today - entry->day > days)
 			continue;
-		rc |= buffer_printf(out, "%s %s %s %s\n", entry->key,
+		rc |= buffer_printf(out, "%s %s %s %llu %s\n", entry->key,
 		    digest_format(&entry->digest, text),
-		    entry->executable ? "x" : "-", entry->path);
+		    entry->executable ? "x" : "-",
+		    (unsigned long long)entry->day, entry->path);
 	}
 	if (rc != 0)
 		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
@@ -273,7 +301,10 @@ find(struct stat_ledger *ledger, const char *path, const char *key,
 	entry = map_get(&ledger->entries, str_from(path));
 	found = entry != NULL && strcmp(entry->key, key) == 0;
 	if (found) {
-		entry->used = true;
+		/* The file is written anew once a day for this. */
+		if (!entry->racy && entry->day != ledger->today)
+			ledger->changed = true;
+		entry->day = ledger->today;
 		file->digest = entry->digest;
 		file->executable = entry->executable;
 	}
@@ -284,7 +315,7 @@ find(struct stat_ledger *ledger, const char *path, const char *key,
 static void
 learn(struct stat_ledger *ledger, struct entry *entry, bool read)
 {
-	entry->used = true;
+	entry->day = ledger->today;
 	pthread_mutex_lock(&ledger->lock);
 	if (read) {
 		ledger->counts.read++;

@@ -5,6 +5,9 @@
  * a file put in place with its old time is seen. Lives in memory; load and
  * save keep it between builds. Any thread; blocks on the disk.
  *
+ * What nobody asked for in four weeks is forgotten when it is saved; where that
+ * leaves more than 50,000 files of earlier days, the oldest days are, too.
+ *
  * A file whose mtime or ctime is so young that it could change again without
  * its status changing is believed during this run only and never saved.
  * A ledger from the future, where the clock was set back, is ignored. Not seen:

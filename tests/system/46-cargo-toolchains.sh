@@ -86,7 +86,7 @@ builds "the first build" "2 0 2 0" one build
 # as it did.)
 python3 -c 'import re, sys
 text = open(sys.argv[1]).read()
-wrong, count = re.subn(r"(?m)^(\S+ )(\S{16})(\S+ \S /\S+/bin/rustc)$",
+wrong, count = re.subn(r"(?m)^(\S+ )(\S{16})(\S+ \S \d+ /\S+/bin/rustc)$",
     r"\g<1>0123456789abcdef\3", text)
 assert count == 1, count
 open(sys.argv[1], "w").write(wrong)' "$XDG_CACHE_HOME/toolroot/ledger"

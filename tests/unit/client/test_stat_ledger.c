@@ -283,6 +283,98 @@ a_file_that_was_just_written_is_not_read_again(void **state)
 	stat_ledger_close(ledger);
 }
 
+/* The ledger of one run with a file, as if that had been so many days ago. */
+static void
+age(struct fixture *fixture, unsigned days)
+{
+	struct stat_ledger *ledger =
+	    stat_ledger_open(fixture->path, DIGEST_SHA256, STAT_LEDGER_STAT);
+	uint64_t today = (uint64_t)time(NULL) / 86400;
+	struct stat_ledger_file file;
+	struct buffer text;
+	char new[32], *day;
+	struct error err;
+
+	assert_int_equal(
+	    stat_ledger_digest(ledger, "/bin/true", &file, &err), 0);
+	assert_int_equal(stat_ledger_save(ledger, &err), 0);
+	stat_ledger_close(ledger);
+	buffer_init(&text, 10000);
+	assert_int_equal(file_read_all(fixture->path, &text, &err), 0);
+	assert_int_equal(buffer_append(&text, "", 1), 0);
+	day = strstr(text.data, " /bin/true");
+	assert_non_null(day);
+	/* A number of five digits stands before it, for some centuries. */
+	snprintf(new, sizeof(new), "%05llu", (unsigned long long)today - days);
+	memcpy(day - 5, new, 5);
+	put(fixture->path, text.data);
+	buffer_clear(&text);
+}
+
+static bool
+is_kept(const struct fixture *fixture)
+{
+	struct buffer text;
+	struct error err;
+	bool kept;
+
+	buffer_init(&text, 10000);
+	assert_int_equal(file_read_all(fixture->path, &text, &err), 0);
+	kept = memmem(text.data, text.len, " /bin/true", 10) != NULL;
+	buffer_clear(&text);
+	return kept;
+}
+
+static void
+what_nobody_asks_for_is_forgotten(void **state)
+{
+	static const unsigned days[] = {0, 27, 28, 29, 400};
+
+	for (size_t i = 0; i < sizeof(days) / sizeof(days[0]); i++) {
+		struct fixture *fixture = *state;
+		struct stat_ledger *ledger;
+		struct stat_ledger_file file;
+		struct error err;
+
+		unlink(fixture->path);
+		age(fixture, days[i]);
+		ledger = stat_ledger_open(
+		    fixture->path, DIGEST_SHA256, STAT_LEDGER_STAT);
+		assert_int_equal(
+		    stat_ledger_digest(ledger, "/bin/sh", &file, &err), 0);
+		ledger = reopen(ledger, fixture->path, STAT_LEDGER_STAT);
+		stat_ledger_close(ledger);
+		assert_int_equal(is_kept(fixture), days[i] <= 28);
+	}
+}
+
+static void
+what_is_asked_for_stays(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stat_ledger *ledger;
+	struct stat_ledger_file file;
+	struct error err;
+
+	age(fixture, 28);
+	for (int i = 0; i < 2; i++) {
+		ledger = stat_ledger_open(
+		    fixture->path, DIGEST_SHA256, STAT_LEDGER_STAT);
+		assert_int_equal(
+		    stat_ledger_digest(ledger, "/bin/true", &file, &err), 0);
+		assert_int_equal(files_read(ledger), 0);
+		ledger = reopen(ledger, fixture->path, STAT_LEDGER_STAT);
+		stat_ledger_close(ledger);
+		assert_true(is_kept(fixture));
+	}
+	/* Its day is this one now. */
+	ledger =
+	    stat_ledger_open(fixture->path, DIGEST_SHA256, STAT_LEDGER_STAT);
+	assert_int_equal(stat_ledger_digest(ledger, "/bin/sh", &file, &err), 0);
+	stat_ledger_close(reopen(ledger, fixture->path, STAT_LEDGER_STAT));
+	assert_true(is_kept(fixture));
+}
+
 int
 main(void)
 {
@@ -297,6 +389,8 @@ main(void)
 	    TEST(no_write_is_so_quick_that_it_is_missed),
 	    TEST(what_is_no_file_is_refused),
 	    TEST(a_file_that_was_just_written_is_not_read_again),
+	    TEST(what_nobody_asks_for_is_forgotten),
+	    TEST(what_is_asked_for_stays),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
