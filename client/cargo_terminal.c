@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A pipe, cut at line ends: "\n" ends a message, "\r" a progress line. */
+/* A pipe, cut at line ends: "\n" and "\r\n" end a message, "\r" alone a
+ * progress line. */
 #include "client/cargo_terminal.h"
 
 #include <ctype.h>
@@ -38,6 +39,7 @@ struct cargo_terminal {
 	atomic_bool ended; /* what is left running may hold the pipe open */
 	/* The thread's: */
 	struct buffer line;     /* what has come of it */
+	bool returned;          /* it ended in "\r", and nothing came since */
 	struct buffer progress; /* cargo's last progress line */
 	struct buffer out;      /* to be written at once */
 };
@@ -194,32 +196,49 @@ flush(struct cargo_terminal *terminal)
 /* --- cargo's output ------------------------------------------------------- */
 
 static void
-take_line(struct cargo_terminal *terminal, char end)
+take_message(struct cargo_terminal *terminal, const char *end)
 {
 	struct str line = buffer_str(&terminal->line);
 
-	if (end == '\r') {
-		buffer_reset(&terminal->progress);
-		if (buffer_append(&terminal->progress, line.data, line.len) < 0)
-			abort(); /* their limits are equal */
-	} else {
-		if (terminal->progress.len > 0)
-			put(terminal, CLEAR, sizeof(CLEAR) - 1);
-		put(terminal, line.data, line.len);
-		put(terminal, "\n", 1);
-	}
+	if (terminal->progress.len > 0)
+		put(terminal, CLEAR, sizeof(CLEAR) - 1);
+	put(terminal, line.data, line.len);
+	put(terminal, end, strlen(end));
 	buffer_reset(&terminal->line);
 }
 
+/* Drawn at once, since the next one may be long in coming; the line stays until
+ * it is clear that it was no message. */
 static void
-take(struct cargo_terminal *terminal, const char *data, size_t length)
+take_progress(struct cargo_terminal *terminal)
 {
-	for (size_t i = 0; i < length; i++) {
-		if (data[i] == '\n' || data[i] == '\r')
-			take_line(terminal, data[i]);
-		else if (buffer_append(&terminal->line, data + i, 1) < 0)
-			take_line(terminal, '\n');
+	struct str line = buffer_str(&terminal->line);
+
+	buffer_reset(&terminal->progress);
+	if (buffer_append(&terminal->progress, line.data, line.len) < 0)
+		abort(); /* their limits are equal */
+	terminal->returned = true;
+}
+
+static void
+take_byte(struct cargo_terminal *terminal, char byte)
+{
+	bool returned = terminal->returned;
+
+	terminal->returned = false;
+	if (byte == '\n' && returned) {
+		take_message(terminal, "\r\n");
+		buffer_reset(&terminal->progress);
+		return;
 	}
+	if (returned)
+		buffer_reset(&terminal->line);
+	if (byte == '\n')
+		take_message(terminal, "\n");
+	else if (byte == '\r')
+		take_progress(terminal);
+	else if (buffer_append(&terminal->line, &byte, 1) < 0)
+		take_message(terminal, "\n");
 }
 
 /* False at the end. */
@@ -229,8 +248,8 @@ read_some(struct cargo_terminal *terminal)
 	char *piece = xmalloc(PIECE);
 	ssize_t got = read(terminal->ends[0], piece, PIECE);
 
-	if (got > 0)
-		take(terminal, piece, (size_t)got);
+	for (ssize_t i = 0; i < got; i++)
+		take_byte(terminal, piece[i]);
 	free(piece);
 	return got > 0 || (got == -1 && errno == EINTR);
 }
@@ -255,8 +274,8 @@ run(void *cookie)
 	}
 	if (terminal->progress.len > 0)
 		put(terminal, CLEAR, sizeof(CLEAR) - 1);
-	if (terminal->line.len > 0)
-		take_line(terminal, '\n');
+	if (terminal->line.len > 0 && !terminal->returned)
+		take_message(terminal, "\n");
 	flush(terminal);
 	return NULL;
 }

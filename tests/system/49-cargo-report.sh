@@ -34,7 +34,7 @@ number() {
 	echo "pub const NUMBER: u32 = $1;" > "$WORK/one/leaf3/src/inner.rs"
 }
 
-plan 17
+plan 18
 cargo_workspace "$WORK/one"
 cargo_workspace "$WORK/two"
 ok "a server starts" server_start --workers 2
@@ -50,6 +50,13 @@ is "each message is whole and alone in its line" \
 		grep -cE '^   Compiling [a-z0-9-]+ v0.1.0 \([^|]*\)$')" 9
 like "the line at the end is there" "$screen" \
 	'toolroot: 10 crates: 0 hits, 10 remote, 0 local, '
+rm -rf "$WORK/one/target"
+# shellcheck disable=SC2016
+sed -i '/fn main/a println!("cargo:warning=of a file with returns\\r");' \
+	"$WORK/one/core/build.rs"
+on_terminal one build
+ok "a message that ends in a return, too, is not lost" \
+	grep -q 'of a file with returns$' "$WORK/screen"
 on_terminal two build -q
 unlike "cargo build -q is quiet" "$(cat "$WORK/screen")" 'Building|Compiling'
 on_terminal two run
