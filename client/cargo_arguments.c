@@ -22,9 +22,6 @@ static const char *const plain_options[] = {"--edition", "--error-format",
  * would fetch. */
 static const char *const local_codegen[] = {"split-debuginfo", "profile-use",
     "profile-generate", "linker-plugin-lto", "save-temps", "ar"};
-/* The same, but only for what is linked: a library does not call the linker. */
-static const char *const local_linking[] = {
-    "linker", "linker-flavor", "link-self-contained"};
 static const char *const linked_types[] = {
     "bin", "dylib", "cdylib", "proc-macro"};
 
@@ -60,14 +57,24 @@ value_of(char *const *at, const char *option, size_t *count)
 	return word[length] == '=' ? word + length + 1 : NULL;
 }
 
-static void
-keep_local(struct cargo_arguments *arguments, const char *what, const char *why)
+void
+cargo_arguments_keep_local(
+    struct cargo_arguments *arguments, const char *reason)
 {
 	if (arguments->call == CARGO_CALL_LOCAL)
 		return;
 	arguments->call = CARGO_CALL_LOCAL;
-	snprintf(arguments->reason, sizeof(arguments->reason), "%.60s: %s",
-	    what, why);
+	(void)snprintf(
+	    arguments->reason, sizeof(arguments->reason), "%s", reason);
+}
+
+static void
+keep_local(struct cargo_arguments *arguments, const char *what, const char *why)
+{
+	char text[sizeof(arguments->reason)];
+
+	(void)snprintf(text, sizeof(text), "%.60s: %s", what, why);
+	cargo_arguments_keep_local(arguments, text);
 }
 
 /* --- the kinds that are looked at ----------------------------------------- */
@@ -115,14 +122,15 @@ take_codegen(struct cargo_arguments *arguments, const char *value)
 		keep_local(arguments, value, "the processor of this machine");
 	else if (names(local_codegen, COUNT(local_codegen), value))
 		keep_local(arguments, value, "codegen option");
-	else if (names(local_linking, COUNT(local_linking), value))
-		arguments->linking = value;
+	else if (is_named("linker", value))
+		arguments->linker = setting;
 }
 
 static void
 take_type(struct cargo_arguments *arguments, const char *value)
 {
 	arguments->crate_type = value;
+	cargo_strings_add(&arguments->types, value);
 	if (names(linked_types, COUNT(linked_types), value))
 		arguments->links = true;
 }
@@ -139,7 +147,9 @@ take_emit(struct cargo_arguments *arguments, const char *value)
 			arguments->dep_info = true;
 		else if (strcmp(kind, "link") == 0)
 			arguments->emits_link = true;
-		else if (strcmp(kind, "metadata") != 0)
+		else if (strcmp(kind, "metadata") == 0)
+			arguments->metadata = true;
+		else
 			keep_local(arguments, kind, "output kind");
 	}
 	free(copy);
@@ -170,6 +180,8 @@ take_target(struct cargo_arguments *arguments, const char *value)
 {
 	if (strchr(value, '/') != NULL || strstr(value, ".json") != NULL)
 		keep_local(arguments, value, "target by file");
+	else if (strstr(value, "emscripten") != NULL)
+		keep_local(arguments, value, "programs of several files");
 }
 
 /* Returns how many words were taken; 0 when it is none of these. */
@@ -226,7 +238,7 @@ take(struct cargo_arguments *arguments, char *const *at, size_t *sources)
 		return 1;
 	}
 	if (strcmp(word, "--test") == 0)
-		arguments->links = true;
+		arguments->test = arguments->links = true;
 	if (strcmp(word, "--test") == 0 || strcmp(word, "-O") == 0 ||
 	    strcmp(word, "-g") == 0 || strcmp(word, "--verbose") == 0 ||
 	    strcmp(word, "-v") == 0)
@@ -256,8 +268,6 @@ judge(struct cargo_arguments *arguments, size_t sources)
 	/* Without it nobody could check what was read. */
 	else if (!arguments->dep_info)
 		keep_local(arguments, "--emit", "no dep-info asked for");
-	else if (arguments->links && arguments->linking != NULL)
-		keep_local(arguments, arguments->linking, "codegen option");
 }
 
 void
@@ -283,6 +293,7 @@ cargo_arguments_parse(struct cargo_arguments *arguments, char *const *argv)
 void
 cargo_arguments_clear(struct cargo_arguments *arguments)
 {
+	cargo_strings_clear(&arguments->types);
 	cargo_strings_clear(&arguments->externs);
 	cargo_strings_clear(&arguments->native);
 }
@@ -417,4 +428,67 @@ cargo_arguments_outputs(
 		    names, xasprintf("%s%s%s%s", forms[i].before,
 			       arguments->crate_name, arguments->extra_filename,
 			       forms[i].after));
+}
+
+/* Forms in which a target may have what a type makes; NULL: no second one. */
+static const struct {
+	const char *type;
+	const char *before, *after, *other_before, *other_after;
+} made[] = {
+    {"bin", "", "", "", ".wasm"},
+    {"lib", "lib", ".rlib", NULL, NULL},
+    {"rlib", "lib", ".rlib", NULL, NULL},
+    {"staticlib", "lib", ".a", NULL, NULL},
+    {"proc-macro", "lib", ".so", NULL, NULL},
+    {"dylib", "lib", ".so", NULL, NULL},
+    {"cdylib", "lib", ".so", "", ".wasm"},
+};
+
+static bool
+have(const struct cargo_arguments *arguments, const struct cargo_strings *names,
+    const char *before, const char *after, char **name)
+{
+	free(*name);
+	*name = xasprintf("%s%s%s%s", before, arguments->crate_name,
+	    arguments->extra_filename, after);
+	return cargo_strings_have(names, *name);
+}
+
+static bool
+have_type(const struct cargo_arguments *arguments,
+    const struct cargo_strings *names_there, const char *type, char **name)
+{
+	for (size_t i = 0; i < COUNT(made); i++) {
+		if (strcmp(made[i].type, type) == 0)
+			return (made[i].other_before != NULL &&
+				   have(arguments, names_there,
+				       made[i].other_before,
+				       made[i].other_after, name)) ||
+			       have(arguments, names_there, made[i].before,
+				   made[i].after, name);
+	}
+	return true; /* the compiler would have refused it */
+}
+
+char *
+cargo_arguments_missing(
+    const struct cargo_arguments *arguments, const struct cargo_strings *names)
+{
+	bool program = arguments->test || arguments->types.count == 0;
+	char *name = NULL;
+	bool all = have(arguments, names, "", ".d", &name) &&
+		   (!arguments->metadata ||
+		       have(arguments, names, "lib", ".rmeta", &name));
+
+	if (all && arguments->emits_link && program)
+		all = have_type(arguments, names, "bin", &name);
+	for (size_t i = 0; i < arguments->types.count && all &&
+			   arguments->emits_link && !program;
+	     i++)
+		all = have_type(
+		    arguments, names, arguments->types.items[i], &name);
+	if (!all)
+		return name;
+	free(name);
+	return NULL;
 }

@@ -23,17 +23,20 @@ enum cargo_call {
 /* Texts are those of argv unless they are said to be owned. */
 struct cargo_arguments {
 	enum cargo_call call;
-	char reason[128]; /* with CARGO_CALL_LOCAL */
+	char reason[256]; /* with CARGO_CALL_LOCAL */
 	const char *crate_name;
 	const char *crate_type;     /* the last one; "bin" by default */
+	struct cargo_strings types; /* all of them */
 	const char *extra_filename; /* "" when there is none */
 	const char *out_dir;
 	const char *incremental; /* the directory, or NULL */
 	bool of_cargo;           /* of a package, not a build script's probe */
 	bool dep_info;           /* is among what it writes */
+	bool metadata;           /* likewise */
 	bool emits_link;
+	bool test;                    /* a program, whatever the types say */
 	bool links;                   /* it calls a linker */
-	const char *linking;          /* an option about that; or NULL */
+	const char *linker;           /* -C linker=, or NULL */
 	struct cargo_strings externs; /* paths of --extern */
 	struct cargo_strings native;  /* directories of -L but dependency= */
 };
@@ -47,6 +50,9 @@ void cargo_arguments_read(
 void cargo_arguments_parse(
     struct cargo_arguments *arguments, char *const *argv);
 void cargo_arguments_clear(struct cargo_arguments *arguments);
+/* For a reason that the arguments alone do not tell; the first one counts. */
+void cargo_arguments_keep_local(
+    struct cargo_arguments *arguments, const char *reason);
 
 /* argv as the action has it: paths mapped, without what does not change the
  * outputs or means nothing elsewhere; incremental state only if it is wanted.
@@ -59,5 +65,9 @@ void cargo_arguments_discover(
 /* The names of the files that the call may leave in its output directory. */
 void cargo_arguments_outputs(
     const struct cargo_arguments *arguments, struct cargo_strings *names);
+/* Of the files that it must leave there, one that is not among names; the
+ * caller frees it. NULL when none is missing. */
+char *cargo_arguments_missing(
+    const struct cargo_arguments *arguments, const struct cargo_strings *names);
 
 #endif

@@ -62,7 +62,7 @@ add_native(struct state *state, struct error *err)
 
 		if (stat(native->items[i], &status) == -1)
 			continue;
-		rc = cargo_inputs_add_tree(
+		rc = cargo_inputs_add_package(
 		    &state->inputs, native->items[i], err);
 	}
 	return rc;
@@ -77,7 +77,7 @@ add_package(struct state *state, struct error *err)
 	int rc;
 
 	if (crate->fetched || inputs->macro)
-		rc = cargo_inputs_add_tree(inputs, crate->package, err);
+		rc = cargo_inputs_add_package(inputs, crate->package, err);
 	else
 		rc = cargo_inputs_add_directory(inputs, crate->package, err);
 	for (size_t i = 0; i < crate->sources.count && rc == 0; i++)
@@ -234,12 +234,37 @@ run(struct state *state, const struct cargo_execute *execute,
 	return 0;
 }
 
+/* 1, 0 when there is none of use, -1. */
 static int
-find_or_run(
-    struct state *state, Reapi__ActionResult **result, struct error *err)
+find(struct state *state, struct cargo_execute *execute, struct error *err)
+{
+	Reapi__ActionResult *result;
+	int rc = cargo_execute_find(execute, &result, err);
+
+	state->attempt->row->outcome = CARGO_OUTCOME_HIT;
+	if (rc <= 0)
+		return rc;
+	state->attempt->row->executed_ms = executed_ms(result);
+	/* A server that keeps failures: cargo would take it for a success. */
+	rc = result->exit_code == 0
+		 ? cargo_outputs_fetch(&state->results, result, err)
+		 : error_set(err, ERROR_NOT_FOUND, "a failure");
+	if (rc == 0)
+		return 1;
+	if (err->code != ERROR_NOT_FOUND)
+		return -1;
+	/* A cache that lost a part of it: that is a miss, and mended. */
+	cargo_outputs_clear(&state->results);
+	cargo_outputs_init(&state->results);
+	execute->anew = true;
+	return 0;
+}
+
+static int
+find_or_run(struct state *state, struct error *err)
 {
 	const struct cargo_attempt *attempt = state->attempt;
-	const struct cargo_execute execute = {
+	struct cargo_execute execute = {
 	    .channel = attempt->server->channel,
 	    .instance = attempt->server->instance,
 	    .metadata = &state->metadata,
@@ -248,18 +273,15 @@ find_or_run(
 	    .timeout_ms = EXECUTION_TIMEOUT_MS,
 	    .silence_ms = SILENCE_MS,
 	};
-	int rc = cargo_execute_find(&execute, result, err);
+	Reapi__ActionResult *result;
+	int rc = find(state, &execute, err);
 
-	attempt->row->outcome = CARGO_OUTCOME_HIT;
-	/* A server that keeps failures: cargo would take it for a success. */
-	if (rc > 0 && (*result)->exit_code != 0)
-		rc = 0;
-	if (rc == 0)
-		rc = run(state, &execute, result, err);
-	if (rc < 0)
+	if (rc != 0)
+		return rc > 0 ? 0 : -1;
+	if (run(state, &execute, &result, err) < 0)
 		return -1;
-	attempt->row->executed_ms = executed_ms(*result);
-	return 0;
+	attempt->row->executed_ms = executed_ms(result);
+	return cargo_outputs_fetch(&state->results, result, err);
 }
 
 /* --- belief --------------------------------------------------------------- */
@@ -367,6 +389,7 @@ state_init(struct state *state, const struct cargo_attempt *attempt)
 	    .paths = &state->paths,
 	    .directory = crate->arguments.out_dir,
 	    .expected = &state->outputs,
+	    .arguments = &crate->arguments,
 	};
 	cargo_outputs_init(&state->results);
 }
@@ -393,11 +416,26 @@ fill_answer(struct state *state)
 	buffer_init(&state->results.errors, 0);
 }
 
+/* In the place that cargo looks at: only while it does. */
+static int
+put(struct state *state, struct error *err)
+{
+	const struct cargo_crate *crate = state->crate;
+	int rc;
+
+	if (!cargo_message_is_awaited(crate->call) ||
+	    !cargo_session_begin_put(crate->session))
+		return error_set(
+		    err, ERROR_CANCELLED, "cargo did not wait for it");
+	rc = cargo_outputs_put(&state->results, err);
+	cargo_session_end_put(crate->session);
+	return rc;
+}
+
 int
 cargo_attempt_run(const struct cargo_attempt *attempt, struct error *err)
 {
 	struct state state;
-	Reapi__ActionResult *result;
 	int rc;
 
 	state_init(&state, attempt);
@@ -405,16 +443,14 @@ cargo_attempt_run(const struct cargo_attempt *attempt, struct error *err)
 	if (rc < 0)
 		goto out;
 	make_action(&state);
-	rc = find_or_run(&state, &result, err);
-	if (rc == 0)
-		rc = cargo_outputs_fetch(&state.results, result, err);
+	rc = find_or_run(&state, err);
 	if (rc < 0) {
 		cargo_session_failed(attempt->crate->session, err);
 		goto out;
 	}
 	attempt->row->down += state.results.bytes;
 	rc = check(&state, err);
-	if (rc > 0 && cargo_outputs_put(&state.results, err) < 0)
+	if (rc > 0 && put(&state, err) < 0)
 		rc = -1;
 	if (rc > 0)
 		fill_answer(&state);

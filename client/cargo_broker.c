@@ -19,14 +19,19 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "client/cargo_message.h"
+#include "client/cargo_session.h"
 #include "client/cargo_unit.h"
 
 #define CALLS_MAX 256
 #define BACKLOG 128
 /* A shim writes its call at once and reads the answer at once. */
 #define SOCKET_SECONDS 60
+/* Until a descriptor may be free again. */
+#define PAUSE_MS 100
 /* For answers that nobody waits for. */
 #define STOP_SECONDS 2
+#define DIRECTORY "toolroot-cargo-XXXXXX"
+#define SOCKET "socket"
 
 struct cargo_broker {
 	struct cargo_session *session;
@@ -148,26 +153,36 @@ accept_all(void *cookie)
 		fd = accept4(broker->socket, NULL, NULL, SOCK_CLOEXEC);
 		if (fd != -1)
 			start_connection(broker, fd);
+		else if (errno != EAGAIN && errno != EINTR)
+			(void)poll(&polled[1], 1, PAUSE_MS);
 	}
 }
 
 /* --- the socket ----------------------------------------------------------- */
+
+/* Whether base can be one, and the path of a socket below it fits. */
+static bool
+suits(const char *base)
+{
+	return base != NULL && base[0] == '/' && access(base, W_OK) == 0 &&
+	       strlen(base) + sizeof(DIRECTORY "/" SOCKET) <
+		   sizeof(((struct sockaddr_un *)NULL)->sun_path);
+}
 
 static int
 make_directory(struct cargo_broker *broker, struct error *err)
 {
 	const char *base = getenv("XDG_RUNTIME_DIR");
 
-	if (base == NULL || base[0] != '/' || access(base, W_OK) == -1)
-		base = "/tmp";
-	broker->directory = xasprintf("%s/toolroot-cargo-XXXXXX", base);
+	broker->directory =
+	    xasprintf("%s/" DIRECTORY, suits(base) ? base : "/tmp");
 	if (mkdtemp(broker->directory) == NULL) {
 		error_set_errno(err, errno, "make %s", broker->directory);
 		free(broker->directory);
 		broker->directory = NULL;
 		return -1;
 	}
-	broker->address = xasprintf("%s/socket", broker->directory);
+	broker->address = xasprintf("%s/" SOCKET, broker->directory);
 	return 0;
 }
 
@@ -176,10 +191,6 @@ listen_there(struct cargo_broker *broker, struct error *err)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 
-	if (strlen(broker->address) >= sizeof(address.sun_path))
-		return error_set(err, ERROR_INVALID_ARGUMENT,
-		    "%s is too long for a socket (XDG_RUNTIME_DIR)",
-		    broker->address);
 	memcpy(address.sun_path, broker->address, strlen(broker->address));
 	broker->socket =
 	    socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -269,6 +280,7 @@ cargo_broker_stop(struct cargo_broker *broker)
 	file_close(&broker->wake[1]);
 	pthread_join(broker->acceptor, NULL);
 	remove_socket(broker);
+	cargo_session_stop(broker->session);
 	clock_gettime(CLOCK_REALTIME, &end);
 	end.tv_sec += STOP_SECONDS;
 	pthread_mutex_lock(&broker->lock);

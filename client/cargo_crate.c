@@ -150,6 +150,45 @@ note_crates(const struct cargo_crate *crate, struct error *err)
 	return rc;
 }
 
+static int
+check_linker(const struct cargo_crate *crate, struct error *err)
+{
+	const char *linker = crate->arguments.linker;
+
+	if (is_below(linker, crate->layout->workspace) ||
+	    is_below(linker, crate->layout->target))
+		return error_set(err, ERROR_FAILED_PRECONDITION,
+		    "linker %s: it is in the workspace, no part of a toolchain",
+		    linker);
+	return 0;
+}
+
+/* A library does not call the linker: what it is made by is the same with
+ * every one. What cannot be linked elsewhere is linked here. */
+static int
+find_toolchain(struct cargo_crate *crate, struct error *err)
+{
+	struct cargo_arguments *arguments = &crate->arguments;
+	struct cargo_session_programs programs = {
+	    .rustc = crate->rustc,
+	    .driver = crate->driver,
+	    .linker = arguments->links ? arguments->linker : NULL,
+	};
+
+	if (programs.linker != NULL) {
+		if (check_linker(crate, err) == 0)
+			crate->toolchain = cargo_session_toolchain(
+			    crate->session, &programs, err);
+		if (crate->toolchain != NULL)
+			return 0;
+		cargo_arguments_keep_local(arguments, err->text);
+		programs.linker = NULL;
+	}
+	crate->toolchain =
+	    cargo_session_toolchain(crate->session, &programs, err);
+	return crate->toolchain != NULL ? 0 : -1;
+}
+
 int
 cargo_crate_locate(struct cargo_crate *crate, struct error *err)
 {
@@ -168,9 +207,7 @@ cargo_crate_locate(struct cargo_crate *crate, struct error *err)
 	if (crate->wrapper != NULL)
 		return error_set(err, ERROR_FAILED_PRECONDITION,
 		    "%s: a wrapper that is not known", crate->wrapper);
-	crate->toolchain = cargo_session_toolchain(
-	    crate->session, crate->rustc, crate->driver, err);
-	if (crate->toolchain == NULL)
+	if (find_toolchain(crate, err) < 0)
 		return -1;
 	crate->fetched = is_fetched(crate);
 	crate->warm = is_warm(&crate->arguments);
@@ -255,6 +292,7 @@ ask_compiler(
 	struct cargo_process process = {
 	    .directory = crate->call->directory,
 	    .timeout_ms = DISCOVERY_TIMEOUT_MS,
+	    .wanted_by = crate->call->caller,
 	};
 	int rc;
 

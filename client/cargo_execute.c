@@ -139,6 +139,7 @@ make_request(const struct cargo_execute *execute)
 	digest_to_message(&execute->action, text, &digest);
 	request.instance_name = binary(execute->instance);
 	request.action_digest = &digest;
+	request.skip_cache_lookup = execute->anew;
 	request.inline_stderr = 1;
 	request.digest_function =
 	    (Reapi__DigestFunction__Value)execute->action.function;

@@ -7,6 +7,7 @@
 #define TOOLROOT_CLIENT_CARGO_EXECUTE_H
 
 #include <build/bazel/remote/execution/v2/remote_execution.pb-c.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "cas/digest.h"
@@ -24,6 +25,7 @@ struct cargo_execute {
 	struct digest action;
 	int64_t timeout_ms; /* of the execution, queueing included */
 	int64_t silence_ms; /* of the server meanwhile */
+	bool anew;          /* whatever the server has as the result */
 };
 
 /* 1 and *result, 0 when the server has none, -1. */

@@ -15,6 +15,7 @@
 #include "base/memory.h"
 #include "base/settings.h"
 #include "client/cargo_broker.h"
+#include "client/cargo_cache.h"
 #include "client/cargo_config.h"
 #include "client/cargo_explain.h"
 #include "client/cargo_message.h"
@@ -79,7 +80,7 @@ struct front {
 	struct cargo_options options;
 	char **words; /* cargo's, borrowed from argv */
 	enum stat_ledger_verify verify;
-	char *cache;
+	struct cargo_cache cache;
 	char *shim;
 	struct cargo_strings cargo;       /* the command line */
 	struct cargo_strings metadata;    /* likewise */
@@ -150,23 +151,6 @@ choose_verify(struct front *front, struct error *err)
 }
 
 /* --- places --------------------------------------------------------------- */
-
-static int
-make_cache(struct front *front, struct error *err)
-{
-	const char *base = getenv("XDG_CACHE_HOME");
-	const char *home = getenv("HOME");
-
-	if (base != NULL && base[0] == '/')
-		front->cache = xasprintf("%s/toolroot", base);
-	else if (home != NULL && home[0] == '/')
-		front->cache = xasprintf("%s/.cache/toolroot", home);
-	else
-		return error_set(err, ERROR_FAILED_PRECONDITION,
-		    "neither XDG_CACHE_HOME nor HOME says where to remember "
-		    "the toolchain");
-	return file_make_directories(front->cache, err);
-}
 
 /* It stands beside this program: a path that stays the same, since build
  * scripts may look at RUSTC_WRAPPER. */
@@ -315,7 +299,7 @@ open_session(struct front *front, struct error *err)
 	    .client = &front->options.client,
 	    .libraries = &front->options.libraries,
 	    .local = &front->options.local,
-	    .cache = front->cache,
+	    .cache = front->cache.path,
 	    .verify = front->verify,
 	    .metadata = front->metadata.items,
 	    .environment = front->before,
@@ -392,8 +376,10 @@ handle_signals(pid_t process)
 static int
 run_cargo(struct front *front, struct error *err)
 {
-	struct cargo_terminal *terminal = cargo_terminal_open(
-	    front->words, cargo_session_summary(front->session));
+	struct cargo_terminal *terminal =
+	    front->session != NULL ? cargo_terminal_open(front->words,
+					 cargo_session_summary(front->session))
+				   : NULL;
 	pid_t process;
 	int status = -1;
 
@@ -410,26 +396,44 @@ run_cargo(struct front *front, struct error *err)
 	return status;
 }
 
+/* Cargo as if we were not there; what has gone wrong is in err. */
+static int
+build_plainly(struct front *front, struct error *err)
+{
+	fprintf(
+	    stderr, "toolroot: %s; cargo runs without Toolroot\n", err->text);
+	cargo_session_close(front->session);
+	front->session = NULL;
+	for (char **at = environ; *at != NULL; at++)
+		cargo_strings_add(&front->environment, *at);
+	return run_cargo(front, err);
+}
+
 /* The exit status, or -1. */
 static int
 build(struct front *front, struct error *err)
 {
-	int status = -1;
+	int status;
 	bool idle;
 
 	make_commands(front);
 	front->before = environ;
-	if (open_session(front, err) < 0 || start_broker(front, err) < 0)
-		goto out;
+	if (cargo_cache_open(&front->cache, err) < 0)
+		return build_plainly(front, err);
+	if (open_session(front, err) < 0)
+		return -1;
+	if (start_broker(front, err) < 0)
+		return build_plainly(front, err);
 	make_environment(front);
 	status = run_cargo(front, err);
-out:
 	idle = cargo_broker_stop(front->broker);
-	if (front->session != NULL && status >= 0)
+	if (status >= 0)
 		report(front);
 	/* Cargo was stopped: so is what was under way for it. */
-	if (!idle)
+	if (!idle) {
+		cargo_cache_discard(&front->cache);
 		_exit(status >= 0 ? status : EXIT_FAILURE);
+	}
 	cargo_session_close(front->session);
 	return status;
 }
@@ -442,7 +446,8 @@ explain(struct front *front, struct error *err)
 
 	make_commands(front);
 	front->before = environ;
-	if (open_session(front, err) < 0)
+	if (cargo_cache_open(&front->cache, err) < 0 ||
+	    open_session(front, err) < 0)
 		return -1;
 	layout = cargo_session_layout(front->session, err);
 	if (layout != NULL)
@@ -455,7 +460,7 @@ explain(struct front *front, struct error *err)
 static void
 front_clear(struct front *front)
 {
-	free(front->cache);
+	cargo_cache_close(&front->cache);
 	free(front->shim);
 	cargo_strings_clear(&front->cargo);
 	cargo_strings_clear(&front->metadata);
@@ -482,10 +487,8 @@ cargo_front_main(char **argv)
 		rc = refuse_wrapper(&err);
 	if (rc == 0) {
 		status = EXIT_FAILURE;
-		rc = make_cache(&front, &err);
-	}
-	if (rc == 0)
 		rc = find_shim(&front, &err);
+	}
 	if (rc == 0) {
 		rpc_init();
 		rc = front.options.explain != NULL ? explain(&front, &err)
@@ -595,7 +598,7 @@ cargo_front_alone(char **argv)
 		if (rc == 0)
 			rc = choose_verify(&front, &err);
 		if (rc == 0)
-			rc = make_cache(&front, &err);
+			rc = cargo_cache_open(&front.cache, &err);
 		if (rc == 0) {
 			rpc_init();
 			rc = answer_alone(&front, &call, &answer, &err);

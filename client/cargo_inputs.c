@@ -192,20 +192,27 @@ has(const char *directory, const char *name)
 	return found;
 }
 
-/* What belongs to the directory above it. */
+struct walk {
+	struct cargo_inputs *inputs;
+	bool package; /* it ends where another package begins */
+	unsigned depth;
+};
+
 static bool
-is_part(const struct cargo_inputs *inputs, const char *path, const char *name)
+is_wanted(const struct walk *walk, const char *path, const char *name)
 {
-	return strcmp(name, ".git") != 0 && strcmp(path, inputs->target) != 0 &&
+	if (!walk->package)
+		return true;
+	return strcmp(name, ".git") != 0 &&
+	       strcmp(path, walk->inputs->target) != 0 &&
 	       !has(path, "CACHEDIR.TAG") && !has(path, "Cargo.toml");
 }
 
-static int add_level(struct cargo_inputs *inputs, const char *path,
-    unsigned depth, struct error *err);
+static int add_level(struct walk *walk, const char *path, struct error *err);
 
 static int
-add_entry(struct cargo_inputs *inputs, const char *directory, const char *name,
-    unsigned depth, struct error *err)
+add_entry(struct walk *walk, const char *directory, const char *name,
+    struct error *err)
 {
 	char *path = xasprintf("%s/%s", directory, name);
 	struct stat status, link;
@@ -216,17 +223,16 @@ add_entry(struct cargo_inputs *inputs, const char *directory, const char *name,
 	if (lstat(path, &link) == -1 || stat(path, &status) == -1)
 		goto out;
 	if (S_ISREG(status.st_mode))
-		rc = cargo_inputs_add_file(inputs, path, err);
-	else if (S_ISDIR(link.st_mode) && is_part(inputs, path, name))
-		rc = add_level(inputs, path, depth + 1, err);
+		rc = cargo_inputs_add_file(walk->inputs, path, err);
+	else if (S_ISDIR(link.st_mode) && is_wanted(walk, path, name))
+		rc = add_level(walk, path, err);
 out:
 	free(path);
 	return rc;
 }
 
 static int
-add_level(struct cargo_inputs *inputs, const char *path, unsigned depth,
-    struct error *err)
+add_level(struct walk *walk, const char *path, struct error *err)
 {
 	DIR *directory = opendir(path);
 	struct dirent *entry;
@@ -234,14 +240,16 @@ add_level(struct cargo_inputs *inputs, const char *path, unsigned depth,
 
 	if (directory == NULL)
 		return error_set_errno(err, errno, "%s", path);
-	rc = depth > DEPTH_MAX ? error_set(err, ERROR_FAILED_PRECONDITION,
-				     "%s: too deep", path)
-			       : cargo_inputs_add_directory(inputs, path, err);
+	rc = ++walk->depth > DEPTH_MAX
+		 ? error_set(
+		       err, ERROR_FAILED_PRECONDITION, "%s: too deep", path)
+		 : cargo_inputs_add_directory(walk->inputs, path, err);
 	while (rc == 0 && (entry = readdir(directory)) != NULL) {
 		if (strcmp(entry->d_name, ".") != 0 &&
 		    strcmp(entry->d_name, "..") != 0)
-			rc = add_entry(inputs, path, entry->d_name, depth, err);
+			rc = add_entry(walk, path, entry->d_name, err);
 	}
+	walk->depth--;
 	closedir(directory);
 	return rc;
 }
@@ -250,7 +258,18 @@ int
 cargo_inputs_add_tree(
     struct cargo_inputs *inputs, const char *path, struct error *err)
 {
-	return add_level(inputs, path, 0, err);
+	struct walk walk = {.inputs = inputs};
+
+	return add_level(&walk, path, err);
+}
+
+int
+cargo_inputs_add_package(
+    struct cargo_inputs *inputs, const char *path, struct error *err)
+{
+	struct walk walk = {.inputs = inputs, .package = true};
+
+	return add_level(&walk, path, err);
 }
 
 /* --- crates --------------------------------------------------------------- */

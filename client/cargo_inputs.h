@@ -52,9 +52,13 @@ int cargo_inputs_add_directory(
     struct cargo_inputs *inputs, const char *path, struct error *err);
 int cargo_inputs_add_file(
     struct cargo_inputs *inputs, const char *path, struct error *err);
-/* A directory with all below it but repositories, target directories and
- * packages of their own. NOT_FOUND when it is not there. */
+/* A directory with all below it, but for links to directories. NOT_FOUND when
+ * it is not there. */
 int cargo_inputs_add_tree(
+    struct cargo_inputs *inputs, const char *path, struct error *err);
+/* The same, without repositories, target directories and packages of their
+ * own. */
+int cargo_inputs_add_package(
     struct cargo_inputs *inputs, const char *path, struct error *err);
 /* Crates by their files, and what these use in turn: see cargo_inputs_note. */
 int cargo_inputs_add_crates(struct cargo_inputs *inputs,

@@ -16,7 +16,7 @@
 #include "client/cargo_toolchain.h"
 #include "client/stat_ledger.h"
 
-#define VERSION "toolroot-toolchain 1"
+#define VERSION "toolroot-toolchain 2"
 #define MANIFEST_MAX (64u << 20)
 
 struct cargo_manifest {
@@ -38,9 +38,10 @@ cargo_manifest_open(
 
 	buffer_init(&header, SIZE_MAX);
 	rc = buffer_printf(&header,
-	    VERSION " " TOOLROOT_VERSION "\t%s\t%s\t%s\t%s",
+	    VERSION " " TOOLROOT_VERSION "\t%s\t%s\t%s\t%s\t%s",
 	    digest_function_name(options->function), rustc,
 	    options->driver != NULL ? options->driver : "",
+	    options->linker != NULL ? options->linker : "",
 	    path != NULL ? path : "");
 	for (size_t i = 0; i < options->libraries->count && rc == 0; i++)
 		rc = buffer_printf(

@@ -3,7 +3,7 @@
 #include "client/cargo_message.h"
 
 #include <errno.h>
-#include <stdbool.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -176,7 +176,7 @@ cargo_message_receive_call(
 	struct buffer content;
 	int rc;
 
-	*call = (struct cargo_message_call){.directory = NULL};
+	*call = (struct cargo_message_call){.caller = fd};
 	if (receive_all(fd, &header, sizeof(header), err) < 0)
 		return -1;
 	if (memcmp(header.magic, MAGIC, sizeof(header.magic)) != 0 ||
@@ -189,6 +189,14 @@ cargo_message_receive_call(
 		rc = decode_call(&header, &content, call, err);
 	buffer_clear(&content);
 	return rc;
+}
+
+bool
+cargo_message_is_awaited(const struct cargo_message_call *call)
+{
+	struct pollfd polled = {.fd = call->caller, .events = POLLRDHUP};
+
+	return poll(&polled, 1, 0) == 0;
 }
 
 void

@@ -4,13 +4,15 @@
  * build: a call of the compiler one way, its answer the other. Bounded, though
  * both ends are the same user's. Blocks on the socket.
  *
- *	call:    "TRC1" length:4 argc:4 environment:4, then so many strings,
+ *	call:    "TRC2" length:4 argc:4 environment:4, then so many strings,
  *	         each ended by NUL: directory, arguments, environment
  *	answer:  kind:4 status:4 output:4 errors:4 place:4 and three counts,
  *	         then output, errors and the strings of the place
  */
 #ifndef TOOLROOT_CLIENT_CARGO_MESSAGE_H
 #define TOOLROOT_CLIENT_CARGO_MESSAGE_H
+
+#include <stdbool.h>
 
 #include "base/buffer.h"
 #include "client/cargo_strings.h"
@@ -21,6 +23,7 @@ struct cargo_message_call {
 	char *directory; /* owned; where the compiler is to run */
 	struct cargo_strings arguments; /* the compiler first */
 	struct cargo_strings environment;
+	int caller; /* borrowed: the shim's socket; -1: it is ourselves */
 };
 
 enum cargo_message_kind {
@@ -51,6 +54,8 @@ int cargo_message_send_call(
     int fd, const struct cargo_message_call *call, struct error *err);
 int cargo_message_receive_call(
     int fd, struct cargo_message_call *call, struct error *err);
+/* False once the shim, and so cargo, is gone. */
+bool cargo_message_is_awaited(const struct cargo_message_call *call);
 void cargo_message_call_clear(struct cargo_message_call *call);
 
 void cargo_message_answer_init(struct cargo_message_answer *answer);

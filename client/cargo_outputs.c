@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "base/str.h"
 #include "cas/digest_message.h"
+#include "client/cargo_arguments.h"
 #include "client/cargo_dep_info.h"
 #include "client/cargo_paths.h"
 #include "client/cas_client.h"
@@ -132,37 +133,60 @@ fetch_into(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
 	return rc;
 }
 
+/* Without the directory; the caller frees it. */
+static char *
+name_of(const Reapi__OutputFile *file)
+{
+	struct str path = {(const char *)file->path.data, file->path.len};
+	const char *slash =
+	    path.len > 0 ? memrchr(path.data, '/', path.len) : NULL;
+	size_t skipped = slash != NULL ? (size_t)(slash - path.data) + 1 : 0;
+
+	return xstrndup(path.data + skipped, path.len - skipped);
+}
+
 static int
 fetch_file(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
-    const char *name, struct error *err)
+    struct error *err)
 {
 	struct cargo_output *item;
+	char *name = name_of(file);
 
 	outputs->items = xreallocarray(
 	    outputs->items, outputs->count + 1, sizeof(*outputs->items));
 	item = &outputs->items[outputs->count++];
 	*item = (struct cargo_output){
 	    .final = xasprintf("%s/%s", outputs->directory, name)};
+	free(name);
 	item->temporary =
 	    xasprintf("%s.toolroot-%d", item->final, (int)getpid());
 	return fetch_into(outputs, file, item, err);
 }
 
+/* All that were asked for and must be there, and no others. */
 static int
-fetch_named(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
-    struct error *err)
+check_names(const struct cargo_outputs *outputs,
+    const Reapi__ActionResult *result, struct error *err)
 {
-	char *path = xstrndup((const char *)file->path.data, file->path.len);
-	const char *slash = strrchr(path, '/');
-	const char *name = slash != NULL ? slash + 1 : path;
-	int rc;
+	struct cargo_strings names = {.count = 0};
+	char *missing = NULL;
+	int rc = 0;
 
-	if (cargo_strings_have(outputs->expected, name))
-		rc = fetch_file(outputs, file, name, err);
-	else
-		rc = error_set(err, ERROR_DATA_LOSS,
-		    "the result has an output nobody asked for");
-	free(path);
+	for (size_t i = 0; i < result->n_output_files && rc == 0; i++) {
+		char *name = cargo_strings_take(
+		    &names, name_of(result->output_files[i]));
+
+		if (!cargo_strings_have(outputs->expected, name))
+			rc = error_set(err, ERROR_DATA_LOSS,
+			    "the result has an output nobody asked for");
+	}
+	if (rc == 0)
+		missing = cargo_arguments_missing(outputs->arguments, &names);
+	if (missing != NULL)
+		rc = error_set(
+		    err, ERROR_NOT_FOUND, "the result lacks %s", missing);
+	free(missing);
+	cargo_strings_clear(&names);
 	return rc;
 }
 
@@ -192,15 +216,12 @@ int
 cargo_outputs_fetch(struct cargo_outputs *outputs,
     const Reapi__ActionResult *result, struct error *err)
 {
-	int rc = 0;
+	int rc = check_names(outputs, result, err);
 
 	for (size_t i = 0; i < result->n_output_files && rc == 0; i++)
-		rc = fetch_named(outputs, result->output_files[i], err);
+		rc = fetch_file(outputs, result->output_files[i], err);
 	if (rc == 0)
 		rc = fetch_errors(outputs, result, err);
-	if (rc == 0 && outputs->dep_info.len == 0)
-		rc = error_set(
-		    err, ERROR_DATA_LOSS, "the result has no dep-info file");
 	return rc;
 }
 

@@ -16,6 +16,7 @@
 #include "cas/digest.h"
 #include "client/cargo_strings.h"
 
+struct cargo_arguments;
 struct cargo_paths;
 struct cas_client;
 struct cas_transfer;
@@ -37,6 +38,7 @@ struct cargo_outputs {
 	const struct cargo_paths *paths;
 	const char *directory;                /* real */
 	const struct cargo_strings *expected; /* names */
+	const struct cargo_arguments *arguments;
 	/* The rest is ours. */
 	struct cargo_output *items;
 	size_t count;
@@ -50,8 +52,7 @@ void cargo_outputs_init(struct cargo_outputs *outputs);
 /* What was not put in place is removed. */
 void cargo_outputs_clear(struct cargo_outputs *outputs);
 
-/* NOT_FOUND when the server lacks one of them; DATA_LOSS for a result without
- * dep-info. */
+/* NOT_FOUND when the result, or the server, lacks one that must be there. */
 int cargo_outputs_fetch(struct cargo_outputs *outputs,
     const Reapi__ActionResult *result, struct error *err);
 int cargo_outputs_put(struct cargo_outputs *outputs, struct error *err);

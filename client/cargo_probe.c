@@ -153,6 +153,7 @@ ask(const struct cargo_crate *crate, struct cargo_message_answer *answer)
 	    .directory = crate->call->directory,
 	    .environment = crate->call->environment.items,
 	    .timeout_ms = TIMEOUT_MS,
+	    .wanted_by = crate->call->caller,
 	};
 	struct error ignored; /* the shim asks itself, and cargo is told */
 
@@ -165,8 +166,9 @@ cargo_probe_answer(
     const struct cargo_crate *crate, struct cargo_message_answer *answer)
 {
 	struct error ignored; /* noted in the summary */
-	const struct cargo_toolchain *toolchain = cargo_session_toolchain(
-	    crate->session, crate->rustc, NULL, &ignored);
+	const struct cargo_session_programs programs = {.rustc = crate->rustc};
+	const struct cargo_toolchain *toolchain =
+	    cargo_session_toolchain(crate->session, &programs, &ignored);
 	char *path;
 	bool known;
 

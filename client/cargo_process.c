@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Spawning with and without a pipe. No state. */
+/* posix_spawn for cargo; vfork where the child has to do more. No state. */
 #include "client/cargo_process.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -137,21 +139,88 @@ cargo_process_read(char *const *argv, struct error *err)
 
 /* --- the compiler --------------------------------------------------------- */
 
-/* Readable once it has ended; where that cannot be had it is waited for. */
-static bool
-ends_within(pid_t process, int64_t timeout_ms)
+enum end { END_OWN, END_LATE, END_UNWANTED };
+
+/* Where its end cannot be watched it is waited for. */
+static enum end
+await_end(pid_t started, const struct cargo_process *process)
 {
-	struct pollfd polled = {
-	    .fd = (int)syscall(SYS_pidfd_open, process, 0), .events = POLLIN};
+	struct pollfd polled[2] = {
+	    {.fd = (int)syscall(SYS_pidfd_open, started, 0), .events = POLLIN},
+	    {.fd = process->wanted_by, .events = POLLRDHUP},
+	};
 	int rc;
 
-	if (polled.fd == -1)
-		return true;
+	if (polled[0].fd == -1)
+		return END_OWN;
 	do
-		rc = poll(&polled, 1, (int)timeout_ms);
+		rc = poll(polled, 2, (int)process->timeout_ms);
 	while (rc == -1 && errno == EINTR);
-	close(polled.fd);
-	return rc != 0;
+	close(polled[0].fd);
+	if (rc == 0)
+		return END_LATE;
+	return polled[0].revents == 0 && polled[1].revents != 0 ? END_UNWANTED
+								: END_OWN;
+}
+
+struct child {
+	const struct cargo_process *process;
+	char *const *argv;
+	const int *streams; /* three */
+	pid_t parent;
+	volatile int number; /* errno of what failed */
+};
+
+/* In our memory until it executes: no call that locks or allocates. */
+static _Noreturn void
+become(struct child *child)
+{
+	const struct sigaction defaults = {.sa_handler = SIG_DFL};
+	sigset_t none;
+	bool ready;
+
+	sigaction(SIGPIPE, &defaults, NULL);
+	sigaction(SIGINT, &defaults, NULL);
+	sigaction(SIGTERM, &defaults, NULL);
+	sigemptyset(&none);
+	pthread_sigmask(SIG_SETMASK, &none, NULL);
+	ready = prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 &&
+		getppid() == child->parent &&
+		chdir(child->process->directory) == 0;
+	for (int fd = 0; fd <= STDERR_FILENO && ready; fd++)
+		ready = dup2(child->streams[fd], fd) != -1;
+	if (ready)
+		execvpe(
+		    child->argv[0], child->argv, child->process->environment);
+	child->number = errno;
+	_exit(EXIT_FAILURE);
+}
+
+/* The process, or -1 and errno. */
+static pid_t
+start(struct child *child)
+{
+	sigset_t all, before;
+	pid_t started;
+	int number;
+
+	/* A handler of ours must not run in the child. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	child->parent = getpid();
+	/* become keeps to what a child may do in its parent's memory. */
+	started = vfork(); /* NOLINT */
+	if (started == 0)
+		become(child); /* NOLINT */
+	number = errno;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (started != -1 && child->number != 0) {
+		waitpid(started, NULL, 0);
+		started = -1;
+		number = child->number;
+	}
+	errno = number;
+	return started;
 }
 
 /* outputs: for standard output and standard error; -1 is nowhere. */
@@ -159,35 +228,33 @@ static int
 run(const struct cargo_process *process, char *const *argv,
     const int outputs[static 2], struct error *err)
 {
-	posix_spawn_file_actions_t actions;
-	pid_t started;
-	int number;
-	bool ended;
+	int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
+	const int streams[3] = {nowhere,
+	    outputs[0] != -1 ? outputs[0] : nowhere,
+	    outputs[1] != -1 ? outputs[1] : nowhere};
+	struct child child = {
+	    .process = process, .argv = argv, .streams = streams};
+	pid_t started = nowhere != -1 ? start(&child) : -1;
+	enum end end;
+	int status;
 
-	posix_spawn_file_actions_init(&actions);
-	for (int fd = 0; fd <= STDERR_FILENO; fd++) {
-		int to = fd > 0 ? outputs[fd - 1] : -1;
-
-		if (to != -1)
-			posix_spawn_file_actions_adddup2(&actions, to, fd);
-		else
-			posix_spawn_file_actions_addopen(
-			    &actions, fd, "/dev/null", O_RDWR, 0);
-	}
-	posix_spawn_file_actions_addchdir_np(&actions, process->directory);
-	number = spawn(&started, &actions, argv, process->environment);
-	posix_spawn_file_actions_destroy(&actions);
-	if (number != 0)
-		return error_set_errno(err, number, "start %s", argv[0]);
-	ended = ends_within(started, process->timeout_ms);
-	if (!ended)
+	if (started == -1)
+		error_set_errno(err, errno, "start %s", argv[0]);
+	file_close(&nowhere);
+	if (started == -1)
+		return -1;
+	end = await_end(started, process);
+	if (end != END_OWN)
 		kill(started, SIGKILL);
-	number = cargo_process_wait(started, err);
-	if (!ended)
+	status = cargo_process_wait(started, err);
+	if (end == END_LATE)
 		return error_set(err, ERROR_DEADLINE_EXCEEDED,
 		    "%s was not done after %lld s", argv[0],
 		    (long long)process->timeout_ms / 1000);
-	return number;
+	if (end == END_UNWANTED)
+		return error_set(
+		    err, ERROR_CANCELLED, "cargo did not wait for it");
+	return status;
 }
 
 int

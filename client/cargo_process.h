@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Starting cargo, for the build and to ask it, and the compiler. posix_spawn,
- * since gRPC's threads may be running. Blocks.
+ * Starting cargo, for the build and to ask it, and the compiler, which dies
+ * with us. Without fork, since gRPC's threads may be running. Blocks.
  */
 #ifndef TOOLROOT_CLIENT_CARGO_PROCESS_H
 #define TOOLROOT_CLIENT_CARGO_PROCESS_H
@@ -27,9 +27,13 @@ struct cargo_process {
 	const char *directory;
 	char *const *environment; /* ends in NULL */
 	int64_t timeout_ms;
+	/* A socket: when its other end is closed, nobody wants the program any
+	 * more. -1: none. */
+	int wanted_by;
 };
 /* Runs a program that nobody listens to, to its end: the exit status, or -1:
- * DEADLINE_EXCEEDED when it took too long, and was killed. */
+ * DEADLINE_EXCEEDED when it took too long, CANCELLED when it is not wanted any
+ * more; it was killed then. It is killed, too, when this thread ends. */
 int cargo_process_run(
     const struct cargo_process *process, char *const *argv, struct error *err);
 /* The same, with what it wrote, appended; nothing is on its standard input. */

@@ -23,7 +23,7 @@
 #include "client/toolchain_upload.h"
 #include "rpc/channel.h"
 
-#define TOOLCHAINS_MAX 8
+#define TOOLCHAINS_MAX 16
 /* Of a call. A build should go on soon when the server hangs. */
 #define TIMEOUT_MS 20000
 #define FIRST_TIMEOUT_MS 5000
@@ -44,7 +44,8 @@ struct toolchain {
 	struct once made;
 	struct once uploaded;
 	char *rustc;
-	char *driver; /* or NULL */
+	char *driver; /* or NULL, both */
+	char *linker;
 	struct cargo_toolchain *toolchain;
 };
 
@@ -55,7 +56,7 @@ struct cargo_session {
 	struct cargo_summary *summary;
 	char invocation[UUID_STR_LEN];
 	/* Guards stages, the count of toolchains and what they are for, lost,
-	 * failures and what is about waiting. */
+	 * failures and what is about waiting and putting. */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct once layout_made;
@@ -67,6 +68,8 @@ struct cargo_session {
 	unsigned waiting;  /* calls, for room on the server */
 	int64_t waiting_since;
 	int64_t waited_ms; /* before that */
+	unsigned putting;  /* calls, results in place */
+	bool stopped;
 	struct toolchain toolchains[TOOLCHAINS_MAX];
 	size_t toolchain_count;
 };
@@ -161,6 +164,7 @@ cargo_session_close(struct cargo_session *session)
 		cargo_toolchain_close(session->toolchains[i].toolchain);
 		free(session->toolchains[i].rustc);
 		free(session->toolchains[i].driver);
+		free(session->toolchains[i].linker);
 	}
 	cargo_summary_free(session->summary);
 	free(session->layout.workspace);
@@ -227,6 +231,39 @@ cargo_session_keeps(const struct cargo_session *session, const char *crate)
 	return false;
 }
 
+/* --- results -------------------------------------------------------------- */
+
+bool
+cargo_session_begin_put(struct cargo_session *session)
+{
+	bool may;
+
+	pthread_mutex_lock(&session->lock);
+	may = !session->stopped;
+	session->putting += may ? 1 : 0;
+	pthread_mutex_unlock(&session->lock);
+	return may;
+}
+
+void
+cargo_session_end_put(struct cargo_session *session)
+{
+	pthread_mutex_lock(&session->lock);
+	session->putting--;
+	pthread_cond_broadcast(&session->changed);
+	pthread_mutex_unlock(&session->lock);
+}
+
+void
+cargo_session_stop(struct cargo_session *session)
+{
+	pthread_mutex_lock(&session->lock);
+	session->stopped = true;
+	while (session->putting > 0)
+		pthread_cond_wait(&session->changed, &session->lock);
+	pthread_mutex_unlock(&session->lock);
+}
+
 /* --- where things are ----------------------------------------------------- */
 
 static char *
@@ -289,30 +326,37 @@ cargo_session_layout(struct cargo_session *session, struct error *err)
 /* --- toolchains ----------------------------------------------------------- */
 
 static bool
-is_for(const struct toolchain *toolchain, const char *rustc, const char *driver)
+is_same(const char *a, const char *b)
 {
-	if (strcmp(toolchain->rustc, rustc) != 0)
-		return false;
-	if (toolchain->driver == NULL || driver == NULL)
-		return toolchain->driver == driver;
-	return strcmp(toolchain->driver, driver) == 0;
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static char *
+copy(const char *text)
+{
+	return text != NULL ? xstrdup(text) : NULL;
 }
 
 static struct toolchain *
-find_toolchain(
-    struct cargo_session *session, const char *rustc, const char *driver)
+find_toolchain(struct cargo_session *session,
+    const struct cargo_session_programs *programs)
 {
 	struct toolchain *found = NULL;
 
 	pthread_mutex_lock(&session->lock);
 	for (size_t i = 0; i < session->toolchain_count; i++) {
-		if (is_for(&session->toolchains[i], rustc, driver))
-			found = &session->toolchains[i];
+		struct toolchain *toolchain = &session->toolchains[i];
+
+		if (strcmp(toolchain->rustc, programs->rustc) == 0 &&
+		    is_same(toolchain->driver, programs->driver) &&
+		    is_same(toolchain->linker, programs->linker))
+			found = toolchain;
 	}
 	if (found == NULL && session->toolchain_count < TOOLCHAINS_MAX) {
 		found = &session->toolchains[session->toolchain_count++];
-		found->rustc = xstrdup(rustc);
-		found->driver = driver != NULL ? xstrdup(driver) : NULL;
+		found->rustc = xstrdup(programs->rustc);
+		found->driver = copy(programs->driver);
+		found->linker = copy(programs->linker);
 	}
 	pthread_mutex_unlock(&session->lock);
 	return found;
@@ -325,6 +369,7 @@ make_toolchain(struct cargo_session *session, struct toolchain *toolchain,
 	const struct cargo_toolchain_options options = {
 	    .rustc = toolchain->rustc,
 	    .driver = toolchain->driver,
+	    .linker = toolchain->linker,
 	    .cache = session->options.cache,
 	    .ledger = session->ledger,
 	    .function = session->function,
@@ -336,10 +381,10 @@ make_toolchain(struct cargo_session *session, struct toolchain *toolchain,
 }
 
 const struct cargo_toolchain *
-cargo_session_toolchain(struct cargo_session *session, const char *rustc,
-    const char *driver, struct error *err)
+cargo_session_toolchain(struct cargo_session *session,
+    const struct cargo_session_programs *programs, struct error *err)
 {
-	struct toolchain *toolchain = find_toolchain(session, rustc, driver);
+	struct toolchain *toolchain = find_toolchain(session, programs);
 	int rc;
 
 	if (toolchain == NULL) {

@@ -59,10 +59,22 @@ struct cargo_layout {
 /* NULL on error, also when it failed before. */
 const struct cargo_layout *cargo_session_layout(
     struct cargo_session *session, struct error *err);
-/* Likewise, of this compiler; driver as in client/cargo_toolchain.h. */
+/* Likewise, of these programs; see client/cargo_toolchain.h. */
+struct cargo_session_programs {
+	const char *rustc;
+	const char *driver; /* or NULL, both */
+	const char *linker;
+};
 const struct cargo_toolchain *cargo_session_toolchain(
-    struct cargo_session *session, const char *rustc, const char *driver,
-    struct error *err);
+    struct cargo_session *session,
+    const struct cargo_session_programs *programs, struct error *err);
+
+/* Around putting results in place: false, and nothing may be put, once
+ * cargo_session_stop was called. That waits for those under way, so that
+ * nothing changes in the target directory when cargo is gone. */
+bool cargo_session_begin_put(struct cargo_session *session);
+void cargo_session_end_put(struct cargo_session *session);
+void cargo_session_stop(struct cargo_session *session);
 
 struct cargo_server {
 	struct rpc_channel *channel;

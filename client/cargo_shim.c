@@ -48,7 +48,8 @@ connect_broker(const char *path)
 int
 cargo_shim_call(struct cargo_message_call *call, char **argv)
 {
-	*call = (struct cargo_message_call){.directory = getcwd(NULL, 0)};
+	*call = (struct cargo_message_call){
+	    .directory = getcwd(NULL, 0), .caller = -1};
 	if (call->directory == NULL)
 		return -1;
 	for (char **at = argv + 1; *at != NULL; at++)

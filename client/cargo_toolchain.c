@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -55,19 +56,79 @@ add_driver(struct capture_host *host, const char *driver, bool moved,
 	return rc;
 }
 
+static bool
+has_part(const char *name, const char *const *parts)
+{
+	for (; *parts != NULL; parts++) {
+		if (strstr(name, *parts) != NULL)
+			return true;
+	}
+	return false;
+}
+
+/* A bare name is looked for where actions do, and a worker hides /tmp. */
+static int
+check_place(const char *linker, const char *path, struct error *err)
+{
+	if (strncmp(path, "/tmp/", 5) == 0)
+		return error_set(err, ERROR_FAILED_PRECONDITION,
+		    "linker %s: an action has a /tmp of its own", linker);
+	if (strchr(linker, '/') != NULL || strncmp(path, "/usr/bin/", 9) == 0 ||
+	    strncmp(path, "/bin/", 5) == 0)
+		return 0;
+	return error_set(err, ERROR_FAILED_PRECONDITION,
+	    "linker %s is %s here: give its path to -C linker=", linker, path);
+}
+
+/* A compiler's driver, or a linker by itself; another program may read what
+ * nobody would know. */
+static int
+capture_linker(struct capture_host *host,
+    const struct cargo_toolchain_options *options,
+    struct capture_programs *programs, struct error *err)
+{
+	static const char *const drivers[] = {
+	    "gcc", "g++", "clang", "cc", "c++", NULL};
+	static const char *const linkers[] = {"ld", "mold", NULL};
+	const char *linker = options->linker != NULL ? options->linker : "cc";
+	const struct capture_cc_options cc = {
+	    .compiler = linker,
+	    .scope = CAPTURE_CC_LINKER,
+	    .libraries = options->libraries->items,
+	    .library_count = options->libraries->count,
+	};
+	const char *slash = strrchr(linker, '/');
+	const char *name = slash != NULL ? slash + 1 : linker;
+	char *path;
+	int rc = -1;
+
+	/* It is the toolchain's, beside the libraries. */
+	if (strcmp(linker, "rust-lld") == 0)
+		return 0;
+	path = capture_run_find(linker);
+	if (path == NULL || access(path, X_OK) == -1)
+		error_set(
+		    err, ERROR_NOT_FOUND, "there is no linker %s", linker);
+	else if (check_place(linker, path, err) < 0)
+		rc = -1;
+	else if (has_part(name, drivers))
+		rc = capture_cc(host, &cc, programs, err);
+	else if (has_part(name, linkers))
+		rc = capture_host_add(host, path, NULL, err) < 0 ? -1 : 0;
+	else
+		error_set(err, ERROR_FAILED_PRECONDITION,
+		    "linker %s: what it reads is not known", linker);
+	free(path);
+	return rc;
+}
+
 static int
 capture_programs_of(struct capture_host *host,
     const struct cargo_toolchain_options *options, const char *rustc,
     bool *moved, struct error *err)
 {
-	const struct capture_cc_options cc = {
-	    .compiler = "cc",
-	    .scope = CAPTURE_CC_LINKER,
-	    .libraries = options->libraries->items,
-	    .library_count = options->libraries->count,
-	};
 	struct capture_programs programs = {.count = 0};
-	int rc = capture_cc(host, &cc, &programs, err);
+	int rc = capture_linker(host, options, &programs, err);
 
 	if (rc == 0)
 		rc = capture_rust(host, rustc, &programs, moved, err);

@@ -36,6 +36,8 @@ struct cargo_toolchain_options {
 	/* A program that is called in its place and uses its libraries, as
 	 * clippy-driver does: then it is in the root, too. Or NULL. */
 	const char *driver;
+	/* The linker, as the compiler is told by -C linker=; NULL: cc. */
+	const char *linker;
 	const char *cache; /* directory, exists */
 	struct stat_ledger *ledger;
 	enum digest_function function;

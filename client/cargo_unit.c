@@ -88,8 +88,9 @@ answer_version(
 {
 	struct error ignored; /* noted in the summary */
 	/* Also for clippy, so that both use the same crates. */
-	const struct cargo_toolchain *toolchain = cargo_session_toolchain(
-	    crate->session, crate->rustc, NULL, &ignored);
+	const struct cargo_session_programs programs = {.rustc = crate->rustc};
+	const struct cargo_toolchain *toolchain =
+	    cargo_session_toolchain(crate->session, &programs, &ignored);
 
 	if (crate->wrapper == NULL && toolchain != NULL &&
 	    buffer_append(&answer->output, toolchain->version,

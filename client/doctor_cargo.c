@@ -228,8 +228,9 @@ build(const struct chain *chain, const char *name, struct error *err)
 	char *directory = xasprintf("%s/%s", chain->directory, name);
 	char *stats = xasprintf("%s/stats.json", directory);
 	char *target = xasprintf("%s/target", directory);
-	struct cargo_process process = {
-	    .directory = directory, .timeout_ms = BUILD_TIMEOUT_MS};
+	struct cargo_process process = {.wanted_by = -1,
+	    .directory = directory,
+	    .timeout_ms = BUILD_TIMEOUT_MS};
 	json_t *record = NULL;
 	int rc = make_project(directory, err);
 

@@ -183,8 +183,7 @@ what_is_odd_stays_local(void **state)
 	expect_local(ARGV(USUAL, WORD("@file")));
 	expect_local(ARGV(USUAL, WORD("--sysroot"), WORD("/x")));
 	expect_local(ARGV(USUAL, WORD("--target"), WORD("/x/spec.json")));
-	expect_local(ARGV(USUAL, WORD("-C"), WORD("linker=/my/ld")));
-	expect_local(ARGV(USUAL, WORD("-Clinker-flavor=ld"), WORD("--test")));
+	expect_local(ARGV(USUAL, WORD("--target=wasm32-unknown-emscripten")));
 	expect_local(ARGV(USUAL, WORD("-Csplit-debuginfo=packed")));
 	expect_local(ARGV(USUAL, WORD("-Ctarget-cpu=native")));
 	expect_local(ARGV(USUAL, WORD("--emit=dep-info,asm")));
@@ -209,6 +208,79 @@ codegen_options_may_be_written_with_underscores(void **state)
 			    WORD("-Ctarget-cpu=x86-64-v3")));
 	assert_int_equal(arguments.call, CARGO_CALL_COMPILE);
 	assert_string_equal(arguments.extra_filename, "-a_b");
+	cargo_arguments_clear(&arguments);
+}
+
+static void
+expect_missing(char *const *argv, const char *there, const char *wanted)
+{
+	struct cargo_strings names = {.count = 0};
+	struct cargo_arguments arguments;
+	char *copy = xstrdup(there), *position = NULL, *missing;
+
+	for (char *name = strtok_r(copy, " ", &position); name != NULL;
+	     name = strtok_r(NULL, " ", &position))
+		cargo_strings_add(&names, name);
+	cargo_arguments_parse(&arguments, argv);
+	missing = cargo_arguments_missing(&arguments, &names);
+	if (wanted == NULL)
+		assert_null(missing);
+	else
+		assert_string_equal(missing, wanted);
+	free(missing);
+	free(copy);
+	cargo_arguments_clear(&arguments);
+	cargo_strings_clear(&names);
+}
+
+static void
+what_a_result_must_have_is_known(void **state)
+{
+	char *const library[] = {USUAL, WORD("--crate-type=lib"), NULL};
+	char *const both[] = {USUAL, WORD("--crate-type=rlib"),
+	    WORD("--crate-type=cdylib"), WORD("--crate-type=staticlib"), NULL};
+	char *const test[] = {
+	    USUAL, WORD("--crate-type=lib"), WORD("--test"), NULL};
+
+	(void)state;
+	expect_missing(library, "a-1f.d liba-1f.rmeta liba-1f.rlib", NULL);
+	expect_missing(library, "liba-1f.rmeta liba-1f.rlib", "a-1f.d");
+	expect_missing(library, "a-1f.d liba-1f.rlib", "liba-1f.rmeta");
+	expect_missing(library, "a-1f.d liba-1f.rmeta", "liba-1f.rlib");
+	expect_missing(
+	    both, "a-1f.d liba-1f.rmeta liba-1f.rlib liba-1f.a", "liba-1f.so");
+	expect_missing(both,
+	    "a-1f.d liba-1f.rmeta liba-1f.rlib liba-1f.a a-1f.wasm", NULL);
+	expect_missing(
+	    both, "a-1f.d liba-1f.rmeta liba-1f.rlib liba-1f.so", "liba-1f.a");
+	expect_missing(test, "a-1f.d liba-1f.rmeta liba-1f.rlib", "a-1f");
+	expect_missing(test, "a-1f.d liba-1f.rmeta a-1f", NULL);
+	expect_missing(
+	    ARGV(WORD("--crate-name=a"), WORD("a.rs"), WORD("--out-dir=/o"),
+		WORD("-Cmetadata=1"), WORD("--emit=dep-info,metadata")),
+	    "a.d liba.rmeta", NULL);
+	expect_missing(
+	    ARGV(WORD("--crate-name=a"), WORD("a.rs"), WORD("--out-dir=/o"),
+		WORD("-Cmetadata=1"), WORD("--emit=dep-info,link")),
+	    "a.d", "a");
+}
+
+static void
+the_linker_is_known(void **state)
+{
+	struct cargo_arguments arguments;
+
+	(void)state;
+	cargo_arguments_parse(
+	    &arguments, ARGV(USUAL, WORD("-C"), WORD("linker=/my/clang"),
+			    WORD("-Clinker-flavor=gcc")));
+	assert_int_equal(arguments.call, CARGO_CALL_COMPILE);
+	assert_true(arguments.links);
+	assert_string_equal(arguments.linker, "/my/clang");
+	cargo_arguments_keep_local(&arguments, "one");
+	cargo_arguments_keep_local(&arguments, "two");
+	assert_int_equal(arguments.call, CARGO_CALL_LOCAL);
+	assert_string_equal(arguments.reason, "one");
 	cargo_arguments_clear(&arguments);
 }
 
@@ -559,6 +631,8 @@ main(void)
 	    cmocka_unit_test(a_usual_call_can_be_an_action),
 	    cmocka_unit_test(what_is_odd_stays_local),
 	    cmocka_unit_test(codegen_options_may_be_written_with_underscores),
+	    cmocka_unit_test(what_a_result_must_have_is_known),
+	    cmocka_unit_test(the_linker_is_known),
 	    cmocka_unit_test(a_library_does_not_care_for_the_linker),
 	    cmocka_unit_test(a_probe_of_a_build_script_is_not_cargos),
 	    cmocka_unit_test(argument_files_are_read),
