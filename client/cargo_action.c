@@ -100,12 +100,11 @@ make_command(
     struct cargo_action *action, const struct cargo_action_parts *parts)
 {
 	Reapi__Command command = REAPI__COMMAND__INIT;
-	struct cargo_strings paths = {.count = 0};
 	const char *directory;
 
 	set_arguments(&command, parts->arguments);
 	set_environment(&command, parts->environment);
-	set_outputs(&command, parts, &paths);
+	set_outputs(&command, parts, &action->outputs);
 	directory = parts->directory + strlen(parts->input_root) + 1;
 	command.working_directory = binary(directory, strlen(directory));
 	action->command = pack(&command.base);
@@ -114,7 +113,6 @@ make_command(
 		free(command.environment_variables[0]);
 	free(command.environment_variables);
 	free(command.output_paths);
-	cargo_strings_clear(&paths);
 }
 
 struct platform {
@@ -177,5 +175,6 @@ cargo_action_clear(struct cargo_action *action)
 {
 	free((char *)(uintptr_t)action->command.data);
 	free((char *)(uintptr_t)action->action.data);
+	cargo_strings_clear(&action->outputs);
 	*action = (struct cargo_action){.command = {NULL, 0}};
 }

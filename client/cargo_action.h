@@ -8,8 +8,7 @@
 
 #include "base/str.h"
 #include "cas/digest.h"
-
-struct cargo_strings;
+#include "client/cargo_strings.h"
 
 struct cargo_action_parts {
 	const struct cargo_strings *arguments;   /* the program first */
@@ -29,6 +28,7 @@ struct cargo_action {
 	struct str action;
 	struct digest command_digest;
 	struct digest digest;
+	struct cargo_strings outputs; /* their paths in the command */
 };
 
 void cargo_action_make(

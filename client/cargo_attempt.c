@@ -260,6 +260,17 @@ find(struct state *state, struct cargo_execute *execute, struct error *err)
 	return 0;
 }
 
+/* Among the paths of outputs, there always is one. */
+static const char *
+dep_info_of(const struct cargo_strings *outputs)
+{
+	size_t i = 0;
+
+	while (!cargo_outputs_is_dep_info(outputs->items[i]))
+		i++;
+	return outputs->items[i];
+}
+
 static int
 find_or_run(struct state *state, struct error *err)
 {
@@ -270,6 +281,7 @@ find_or_run(struct state *state, struct error *err)
 	    .metadata = &state->metadata,
 	    .arena = &state->arena,
 	    .action = state->action.digest,
+	    .wanted_inline = dep_info_of(&state->action.outputs),
 	    .timeout_ms = EXECUTION_TIMEOUT_MS,
 	    .silence_ms = SILENCE_MS,
 	};

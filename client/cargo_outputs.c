@@ -47,6 +47,14 @@ cargo_outputs_clear(struct cargo_outputs *outputs)
 	buffer_clear(&outputs->errors);
 }
 
+bool
+cargo_outputs_is_dep_info(const char *path)
+{
+	size_t length = strlen(path);
+
+	return length > 2 && strcmp(path + length - 2, ".d") == 0;
+}
+
 /* --- fetching ------------------------------------------------------------- */
 
 static int
@@ -71,6 +79,29 @@ read_blob(struct cargo_outputs *outputs, const Reapi__Digest *message,
 	return rc < 0 ? -1 : 0;
 }
 
+/* What came with the result is checked as all else. */
+static int
+read_output(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
+    struct buffer *content, struct error *err)
+{
+	struct digest digest, actual;
+
+	if (file->contents.len == 0)
+		return read_blob(outputs, file->digest, content, err);
+	if (digest_from_message(DIGEST_UNKNOWN, file->digest, &digest, err) < 0)
+		return -1;
+	digest_compute(
+	    digest.function, file->contents.data, file->contents.len, &actual);
+	if (!digest_equal(&digest, &actual))
+		return error_set(err, ERROR_DATA_LOSS,
+		    "the server's bytes for an output do not match its digest");
+	if (buffer_append(content, file->contents.data, file->contents.len) < 0)
+		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+		    "the dep-info file is too large");
+	outputs->bytes += digest.size;
+	return 0;
+}
+
 static int
 fetch_dep_info(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
     int fd, struct error *err)
@@ -79,7 +110,7 @@ fetch_dep_info(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
 	int rc;
 
 	buffer_init(&mapped, TEXT_MAX);
-	rc = read_blob(outputs, file->digest, &outputs->dep_info, err);
+	rc = read_output(outputs, file, &outputs->dep_info, err);
 	if (rc == 0 && cargo_dep_info_map(outputs->paths,
 			   buffer_str(&outputs->dep_info), &mapped) < 0)
 		rc = error_set(err, ERROR_RESOURCE_EXHAUSTED,
@@ -111,7 +142,6 @@ static int
 fetch_into(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
     struct cargo_output *item, struct error *err)
 {
-	size_t length = strlen(item->final);
 	/* The umask takes its part, as it does from a compiler's file. */
 	int fd = open(item->temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC,
 	    file->is_executable ? 0777 : 0666);
@@ -119,8 +149,7 @@ fetch_into(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
 
 	if (fd == -1)
 		return error_set_errno(err, errno, "%s", item->temporary);
-	item->mapped =
-	    length > 2 && strcmp(item->final + length - 2, ".d") == 0;
+	item->mapped = cargo_outputs_is_dep_info(item->final);
 	rc = digest_from_message(
 	    DIGEST_UNKNOWN, file->digest, &item->digest, err);
 	if (rc == 0)

@@ -47,6 +47,7 @@ struct cargo_outputs {
 	uint64_t bytes;         /* fetched */
 };
 
+bool cargo_outputs_is_dep_info(const char *path);
 /* After the borrowed fields are set. */
 void cargo_outputs_init(struct cargo_outputs *outputs);
 /* What was not put in place is removed. */
