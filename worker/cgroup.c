@@ -273,6 +273,12 @@ get_usage(const struct cgroup *group, struct cgroup_usage *usage)
 	*usage = (struct cgroup_usage){0};
 	usage->oom_kills = get_keyed(memory,
 	    pick(group, "memory.oom_control", "memory.events"), "oom_kill");
+	/* Version 1 counts what swap is limited together with by itself. */
+	usage->memory_refused =
+	    group->kind == CGROUP_V2
+		? get_keyed(memory, "memory.events", "oom")
+		: get_number(memory, "memory.failcnt") +
+		      get_number(memory, "memory.memsw.failcnt");
 	usage->pids_refused =
 	    get_keyed(group->directories[CGROUP_PIDS], "pids.events", "max");
 	get_io(group, usage);
@@ -321,6 +327,8 @@ cgroup_measure(const struct cgroup *group, const struct cgroup_usage *start,
 		 pread(group->peak, text, sizeof(text) - 1, 0) > 0)
 		usage->memory_peak = strtoull(text, NULL, 10);
 	usage->oom_kills = less(usage->oom_kills, start->oom_kills);
+	usage->memory_refused =
+	    less(usage->memory_refused, start->memory_refused);
 	/* At the limit, old page cache has had to go. */
 	if (usage->oom_kills == 0)
 		usage->memory_peak =

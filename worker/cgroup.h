@@ -52,7 +52,10 @@ struct cgroup {
 
 struct cgroup_usage {
 	uint64_t memory_peak; /* bytes; 0 where it is not known */
-	uint64_t oom_kills;   /* processes that the memory limit ended */
+	/* Processes that the kernel ended for want of memory: in the group, or
+	 * around it, which memory_refused tells apart. */
+	uint64_t oom_kills;
+	uint64_t memory_refused; /* times that the group's limit was met */
 	uint64_t pids_refused;
 	uint64_t read_bytes; /* of block devices */
 	uint64_t written_bytes;

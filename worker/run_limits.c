@@ -74,6 +74,15 @@ explain_memory(struct arena *arena, const struct run_limits *limits,
 
 	if (outcome->usage.oom_kills == 0)
 		return "";
+	if (outcome->usage.memory_refused == 0)
+		return arena_printf(arena,
+		    "the worker's machine, or a control group around the "
+		    "worker, ran out of memory, and the kernel killed the "
+		    "action (peak %s), which was below its own limit of %s: "
+		    "give the worker fewer --slots, a lower "
+		    "--memory-per-action, or more memory. ",
+		    format_size(outcome->usage.memory_peak, peak),
+		    format_size(limits->limits.memory, limit));
 	return arena_printf(arena,
 	    "the action reached its memory limit of %s (peak %s, what it wrote "
 	    "to files included), and the kernel killed it: raise the worker's "

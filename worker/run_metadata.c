@@ -146,6 +146,7 @@ fill_resources(const struct run_place *place,
 	message->memory_limit_bytes = limits->memory;
 	message->memory_peak_bytes = usage->memory_peak;
 	message->oom_kills = usage->oom_kills;
+	message->memory_refused = usage->memory_refused;
 	message->pids_limit = limits->pids;
 	message->pids_refused = usage->pids_refused;
 	message->cpu_limit_milli = limits->cpu_milli;

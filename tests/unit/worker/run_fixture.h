@@ -42,6 +42,7 @@
 #define FIXTURE_LIST_MAX 16
 
 static struct spawner *fixture_spawner;
+static struct action_limits fixture_limits;
 
 struct fixture {
 	char path[64];
@@ -434,6 +435,7 @@ fixture_start_spawner(const char *unfenced_scratch)
 	    .scratch_path = unfenced_scratch,
 	    .scratch_bytes = (uint64_t)256 << 20,
 	    .scratch_files = 20000,
+	    .limits = fixture_limits,
 	    .cache = cache};
 	struct error err;
 

@@ -303,7 +303,23 @@ usage_is_what_came_since_the_start(void **state)
 	put(tree, "memory.events", "oom 3\noom_kill 3\n");
 	cgroup_measure(&tree->group, &start, &usage);
 	assert_int_equal(usage.oom_kills, 1);
+	assert_int_equal(usage.memory_refused, 1);
 	assert_int_equal(usage.memory_peak, 5000);
+}
+
+static void
+a_kill_below_the_limit_is_told_apart(void **state)
+{
+	struct tree *tree = *state;
+	struct cgroup_usage start;
+	struct cgroup_usage usage;
+
+	put(tree, "memory.events", "oom 2\noom_kill 2\n");
+	cgroup_start(&tree->group, &start);
+	put(tree, "memory.events", "oom 2\noom_kill 3\n");
+	cgroup_measure(&tree->group, &start, &usage);
+	assert_int_equal(usage.oom_kills, 1);
+	assert_int_equal(usage.memory_refused, 0);
 }
 
 static void
@@ -351,6 +367,8 @@ main(void)
 		a_missing_file_is_an_error_that_names_it, setup, teardown),
 	    cmocka_unit_test_setup_teardown(
 		usage_is_what_came_since_the_start, setup, teardown),
+	    cmocka_unit_test_setup_teardown(
+		a_kill_below_the_limit_is_told_apart, setup, teardown),
 	    cmocka_unit_test(a_group_put_back_twice_is_one_group),
 	};
 
