@@ -29,13 +29,14 @@ refused(int context, const char *what, struct error *err)
 	    strerror(number), text);
 }
 
-static int
-mount_erofs(int image, int *mount, struct error *err)
+int
+image_mount_lower(int image, int *mount, struct error *err)
 {
 	int context = fsopen("erofs", FSOPEN_CLOEXEC);
 	char source[32];
 	int rc = 0;
 
+	*mount = -1;
 	snprintf(source, sizeof(source), "/proc/self/fd/%d", image);
 	if (context == -1 ||
 	    fsconfig(context, FSCONFIG_SET_STRING, "source", source, 0) == -1 ||
@@ -57,6 +58,12 @@ add_layer(int context, const char *option, int directory)
 	return fsconfig(context, FSCONFIG_SET_FD, option, NULL, directory) == 0;
 }
 
+static bool
+add_bodies(int context, int directory)
+{
+	return directory == -1 || add_layer(context, "datadir+", directory);
+}
+
 /* Layers with data alone are below all others. */
 static bool
 add_lowers(int context, const struct image_layers *layers)
@@ -66,10 +73,9 @@ add_lowers(int context, const struct image_layers *layers)
 	for (size_t i = 0; i < layers->lower_count && added; i++)
 		added =
 		    add_layer(context, "lowerdir+", layers->lowers[i].mount);
-	added = added && add_layer(context, "datadir+", layers->bodies);
+	added = added && add_bodies(context, layers->bodies);
 	for (size_t i = 0; i < layers->lower_count && added; i++)
-		added =
-		    add_layer(context, "datadir+", layers->lowers[i].bodies);
+		added = add_bodies(context, layers->lowers[i].bodies);
 	return added;
 }
 
@@ -130,7 +136,7 @@ image_mount(const struct image_layers *layers, struct image_mounts *mounts,
     struct error *err)
 {
 	*mounts = IMAGE_MOUNTS_NONE;
-	if (mount_erofs(layers->image, &mounts->lower, err) < 0 ||
+	if (image_mount_lower(layers->image, &mounts->lower, err) < 0 ||
 	    mount_overlay(layers, mounts->lower, &mounts->whole, err) < 0)
 		goto failed;
 	mounts->shown = open_tree(

@@ -21,12 +21,12 @@ struct error;
 /* An image that is mounted already, below another one that refers to it. */
 struct image_lower {
 	int mount;
-	int bodies;
+	int bodies; /* -1: it has none elsewhere */
 };
 
 struct image_layers {
 	int image;       /* the file */
-	int bodies;      /* directory of large bodies */
+	int bodies;      /* directory of large bodies; -1: it has none */
 	const char *top; /* the directory of the image that is shown */
 	const struct image_lower *lowers;
 	size_t lower_count;
@@ -49,6 +49,8 @@ struct image_mounts {
  * be closed. Errors name the step that the kernel refused. */
 int image_mount(const struct image_layers *layers, struct image_mounts *mounts,
     struct error *err);
+/* One for an image_lower; the caller's. */
+int image_mount_lower(int image, int *mount, struct error *err);
 void image_mounts_close(struct image_mounts *mounts);
 
 #endif

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -15,8 +16,10 @@
 
 /* Of directories that are remembered. */
 #define SEEN_MAX 65536
-/* Each takes three descriptors and a mount. */
+/* Each takes a mount and a descriptor, or two where large bodies are in it. */
 #define TREES_MAX 200
+/* Of the descriptors that the process may have, so many for each. */
+#define DESCRIPTORS_PER_TREE 8
 
 struct seen {
 	struct digest digest; /* its key */
@@ -31,13 +34,26 @@ struct subtrees {
 	size_t count;
 };
 
+static size_t
+limit_of_trees(void)
+{
+	struct rlimit limit;
+	size_t share = TREES_MAX;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+	    limit.rlim_cur / DESCRIPTORS_PER_TREE < share)
+		share = (size_t)limit.rlim_cur / DESCRIPTORS_PER_TREE;
+	return share > 0 ? share : 1;
+}
+
 struct subtrees *
 subtrees_open(const char *path, uint64_t max_bytes, struct error *err)
 {
 	const struct tree_cache_options options = {.path = path,
 	    .max_bytes = max_bytes,
-	    .max_trees = TREES_MAX,
+	    .max_trees = limit_of_trees(),
 	    .staging = STAGING_EROFS,
+	    .layers = true,
 	    .uid = SANDBOX_UID,
 	    .gid = SANDBOX_GID,
 	    .quiet = true};

@@ -43,8 +43,8 @@ struct tree {
 	struct digest digest; /* its key in the map */
 	char name[NAME_LEN];
 	enum tree_state state;
-	int directory;            /* of its root; -1 while it is made */
-	struct image_lower lower; /* with STAGING_EROFS; else -1 */
+	int directory; /* of its root; -1 while it is made, and of a layer */
+	struct image_lower lower; /* of a layer; else -1 */
 	uint64_t bytes;
 	size_t pins;
 	struct timespec used; /* only while the cache opens */
@@ -177,17 +177,20 @@ open_root(const struct tree_cache *cache, struct tree *tree, struct error *err)
 	int directory = openat(cache->directory, tree->name,
 	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	const struct tree_image image = image_of(cache, tree, directory);
+	bool layer = cache->options.layers;
 	int rc = 0;
 
 	if (directory == -1)
 		return error_set_errno(
 		    err, errno, "open the tree %s", tree->name);
-	if (cache->options.staging == STAGING_EROFS)
-		rc = tree_image_mount(&image, &tree->lower, err);
-	if (rc == 0)
+	if (layer)
+		rc = tree_image_open_layer(&image, &tree->lower, err);
+	else if (cache->options.staging == STAGING_EROFS)
+		rc = tree_image_mount(&image, err);
+	if (rc == 0 && !layer)
 		tree->directory = openat(directory, "root",
 		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (rc == 0 && tree->directory == -1)
+	if (rc == 0 && !layer && tree->directory == -1)
 		rc =
 		    error_set_errno(err, errno, "open the tree %s", tree->name);
 	file_close(&directory);

@@ -43,6 +43,9 @@ struct tree_cache_options {
 	uint64_t max_bytes;
 	size_t max_trees; /* 0 = any number */
 	enum staging staging;
+	/* With STAGING_EROFS: trees serve as layers of other images alone
+	 * (tree_lower), and are shown to nobody. */
+	bool layers;
 	uid_t uid; /* owner of what is in images */
 	gid_t gid;
 	bool quiet; /* what is made and evicted is told at level debug */
@@ -70,11 +73,11 @@ struct tree_request {
 struct tree *tree_cache_get(struct tree_cache *cache,
     const struct tree_request *request, struct error *err);
 void tree_unpin(struct tree_cache *cache, struct tree *tree);
-/* Of its root directory, the tree's own. */
+/* Of its root directory, the tree's own; not of a layer. */
 int tree_descriptor(const struct tree *tree);
 
-/* With STAGING_EROFS: where it lies as a layer for other images
- * (worker/image_build.h), the tree's own. */
+/* Of a layer: where it lies for other images (worker/image_build.h), the
+ * tree's own. */
 const char *tree_top(const struct tree *tree);
 const struct image_lower *tree_lower(const struct tree *tree);
 

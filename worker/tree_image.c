@@ -2,10 +2,13 @@
 /* Glue between image, large bodies and the tree's directory. */
 #include "worker/tree_image.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -118,33 +121,82 @@ tree_image_build(struct tree_build *build, const struct tree_image *tree,
 	return rc;
 }
 
-int
-tree_image_mount(
-    const struct tree_image *tree, struct image_lower *lower, struct error *err)
+static int
+open_image(const struct tree_image *tree, struct error *err)
 {
-	int directory = tree->directory;
-	struct image_layers layers = {.top = tree->top,
-	    .image = openat(directory, IMAGE, O_RDONLY | O_CLOEXEC),
-	    .bodies =
-		openat(directory, BODIES, O_RDONLY | O_DIRECTORY | O_CLOEXEC),
-	    .scratch = -1};
+	int image = openat(tree->directory, IMAGE, O_RDONLY | O_CLOEXEC);
+
+	return image != -1 ? image
+			   : error_set_errno(err, errno, "open a tree's image");
+}
+
+static int
+open_bodies(const struct tree_image *tree, struct error *err)
+{
+	int bodies =
+	    openat(tree->directory, BODIES, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return bodies != -1
+		   ? bodies
+		   : error_set_errno(err, errno, "open a tree's bodies");
+}
+
+int
+tree_image_mount(const struct tree_image *tree, struct error *err)
+{
+	struct image_layers layers = {
+	    .top = tree->top, .image = -1, .bodies = -1, .scratch = -1};
 	struct image_mounts mounts = IMAGE_MOUNTS_NONE;
 	int rc = -1;
 
-	if (layers.image == -1 || layers.bodies == -1)
-		error_set_errno(err, errno, "open a tree's image");
-	else
+	layers.image = open_image(tree, err);
+	if (layers.image != -1)
+		layers.bodies = open_bodies(tree, err);
+	if (layers.bodies != -1)
 		rc = image_mount(&layers, &mounts, err);
-	if (rc == 0 && move_mount(mounts.shown, "", directory, ROOT,
+	if (rc == 0 && move_mount(mounts.shown, "", tree->directory, ROOT,
 			   MOVE_MOUNT_F_EMPTY_PATH) == -1)
 		rc = error_set_errno(err, errno, "attach a tree");
-	if (rc == 0) {
-		*lower = (struct image_lower){mounts.lower, layers.bodies};
-		mounts.lower = layers.bodies = -1;
-	}
 	image_mounts_close(&mounts);
 	file_close(&layers.image);
 	file_close(&layers.bodies);
+	return rc;
+}
+
+/* A directory that nothing is in need not be kept open. */
+static bool
+is_empty(int directory)
+{
+	int again = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *stream = again != -1 ? fdopendir(again) : NULL;
+	const struct dirent *entry;
+	bool empty = stream != NULL;
+
+	if (stream == NULL)
+		file_close(&again);
+	while (empty && (entry = readdir(stream)) != NULL)
+		empty = strcmp(entry->d_name, ".") == 0 ||
+			strcmp(entry->d_name, "..") == 0;
+	if (stream != NULL)
+		closedir(stream);
+	return empty;
+}
+
+int
+tree_image_open_layer(
+    const struct tree_image *tree, struct image_lower *lower, struct error *err)
+{
+	int image = open_image(tree, err);
+	int rc = -1;
+
+	*lower = (struct image_lower){-1, -1};
+	if (image != -1)
+		lower->bodies = open_bodies(tree, err);
+	if (lower->bodies != -1)
+		rc = image_mount_lower(image, &lower->mount, err);
+	if (lower->bodies != -1 && (rc < 0 || is_empty(lower->bodies)))
+		file_close(&lower->bodies);
+	file_close(&image);
 	return rc;
 }
 

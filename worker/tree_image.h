@@ -7,7 +7,8 @@
  *	image		directories, links, small bodies
  *	bodies/		large bodies: the store's own files, linked where that
  *			can be, so that the store may drop them
- *	root/		where it is mounted, for this worker alone
+ *	root/		where it is mounted, for this worker alone, unless it is
+ *			a layer of other images
  */
 #ifndef TOOLROOT_WORKER_TREE_IMAGE_H
 #define TOOLROOT_WORKER_TREE_IMAGE_H
@@ -31,9 +32,11 @@ struct tree_image {
  * matter. */
 int tree_image_build(struct tree_build *build, const struct tree_image *tree,
     const struct digest *root, struct error *err);
-/* Mounts it, read-only. *lower, the caller's, is for image_mount. */
-int tree_image_mount(const struct tree_image *tree, struct image_lower *lower,
-    struct error *err);
+/* Mounts it on root/, read-only. */
+int tree_image_mount(const struct tree_image *tree, struct error *err);
+/* As a layer for image_mount instead: *lower is the caller's. */
+int tree_image_open_layer(const struct tree_image *tree,
+    struct image_lower *lower, struct error *err);
 /* path is the tree's directory. What is still in use stays for its users. */
 void tree_image_unmount(const char *path);
 

@@ -45,6 +45,9 @@
 /* Transfers of one slot at once. */
 #define TRANSFERS_PER_SLOT 4
 #define TRANSFERS_MAX 32
+/* Descriptors: of trees and connections, and of a sandbox and its inputs. */
+#define DESCRIPTORS_COMMON 2048
+#define DESCRIPTORS_PER_SLOT 256
 
 struct running {
 	struct worker worker;
@@ -140,16 +143,33 @@ slot_idle(void *cookie)
 
 /* --- start and end -------------------------------------------------------- */
 
-/* Sandboxes and transfers need many descriptors. */
+/* Sandboxes, transfers and directories of inputs need many descriptors: more
+ * than the usual limit of 1,024, which is for programs that use select(). */
 static void
-raise_descriptor_limit(void)
+raise_descriptor_limit(size_t slots)
 {
+	rlim_t wanted =
+	    DESCRIPTORS_COMMON + (rlim_t)slots * DESCRIPTORS_PER_SLOT;
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-		limit.rlim_cur = limit.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	if (getrlimit(RLIMIT_NOFILE, &limit) == -1)
+		return;
+	if (limit.rlim_max < wanted) {
+		const struct rlimit higher = {wanted, wanted};
+
+		/* Root alone may. */
+		if (setrlimit(RLIMIT_NOFILE, &higher) == 0)
+			return;
+		log_warn("few_descriptors",
+		    "limit=%llu wanted=%llu instead=\"fewer directories of "
+		    "inputs are kept, and fewer large inputs are mounted\" "
+		    "remedy=\"raise it: ulimit -Hn, or LimitNOFILE= of the "
+		    "unit\"",
+		    (unsigned long long)limit.rlim_max,
+		    (unsigned long long)wanted);
 	}
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 static char *
@@ -185,7 +205,7 @@ start_process(struct running *running, struct error *err)
 	}
 	watched_signals(&signals);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
-	raise_descriptor_limit();
+	raise_descriptor_limit(options->slots);
 	running->directory =
 	    worker_cache_claim(options->cache, &running->cache_lock, err);
 	if (running->directory == NULL)
