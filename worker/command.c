@@ -82,7 +82,8 @@ static const struct setting table[] = {
 	"default: DIR/worker with --local-store DIR, else\n"
 	"/var/cache/toolroot for root, else $XDG_CACHE_HOME/toolroot"},
     {"cache-size", SETTING_SIZE, FIELD(cache_size), "SIZE", "20G",
-	"Bytes that a worker's part of it may take on disk."},
+	"Bytes that a worker's part of it may take on disk, images of the\n"
+	"inputs of actions that run included."},
     {"tree-cache-size", SETTING_SIZE, FIELD(tree_cache_size), "SIZE", "20G",
 	"Bytes on disk of toolchain trees that are laid out, beside it; those\n"
 	"longest unused go first."},

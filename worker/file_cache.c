@@ -22,6 +22,7 @@
 #include "worker/stage_file.h"
 
 #define NAME_LEN (DIGEST_TEXT_MAX + 16)
+#define BLANKS_MAX 8
 
 struct cached_file {
 	char name[NAME_LEN];
@@ -37,10 +38,13 @@ struct file_cache {
 	uint64_t max_bytes;
 	pthread_mutex_t lock; /* guards all below; every file in the list is
 			       * in the map and its size in bytes */
-	uint64_t bytes;
+	uint64_t bytes;       /* what is reserved included */
+	uint64_t reserved;    /* never above max_bytes */
 	struct map files;
 	struct cached_file_list by_use; /* longest unused first */
 	uint64_t temporary;             /* for names of files in the making */
+	int blanks[BLANKS_MAX];         /* made ahead */
+	size_t blank_count;
 };
 
 struct file_cache *
@@ -85,6 +89,8 @@ file_cache_close(struct file_cache *cache)
 		return;
 	while (!TAILQ_EMPTY(&cache->by_use))
 		drop(cache, TAILQ_FIRST(&cache->by_use));
+	while (cache->blank_count > 0)
+		file_close(&cache->blanks[--cache->blank_count]);
 	map_clear(&cache->files);
 	pthread_mutex_destroy(&cache->lock);
 	file_close(&cache->directory);
@@ -276,4 +282,83 @@ int
 file_cache_directory(const struct file_cache *cache)
 {
 	return cache->directory;
+}
+
+static int
+make_blank(const struct file_cache *cache)
+{
+	return openat(
+	    cache->directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+}
+
+int
+file_cache_blank(struct file_cache *cache, struct error *err)
+{
+	int fd = -1;
+
+	pthread_mutex_lock(&cache->lock);
+	if (cache->blank_count > 0)
+		fd = cache->blanks[--cache->blank_count];
+	pthread_mutex_unlock(&cache->lock);
+	if (fd == -1)
+		fd = make_blank(cache);
+	return fd != -1 ? fd
+			: error_set_errno(
+			      err, errno, "make a file in the worker's cache");
+}
+
+void
+file_cache_prepare(struct file_cache *cache)
+{
+	bool wanted;
+	int fd;
+
+	pthread_mutex_lock(&cache->lock);
+	wanted = cache->blank_count < BLANKS_MAX;
+	pthread_mutex_unlock(&cache->lock);
+	if (!wanted)
+		return;
+	/* What fails now does so again when one is wanted. */
+	fd = make_blank(cache);
+	pthread_mutex_lock(&cache->lock);
+	if (fd != -1 && cache->blank_count < BLANKS_MAX) {
+		cache->blanks[cache->blank_count++] = fd;
+		fd = -1;
+	}
+	pthread_mutex_unlock(&cache->lock);
+	file_close(&fd);
+}
+
+int
+file_cache_reserve(struct file_cache *cache, uint64_t bytes, struct error *err)
+{
+	uint64_t reserved;
+	bool fits;
+
+	pthread_mutex_lock(&cache->lock);
+	reserved = cache->reserved;
+	fits = bytes <= cache->max_bytes - reserved;
+	if (fits) {
+		cache->reserved += bytes;
+		cache->bytes += bytes;
+		evict(cache);
+	}
+	pthread_mutex_unlock(&cache->lock);
+	if (fits)
+		return 0;
+	return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+	    "images of the inputs of all actions that run here would take "
+	    "%llu bytes, more than the part of the worker's cache that is "
+	    "theirs (%llu): raise --cache-size, or lower --slots",
+	    (unsigned long long)(reserved + bytes),
+	    (unsigned long long)cache->max_bytes);
+}
+
+void
+file_cache_release(struct file_cache *cache, uint64_t bytes)
+{
+	pthread_mutex_lock(&cache->lock);
+	cache->reserved -= bytes;
+	cache->bytes -= bytes;
+	pthread_mutex_unlock(&cache->lock);
 }

@@ -50,4 +50,17 @@ struct cached_file *file_cache_pin(
 const char *cached_file_name(const struct cached_file *file);
 void file_cache_unpin(struct file_cache *cache, struct cached_file *file);
 
+/* An empty file without a name beside the others, the caller's; -1. It may take
+ * the file system a third of a millisecond to make one, so they are made ahead:
+ * by file_cache_prepare, while nobody waits. */
+int file_cache_blank(struct file_cache *cache, struct error *err);
+void file_cache_prepare(struct file_cache *cache);
+
+/* Room within the limit for other files on the same disk, such as images of
+ * inputs: unpinned files go for it. RESOURCE_EXHAUSTED when what is reserved
+ * alone would be more than the limit. */
+int file_cache_reserve(
+    struct file_cache *cache, uint64_t bytes, struct error *err);
+void file_cache_release(struct file_cache *cache, uint64_t bytes);
+
 #endif

@@ -37,8 +37,15 @@ static int
 write_image(void *cookie, uint64_t offset, const void *data, size_t len,
     struct error *err)
 {
-	const struct image_build *build = cookie;
+	struct image_build *build = cookie;
+	uint64_t end = offset + len;
 
+	if (build->reserve != NULL && end > build->reserved) {
+		if (build->reserve(build->cookie, end - build->reserved, err) <
+		    0)
+			return -1;
+		build->reserved = end;
+	}
 	if (file_pwrite(build->image, data, len, offset, err) == 0)
 		return 0;
 	if (err->code == ERROR_RESOURCE_EXHAUSTED)

@@ -38,6 +38,8 @@ struct image_build {
 	uid_t uid;          /* owner of everything */
 	gid_t gid;
 	int image; /* an empty file, to be written */
+	/* NULL, or asked before the image grows by so many bytes. */
+	int (*reserve)(void *cookie, uint64_t bytes, struct error *err);
 	/* Sees to it that the blob (taken) is a file in the directory of large
 	 * bodies, and names it. */
 	int (*keep_body)(void *cookie, struct blob *blob,
@@ -55,6 +57,7 @@ struct image_build {
 	    uint64_t entries, bool plain);
 	/* Filled: of the image, and what the root directory asks for. */
 	uint64_t bytes;
+	uint64_t reserved; /* so far, also of an image that failed */
 	mode_t root_mode;
 	struct timespec root_time;
 };

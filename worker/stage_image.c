@@ -2,8 +2,6 @@
 /* Glue between image and file cache. */
 #include "worker/stage_image.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -89,6 +87,17 @@ walked(void *cookie, const struct digest *digest, uint64_t entries, bool plain)
 		subtrees_note(image->subtrees, digest, entries);
 }
 
+static int
+reserve(void *cookie, uint64_t bytes, struct error *err)
+{
+	struct stage_image *image = cookie;
+
+	if (file_cache_reserve(image->files, bytes, err) < 0)
+		return -1;
+	image->reserved += bytes;
+	return 0;
+}
+
 int
 stage_image_make(
     struct stage_image *image, const struct digest *root, struct error *err)
@@ -102,7 +111,8 @@ stage_image_make(
 	    .limit = "scratch-size",
 	    .uid = SANDBOX_UID,
 	    .gid = SANDBOX_GID,
-	    .image = openat(bodies, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600),
+	    .image = file_cache_blank(image->files, err),
+	    .reserve = reserve,
 	    .keep_body = keep_body,
 	    .cookie = image,
 	    .top = TOP,
@@ -111,10 +121,7 @@ stage_image_make(
 
 	image->inputs = (struct sandbox_inputs){
 	    .image = build.image, .bodies = bodies, .top = TOP};
-	if (build.image == -1)
-		return error_set_errno(
-		    err, errno, "make an image in the worker's cache");
-	if (image_build(&build, root, err) < 0)
+	if (build.image == -1 || image_build(&build, root, err) < 0)
 		return -1;
 	image->inputs.lowers = image->lowers;
 	image->inputs.lower_count = image->tree_count;
@@ -130,6 +137,8 @@ stage_image_clear(struct stage_image *image)
 	if (image->files == NULL)
 		return;
 	file_close(&image->inputs.image);
+	file_cache_release(image->files, image->reserved);
+	file_cache_prepare(image->files);
 	while (image->pin_count > 0)
 		file_cache_unpin(image->files, image->pins[--image->pin_count]);
 	while (image->tree_count > 0)

@@ -34,6 +34,7 @@ struct stage_image {
 	int cancel_fd;               /* readable: CANCELLED; -1 = never */
 	/* Made; the image is the caller's to clear. */
 	struct sandbox_inputs inputs;
+	uint64_t reserved; /* of the file cache, for the image */
 	struct cached_file **pins;
 	size_t pin_count;
 	size_t pin_capacity;

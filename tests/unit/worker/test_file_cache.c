@@ -2,6 +2,7 @@
 /* Files that several threads want while there is no room for them. */
 #include "worker/file_cache.h"
 
+#include <dirent.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -98,10 +99,84 @@ a_file_made_by_several_threads_is_there_for_each(void **state)
 	(void)file_remove_tree(fixture.path, &err);
 }
 
+/* Of a cache for three blobs of 100 bytes. */
+static void
+cache_one(struct fixture *fixture, char content)
+{
+	char bytes[100];
+	struct blob *blob;
+	struct error err;
+	int fd;
+
+	memset(bytes, content, sizeof(bytes));
+	digest_compute(DIGEST_SHA256, bytes, sizeof(bytes), &fixture->digest);
+	assert_int_equal(store_put_bytes(fixture->store, &fixture->digest,
+			     (struct str){bytes, sizeof(bytes)}, &err),
+	    0);
+	assert_int_equal(
+	    store_open_blob(fixture->store, &fixture->digest, &blob, &err), 1);
+	assert_int_equal(
+	    file_cache_get(fixture->files, blob, false, &fd, &err), 0);
+	file_close(&fd);
+}
+
+static size_t
+count_files(const char *path)
+{
+	DIR *stream = opendir(path);
+	const struct dirent *entry;
+	size_t count = 0;
+
+	assert_non_null(stream);
+	while ((entry = readdir(stream)) != NULL)
+		count += entry->d_name[0] != '.';
+	closedir(stream);
+	return count;
+}
+
+static void
+what_is_reserved_counts_as_files_do(void **state)
+{
+	struct fixture fixture = {.path = "/tmp/toolroot-files-XXXXXX"};
+	struct store_options options = {.path = fixture.path,
+	    .max_size = (uint64_t)1 << 30,
+	    .segment_size = 1 << 20};
+	char path[80];
+	struct error err;
+
+	(void)state;
+	assert_non_null(mkdtemp(fixture.path));
+	snprintf(path, sizeof(path), "%s/files", fixture.path);
+	fixture.store = store_open(&options, &err);
+	fixture.files = file_cache_open(path, 300, &err);
+	assert_non_null(fixture.store);
+	assert_non_null(fixture.files);
+	cache_one(&fixture, 'a');
+	cache_one(&fixture, 'b');
+	cache_one(&fixture, 'c');
+	assert_int_equal(count_files(path), 3);
+	/* Files that nobody needs go for it ... */
+	assert_int_equal(file_cache_reserve(fixture.files, 150, &err), 0);
+	assert_int_equal(count_files(path), 1);
+	assert_int_equal(file_cache_reserve(fixture.files, 150, &err), 0);
+	assert_int_equal(count_files(path), 0);
+	/* ... and beyond the limit it is refused, with the remedy. */
+	assert_int_equal(file_cache_reserve(fixture.files, 1, &err), -1);
+	assert_int_equal(err.code, ERROR_RESOURCE_EXHAUSTED);
+	assert_non_null(strstr(err.text, "--cache-size"));
+	file_cache_release(fixture.files, 300);
+	cache_one(&fixture, 'd');
+	assert_int_equal(count_files(path), 1);
+	file_cache_close(fixture.files);
+	store_close(fixture.store);
+	(void)file_remove_tree(fixture.path, &err);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(what_is_reserved_counts_as_files_do),
 	    cmocka_unit_test(a_file_made_by_several_threads_is_there_for_each),
 	};
 

@@ -177,6 +177,65 @@ inputs_that_come_again_are_the_actions_own_each_time(void **state)
 	free(data);
 }
 
+static void
+a_directory_that_comes_again_takes_one_descriptor(void **state)
+{
+	struct fixture *fixture = *state;
+	bool images = spawner_staging(fixture_spawner) == STAGING_EROFS;
+	size_t before;
+	char path[32];
+
+	for (int i = 0; i < 80; i++) {
+		snprintf(path, sizeof(path), "src/f%d", i);
+		fixture_add_text(fixture, path, "small\n");
+	}
+	fixture_argument(fixture, "true");
+	fixture_run_well(fixture);
+	fixture->root_given = true;
+	before = count_names("/proc/self/fd");
+	for (int i = 0; i < 2; i++) {
+		fixture_run_well(fixture);
+		assert_int_equal(
+		    count_names("/proc/self/fd"), images ? before + 1 : before);
+	}
+}
+
+static void
+images_of_inputs_are_within_the_cache_size(void **state)
+{
+	struct fixture *fixture = *state;
+	size_t size = 60000;
+	char *data = xmalloc(size);
+	char path[80];
+	struct error err;
+
+	if (spawner_staging(fixture_spawner) != STAGING_EROFS)
+		skip();
+	file_cache_close(fixture->files);
+	snprintf(path, sizeof(path), "%s/small", fixture->path);
+	fixture->files = file_cache_open(path, 100000, &err);
+	fixture->run.files = fixture->files;
+	memset(data, 'd', size);
+	fixture_add_file(fixture, "a", (struct str){data, size}, false);
+	fixture_argument(fixture, "true");
+	/* What one action takes, the next one has again. */
+	for (int i = 0; i < 3; i++) {
+		fixture_run_well(fixture);
+		fixture->root_given = true;
+	}
+	fixture->root_given = false;
+	merkle_builder_free(fixture->tree);
+	fixture->tree = merkle_builder_new(FIXTURE_FUNCTION);
+	fixture_add_file(fixture, "a", (struct str){data, size}, false);
+	data[0] = 'e';
+	fixture_add_file(fixture, "b", (struct str){data, size}, false);
+	fixture_run(fixture);
+	assert_int_equal(fixture->rc, -1);
+	assert_int_equal(fixture->error.code, ERROR_RESOURCE_EXHAUSTED);
+	assert_non_null(strstr(fixture->error.text, "--cache-size"));
+	free(data);
+}
+
 /* Bodies are below all layers, also those of files beside and in layers that
  * have others below them. */
 static void
@@ -631,6 +690,8 @@ run_all(void)
 	    RUN_TEST(changing_inputs_changes_nothing_in_the_store),
 	    RUN_TEST(inputs_that_come_again_are_the_actions_own_each_time),
 	    RUN_TEST(large_files_are_read_beside_directories_that_come_again),
+	    RUN_TEST(a_directory_that_comes_again_takes_one_descriptor),
+	    RUN_TEST(images_of_inputs_are_within_the_cache_size),
 	    RUN_TEST(inputs_have_fixed_modes_and_times),
 	    RUN_TEST(environment_is_exactly_the_commands),
 	    RUN_TEST(program_is_searched_in_the_commands_path),
