@@ -9,7 +9,6 @@
 #include <linux/capability.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -21,26 +20,12 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "worker/process_children.h"
 #include "worker/run_spec.h"
 #include "worker/seccomp_filter.h"
 
 #define DESCRIPTORS_MAX 65536
 #define STACK_SIZE ((rlim_t)8 << 20)
-
-enum step {
-	STEP_STREAMS = 1,
-	STEP_DIRECTORY,
-	STEP_LIMITS,
-	STEP_USER,
-	STEP_FILTER,
-	STEP_EXECUTE,
-};
-
-/* What stopped the child, sent through a pipe that closes when it executes. */
-struct failure {
-	enum step step;
-	int number;
-};
 
 static int
 set_streams(const struct action_process *process)
@@ -71,12 +56,11 @@ set_limit(__rlimit_resource_t resource, rlim_t wanted)
 	return setrlimit(resource, &limit);
 }
 
+/* Those of every action. */
 static int
-set_limits(const struct action_process *process)
+set_common_limits(void)
 {
 	if (set_limit(RLIMIT_CORE, 0) == -1 ||
-	    set_limit(RLIMIT_DATA, process->data_limit) == -1 ||
-	    set_limit(RLIMIT_NPROC, process->process_limit) == -1 ||
 	    set_limit(RLIMIT_NOFILE, DESCRIPTORS_MAX) == -1 ||
 	    set_limit(RLIMIT_STACK, STACK_SIZE) == -1)
 		return -1;
@@ -142,57 +126,59 @@ execute(const struct run_spec *spec)
 	errno = denied ? EACCES : ENOENT;
 }
 
-static void
-child_main(const struct action_process *process, int pipe_fd)
+void
+action_process_fence(
+    const struct action_fence *fence, struct action_failure *failure)
 {
-	struct failure failure = {STEP_STREAMS, 0};
 	sigset_t none;
 
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setsid();
-	if (set_streams(process) == -1)
-		goto failed;
-	failure.step = STEP_LIMITS;
-	if (set_limits(process) == -1)
-		goto failed;
 	/* Ours is higher where we may. */
-	(void)setpriority(PRIO_PROCESS, 0, process->priority);
-	failure.step = STEP_USER;
-	if (drop_privileges(process->tier) == -1)
-		goto failed;
-	failure.step = STEP_DIRECTORY;
-	if (chdir(process->spec->working_directory) == -1)
-		goto failed;
-	failure.step = STEP_FILTER;
-	if (process->tier != SANDBOX_NONE &&
-	    seccomp_filter_install(process->filter) == -1)
-		goto failed;
-	failure.step = STEP_EXECUTE;
-	execute(process->spec);
-failed:
-	failure.number = errno;
-	_exit(write(pipe_fd, &failure, sizeof(failure)) == -1 ? 126 : 127);
+	(void)setpriority(PRIO_PROCESS, 0, fence->priority);
+	if (set_common_limits() == 0 && drop_privileges(fence->tier) == 0 &&
+	    (fence->tier == SANDBOX_NONE ||
+		seccomp_filter_install(fence->filter) == 0))
+		return;
+	*failure = (struct action_failure){ACTION_STEP_FENCE, errno};
 }
 
-static int
-explain(const struct action_process *process, const struct failure *failure,
-    struct error *err)
+void
+action_process_become(
+    const struct action_process *process, struct action_failure *failure)
+{
+	enum action_step step = ACTION_STEP_EXECUTE;
+
+	if (set_streams(process) == -1)
+		step = ACTION_STEP_STREAMS;
+	else if (set_limit(RLIMIT_DATA, process->data_limit) == -1 ||
+		 set_limit(RLIMIT_NPROC, process->process_limit) == -1)
+		step = ACTION_STEP_LIMITS;
+	else if (chdir(process->spec->working_directory) == -1)
+		step = ACTION_STEP_DIRECTORY;
+	else
+		execute(process->spec);
+	*failure = (struct action_failure){step, errno};
+}
+
+int
+action_process_explain(const struct run_spec *spec,
+    const struct action_failure *failure, struct error *err)
 {
 	static const char *const steps[] = {
-	    [STEP_STREAMS] = "set up its standard streams",
-	    [STEP_LIMITS] = "set its limits",
-	    [STEP_USER] = "drop privileges",
-	    [STEP_FILTER] = "install the seccomp filter"};
-	const struct run_spec *spec = process->spec;
+	    [ACTION_STEP_FENCE] = "drop privileges and install the seccomp "
+				  "filter",
+	    [ACTION_STEP_STREAMS] = "set up its standard streams",
+	    [ACTION_STEP_LIMITS] = "set its limits"};
 	const char *why = strerror(failure->number);
 	bool bare = strchr(spec->arguments[0], '/') == NULL;
 
-	if (failure->step == STEP_DIRECTORY)
+	if (failure->step == ACTION_STEP_DIRECTORY)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "cannot enter the working directory %.200s: %s",
 		    spec->working_directory, why);
-	if (failure->step != STEP_EXECUTE)
+	if (failure->step != ACTION_STEP_EXECUTE)
 		return error_set_errno(err, failure->number,
 		    "start the action: %s", steps[failure->step]);
 	if (failure->number == ENOENT && bare)
@@ -211,45 +197,49 @@ explain(const struct action_process *process, const struct failure *failure,
 	    spec->working_directory, why);
 }
 
-pid_t
-action_process_start(const struct action_process *process, struct error *err)
+/* In the parent's memory: no library call that locks or allocates. */
+static _Noreturn void
+child_main(const struct action_fence *fence,
+    const struct action_process *process, struct action_failure *failure)
 {
-	int pipe_fds[2] = {-1, -1};
-	struct failure failure;
+	action_process_fence(fence, failure);
+	if (failure->step == ACTION_STEP_NONE)
+		action_process_become(process, failure);
+	_exit(127);
+}
+
+pid_t
+action_process_start(const struct action_fence *fence,
+    const struct action_process *process, struct error *err)
+{
+	/* Written by the child, in our memory. */
+	static struct action_failure failure;
 	pid_t pid;
 
-	if (pipe2(pipe_fds, O_CLOEXEC) == -1)
-		return error_set_errno(err, errno, "make a pipe");
+	failure = (struct action_failure){ACTION_STEP_NONE, 0};
 	/* child_main keeps to what a child may do in its parent's memory. */
 	pid = vfork(); /* NOLINT */
 	if (pid == 0)
-		child_main(process, pipe_fds[1]); /* NOLINT */
-	file_close(&pipe_fds[1]);
-	if (pid == -1) {
-		error_set_errno(err, errno, "start the action");
-	} else if (read(pipe_fds[0], &failure, sizeof(failure)) > 0) {
-		waitpid(pid, NULL, 0);
-		pid = explain(process, &failure, err);
-	}
-	file_close(&pipe_fds[0]);
-	return pid;
+		child_main(fence, process, &failure); /* NOLINT */
+	if (pid == -1)
+		return error_set_errno(err, errno, "start the action");
+	if (failure.step == ACTION_STEP_NONE)
+		return pid;
+	waitpid(pid, NULL, 0);
+	return action_process_explain(process->spec, &failure, err);
+}
+
+static void
+kill_child(void *cookie, pid_t child)
+{
+	(void)cookie;
+	kill(child, SIGKILL);
 }
 
 void
 action_process_kill_tree(pid_t pid)
 {
-	char path[64];
-	FILE *children;
-	long child;
-
 	if (pid > 0)
 		kill(-pid, SIGKILL);
-	snprintf(path, sizeof(path), "/proc/self/task/%d/children", getpid());
-	children = fopen(path, "re");
-	if (children == NULL)
-		return;
-	/* The kernel's own numbers. */
-	while (fscanf(children, "%ld", &child) == 1) /* NOLINT */
-		kill((pid_t)child, SIGKILL);
-	fclose(children);
+	process_children_each(kill_child, NULL);
 }

@@ -150,6 +150,7 @@ sandbox_free(struct sandbox *sandbox)
 	    file_remove_tree(sandbox->host_path, &err) < 0)
 		log_warn("scratch_left", "path=\"%s\" error=\"%s\"",
 		    sandbox->host_path, err.text);
+	spawner_prepare(sandbox->spawner, sandbox->slot);
 	free(sandbox->binds);
 	free(sandbox->host_path);
 	free(sandbox->input_root_path);

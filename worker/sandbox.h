@@ -109,8 +109,8 @@ struct sandbox_outcome {
 	bool timed_out;
 	bool cancelled;
 	/* 128 + n when signal n ended the program; 137 (SIGKILL) also when
-	 * the memory limit ended any of its processes: what goes on without
-	 * them must not pass for success. */
+	 * the kernel ended any of its processes for want of memory: what goes
+	 * on without them must not pass for success. */
 	int exit_code;
 	int64_t duration_ns; /* of the program */
 	int64_t started_wall_ns;

@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "worker/action_ahead.h"
 #include "worker/action_process.h"
 #include "worker/fd_message.h"
 #include "worker/run_spec.h"
@@ -41,6 +42,7 @@ struct sandbox_init {
 	int network;   /* -1 once it was entered */
 	int priority;  /* of the worker */
 	int oom_score; /* our /proc/self/oom_score_adj; -1 without */
+	struct action_ahead ahead; /* ready, or none */
 	pid_t action;
 	bool action_ended;
 	struct sandbox_report report;
@@ -126,6 +128,25 @@ spare_ourselves(const struct sandbox_init *init)
 		(void)set_oom_score(init, "0");
 }
 
+static struct action_fence
+fence_of(const struct sandbox_init *init)
+{
+	return (struct action_fence){.filter = init->options->filter,
+	    .tier = init->options->tier,
+	    .priority = init->priority};
+}
+
+/* Both have the score that the action is to have while they share memory: one
+ * that waits is no loss. */
+static int
+fork_ahead(struct sandbox_init *init, struct error *err)
+{
+	const struct action_fence fence = fence_of(init);
+
+	(void)set_oom_score(init, "1000");
+	return action_ahead_fork(&init->ahead, &fence, init->network, err);
+}
+
 /* What does not depend on the action, done while nobody waits. */
 static int
 prepare(struct sandbox_init *init, struct error *err)
@@ -161,7 +182,9 @@ prepare(struct sandbox_init *init, struct error *err)
 		return error_set_errno(err, errno, "hide process 1");
 	if (sethostname("toolroot", 8) == -1)
 		return error_set_errno(err, errno, "set the host name");
-	return sandbox_root_enter(&init->root, init->options->root, err);
+	if (sandbox_root_enter(&init->root, init->options->root, err) < 0)
+		return -1;
+	return fork_ahead(init, err);
 }
 
 /* 1, 0 when the worker is gone, -1. */
@@ -236,9 +259,9 @@ adapt(struct sandbox_init *init, struct error *err)
 {
 	const struct run_spec *spec = &init->spec;
 
-	if (init->network != -1 && !spec->network &&
-	    setns(init->network, CLONE_NEWNET) == -1)
-		return error_set_errno(err, errno, "enter the network");
+	/* It is in a network of its own already. */
+	if (spec->network)
+		action_ahead_kill(&init->ahead);
 	file_close(&init->network);
 	if (init->group.kind == CGROUP_NONE ||
 	    action_limits_equal(&spec->limits, &init->options->limits))
@@ -304,17 +327,28 @@ take_order(struct sandbox_init *init)
 	return 0;
 }
 
+/* The program of the process made ahead runs, or could not be run. */
+static void
+leave_ahead(struct sandbox_init *init)
+{
+	(void)action_ahead_end(&init->ahead, &init->spec, &init->report.error);
+	spare_ourselves(init);
+}
+
 /* Until the action's own process has ended. -1: the worker is gone. */
 static int
 wait_for_action(struct sandbox_init *init)
 {
-	struct pollfd polls[2] = {
-	    {init->signals, POLLIN, 0}, {init->socket, POLLIN, 0}};
+	struct pollfd polls[3] = {{init->signals, POLLIN, 0},
+	    {init->socket, POLLIN, 0}, {-1, POLLIN, 0}};
 	struct signalfd_siginfo info;
 
 	for (;;) {
-		if (poll(polls, 2, -1) == -1)
+		polls[2].fd = init->ahead.socket;
+		if (poll(polls, 3, -1) == -1)
 			continue;
+		if (polls[2].revents != 0)
+			leave_ahead(init);
 		if (polls[1].revents != 0 && take_order(init) < 0)
 			return -1;
 		if (polls[0].revents == 0)
@@ -376,24 +410,52 @@ set_plain_limits(
 		    limits->pids * init->options->slots + PROCESSES_FOR_OTHERS;
 }
 
-/* The action's own process is born with the score that it is to have. */
-static pid_t
-start_action(struct sandbox_init *init, struct error *err)
+static struct action_process
+process_of(const struct sandbox_init *init)
 {
 	struct action_process process = {.spec = &init->spec,
-	    .filter = init->options->filter,
-	    .tier = init->options->tier,
-	    .priority = init->priority,
 	    .stdout_fd = init->start[SANDBOX_FD_STDOUT],
 	    .stderr_fd = init->start[SANDBOX_FD_STDERR]};
-	pid_t pid;
 
 	set_plain_limits(init, &process);
+	return process;
+}
+
+/* So that it gets ready beside us. */
+static int
+tell_ahead(struct sandbox_init *init, struct error *err)
+{
+	const struct action_process process = process_of(init);
+
+	if (init->ahead.pid == 0)
+		return 0;
+	return action_ahead_tell(&init->ahead, &process, err);
+}
+
+/* The way without one that is ready. */
+static pid_t
+start_now(struct sandbox_init *init, struct error *err)
+{
+	const struct action_fence fence = fence_of(init);
+	const struct action_process process = process_of(init);
+	pid_t pid;
+
 	(void)set_oom_score(init, "1000");
-	init->report.started_ns = clock_monotonic_ns();
-	pid = action_process_start(&process, err);
+	pid = action_process_start(&fence, &process, err);
 	spare_ourselves(init);
 	return pid;
+}
+
+static int
+start_action(struct sandbox_init *init, struct error *err)
+{
+	init->report.started_ns = clock_monotonic_ns();
+	if (init->ahead.pid == 0) {
+		init->action = start_now(init, err);
+		return init->action == -1 ? -1 : 0;
+	}
+	init->action = init->ahead.pid;
+	return action_ahead_go(&init->ahead, err);
 }
 
 /* 1 when there is something to report, 0 when nobody is left to hear it. */
@@ -406,22 +468,26 @@ run(struct sandbox_init *init)
 
 	if (rc == 0)
 		return 0;
-	if (rc < 0 || adapt(init, err) < 0 || complete_root(init, err) < 0)
+	if (rc < 0 || adapt(init, err) < 0 || tell_ahead(init, err) < 0 ||
+	    complete_root(init, err) < 0)
 		return 1;
 	if (init->spec.argument_count == 0)
 		return 1;
-	init->action = start_action(init, err);
+	rc = start_action(init, err);
 	/* The reader must see the end when the action's own copies close. */
 	file_close(&init->start[SANDBOX_FD_STDOUT]);
 	file_close(&init->start[SANDBOX_FD_STDERR]);
-	if (init->action == -1)
+	if (rc < 0)
 		return 1;
 	alone = wait_for_action(init) < 0;
 	/* Also when alone: not every tier ends them when we end. */
 	end_leftovers(init);
 	if (alone)
 		return 0;
-	measure(init);
+	if (init->ahead.socket != -1)
+		leave_ahead(init);
+	if (err->code == ERROR_OK)
+		measure(init);
 	return 1;
 }
 
@@ -440,6 +506,7 @@ sandbox_init_main(const struct sandbox_init_options *options)
 	init.oom_score = -1;
 	init.group = options->group;
 	init.root.fd = -1;
+	init.ahead = ACTION_AHEAD_NONE;
 	init.action = -1;
 	/* If it fails, the report tells when somebody asks. */
 	if (prepare(&init, &init.report.error) == 0 && run(&init) == 0)

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +21,15 @@
 #include "base/memory.h"
 #include "worker/cgroup_tree.h"
 #include "worker/fd_message.h"
+#include "worker/mount_clone.h"
 #include "worker/sandbox.h"
 #include "worker/spawner_process.h"
+
+/* Of a slot. */
+struct connection {
+	int socket;
+	bool asked; /* SPAWNER_TAKE was sent and its reply not received */
+};
 
 struct spawner {
 	struct spawner_options options;
@@ -30,7 +38,7 @@ struct spawner {
 	struct cgroup_tree *groups;
 	enum staging staging;
 	pid_t pid;
-	int *sockets; /* options.slots many */
+	struct connection *connections; /* options.slots many */
 };
 
 static void
@@ -43,7 +51,7 @@ child_main(struct spawner *spawner, int *theirs)
 	    .groups = spawner->groups};
 
 	for (size_t i = 0; i < spawner->options.slots; i++)
-		file_close(&spawner->sockets[i]);
+		file_close(&spawner->connections[i].socket);
 	spawner_process_main(&process);
 }
 
@@ -72,7 +80,7 @@ connect_slots(struct spawner *spawner, int *theirs, struct error *err)
 
 		if (fd_message_pair(pair, err) < 0)
 			return -1;
-		spawner->sockets[i] = pair[0];
+		spawner->connections[i].socket = pair[0];
 		theirs[i] = pair[1];
 	}
 	return 0;
@@ -132,8 +140,10 @@ spawner_new(const struct spawner_options *options)
 	spawner->options.scratch_path = spawner->scratch_path;
 	spawner->options.cache = NULL; /* not needed after the start */
 	spawner->pid = -1;
-	spawner->sockets = xcalloc(options->slots, sizeof(int));
-	memset(spawner->sockets, 0xff, options->slots * sizeof(int));
+	spawner->connections =
+	    xcalloc(options->slots, sizeof(*spawner->connections));
+	for (size_t i = 0; i < options->slots; i++)
+		spawner->connections[i].socket = -1;
 	return spawner;
 }
 
@@ -214,14 +224,14 @@ spawner_stop(struct spawner *spawner)
 	if (spawner == NULL)
 		return;
 	for (size_t i = 0; i < spawner->options.slots; i++)
-		file_close(&spawner->sockets[i]);
+		file_close(&spawner->connections[i].socket);
 	if (spawner->pid > 0) {
 		kill(spawner->pid, SIGKILL);
 		while (waitpid(spawner->pid, NULL, 0) == -1 && errno == EINTR)
 			;
 	}
 	cgroup_tree_close(spawner->groups);
-	free(spawner->sockets);
+	free(spawner->connections);
 	free(spawner->scratch_path);
 	free(spawner);
 }
@@ -259,34 +269,116 @@ spawner_limits_kind(const struct spawner *spawner)
 	return cgroup_tree_kind(spawner->groups);
 }
 
-/* Sends the request with the message's descriptors and receives those of the
- * reply into it. */
+/* Sends the request with the message's descriptors. */
+static int
+send_request(int socket, enum spawner_request_kind kind,
+    struct fd_message *message, struct error *err)
+{
+	struct spawner_request request = {kind};
+	int rc;
+
+	message->data = &request;
+	message->len = sizeof(request);
+	rc = fd_message_send(socket, message, err);
+	message->data = NULL;
+	return rc;
+}
+
+/* Receives the descriptors of the reply into the message. */
+static int
+receive_reply(int socket, struct fd_message *message, struct error *err)
+{
+	struct spawner_reply reply = {.error = {.code = ERROR_OK}};
+	int rc;
+
+	message->data = &reply;
+	message->len = sizeof(reply);
+	rc = fd_message_receive(socket, message, err);
+	message->data = NULL;
+	if (rc == 0)
+		return error_set(
+		    err, ERROR_UNAVAILABLE, "the worker's spawner is gone");
+	if (rc < 0)
+		return -1;
+	if (reply.error.code != ERROR_OK) {
+		*err = reply.error;
+		fd_message_close(message);
+		return -1;
+	}
+	return 0;
+}
+
 static int
 ask(int socket, enum spawner_request_kind kind, struct fd_message *message,
     struct error *err)
 {
-	struct spawner_request request = {kind};
-	struct spawner_reply reply = {.error = {.code = ERROR_OK}};
-	int rc = -1;
+	if (send_request(socket, kind, message, err) < 0)
+		return -1;
+	return receive_reply(socket, message, err);
+}
 
-	message->data = &request;
-	message->len = sizeof(request);
-	if (fd_message_send(socket, message, err) < 0)
-		goto out;
-	message->data = &reply;
-	message->len = sizeof(reply);
-	rc = fd_message_receive(socket, message, err);
-	if (rc == 0) {
-		rc = error_set(
-		    err, ERROR_UNAVAILABLE, "the worker's spawner is gone");
-	} else if (rc > 0 && reply.error.code != ERROR_OK) {
-		*err = reply.error;
+void
+spawner_prepare(struct spawner *spawner, size_t slot)
+{
+	struct connection *connection = &spawner->connections[slot];
+	struct fd_message message = {.fd_count = 0};
+	struct error err;
+
+	/* What fails now does so again when the sandbox is taken. */
+	if (!connection->asked)
+		connection->asked = send_request(connection->socket,
+					SPAWNER_TAKE, &message, &err) == 0;
+}
+
+static void
+spawned_close(struct spawned *spawned)
+{
+	file_close(&spawned->root);
+	file_close(&spawned->layers);
+	file_close(&spawned->socket);
+	file_close(&spawned->pidfd);
+}
+
+static int
+take_reply(const struct spawner *spawner, struct fd_message *message,
+    struct spawned *spawned, struct error *err)
+{
+	bool layered = spawner->staging == STAGING_EROFS;
+
+	/* The root's layers, where there are such, are last. */
+	if (message->fd_count != (layered ? 4 : 3)) {
 		fd_message_close(message);
-		rc = -1;
+		return error_set(
+		    err, ERROR_INTERNAL, "the spawner sent no sandbox");
 	}
-out:
-	message->data = NULL;
-	return rc < 0 ? -1 : 0;
+	spawned->root = message->fds[0];
+	spawned->socket = message->fds[1];
+	spawned->pidfd = message->fds[2];
+	spawned->layers = layered ? message->fds[3] : -1;
+	return 0;
+}
+
+/* The one that was asked for ahead; false when there is none that lives. */
+static bool
+take_prepared(struct spawner *spawner, size_t slot, struct spawned *spawned)
+{
+	struct connection *connection = &spawner->connections[slot];
+	struct fd_message message = {.fd_count = 0};
+	struct pollfd ended = {.events = POLLIN};
+	struct error err;
+
+	if (!connection->asked)
+		return false;
+	connection->asked = false;
+	if (receive_reply(connection->socket, &message, &err) < 0 ||
+	    take_reply(spawner, &message, spawned, &err) < 0)
+		return false;
+	/* It may have waited for long. */
+	ended.fd = spawned->pidfd;
+	if (poll(&ended, 1, 0) == 0)
+		return true;
+	spawned_close(spawned);
+	return false;
 }
 
 int
@@ -294,20 +386,26 @@ spawner_take(struct spawner *spawner, size_t slot, struct spawned *spawned,
     struct error *err)
 {
 	struct fd_message message = {.fd_count = 0};
-	bool layered = spawner->staging == STAGING_EROFS;
 
-	if (ask(spawner->sockets[slot], SPAWNER_TAKE, &message, err) < 0)
+	if (take_prepared(spawner, slot, spawned))
+		return 0;
+	if (ask(spawner->connections[slot].socket, SPAWNER_TAKE, &message,
+		err) < 0)
 		return -1;
-	/* The root's layers, where there are such, are last. */
-	if (message.fd_count != (layered ? 4 : 3)) {
-		fd_message_close(&message);
-		return error_set(
-		    err, ERROR_INTERNAL, "the spawner sent no sandbox");
+	return take_reply(spawner, &message, spawned, err);
+}
+
+/* In place of the given ones, which stay open. */
+static int
+clone_here(struct fd_message *descriptors, struct error *err)
+{
+	struct fd_message mounts = {.fd_count = 0};
+
+	if (mount_clone(descriptors, &mounts, err) < 0) {
+		fd_message_close(&mounts);
+		return -1;
 	}
-	spawned->root = message.fds[0];
-	spawned->socket = message.fds[1];
-	spawned->pidfd = message.fds[2];
-	spawned->layers = layered ? message.fds[3] : -1;
+	*descriptors = mounts;
 	return 0;
 }
 
@@ -317,8 +415,11 @@ spawner_clone_mounts(struct spawner *spawner, size_t slot,
 {
 	size_t count = descriptors->fd_count;
 
-	if (ask(spawner->sockets[slot], SPAWNER_CLONE_MOUNTS, descriptors,
-		err) < 0)
+	/* Without root the privilege is the spawner's alone. */
+	if (spawner->tier == SANDBOX_NAMESPACES)
+		return clone_here(descriptors, err);
+	if (ask(spawner->connections[slot].socket, SPAWNER_CLONE_MOUNTS,
+		descriptors, err) < 0)
 		return -1;
 	if (descriptors->fd_count == count)
 		return 0;

@@ -73,6 +73,10 @@ struct spawned {
 int spawner_take(struct spawner *spawner, size_t slot, struct spawned *spawned,
     struct error *err);
 
+/* Asks for the slot's next sandbox, so that it is there when it is taken; to be
+ * called when the one before has ended and nobody waits. Does not block. */
+void spawner_prepare(struct spawner *spawner, size_t slot);
+
 /* Replaces each descriptor of a file or directory by a detached, read-only
  * mount of it; at most FD_MESSAGE_FDS_MAX. The given ones stay open. */
 struct fd_message;

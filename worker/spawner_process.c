@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/queue.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -25,13 +25,17 @@
 #include "base/memory.h"
 #include "worker/cgroup_tree.h"
 #include "worker/fd_message.h"
+#include "worker/mount_clone.h"
+#include "worker/process_children.h"
 #include "worker/sandbox_init.h"
 #include "worker/sandbox_layout.h"
 #include "worker/scratch.h"
 #include "worker/seccomp_filter.h"
 
-/* Sandboxes kept ready: one more than slots, up to this many. */
+/* Sandboxes kept ready, beside the one that each slot has asked for: so that
+ * all slots can go on at once when their actions end together. */
 #define READY_MAX 32
+#define SLOTS_PER_READY 4
 
 /* A sandbox from its fork until it is reaped. */
 struct instance {
@@ -239,29 +243,6 @@ take(struct context *context, struct fd_message *reply, struct error *err)
 	return 0;
 }
 
-static int
-clone_mounts(
-    const struct fd_message *in, struct fd_message *out, struct error *err)
-{
-	struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY |
-					      MOUNT_ATTR_NOSUID |
-					      MOUNT_ATTR_NODEV};
-
-	for (size_t i = 0; i < in->fd_count; i++) {
-		int mount = open_tree(in->fds[i], "",
-		    OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
-
-		if (mount == -1)
-			return error_set_errno(err, errno, "bind an input");
-		out->fds[out->fd_count++] = mount;
-		if (mount_setattr(
-			mount, "", AT_EMPTY_PATH, &attr, sizeof(attr)) == -1)
-			return error_set_errno(
-			    err, errno, "make an input read-only");
-	}
-	return 0;
-}
-
 static void
 answer(struct context *context, int socket)
 {
@@ -278,7 +259,7 @@ answer(struct context *context, int socket)
 	if (request.kind == SPAWNER_TAKE)
 		(void)take(context, &out, &reply.error);
 	else
-		(void)clone_mounts(&in, &out, &reply.error);
+		(void)mount_clone(&in, &out, &reply.error);
 	fd_message_close(&in);
 	if (reply.error.code != ERROR_OK)
 		fd_message_close(&out);
@@ -296,6 +277,16 @@ find_instance(struct instance_list *list, pid_t pid)
 		if (instance->pid == pid)
 			return instance;
 	return NULL;
+}
+
+static void
+kill_stranger(void *cookie, pid_t child)
+{
+	struct context *context = cookie;
+
+	if (find_instance(&context->running, child) == NULL &&
+	    find_instance(&context->ready, child) == NULL)
+		kill(child, SIGKILL);
 }
 
 static void
@@ -320,6 +311,11 @@ reap(struct context *context)
 		}
 		instance_free(context, instance);
 	}
+	/* Without a PID namespace a first process that was killed leaves the
+	 * processes of its action, which are ours then. What they leave comes
+	 * when they have ended. */
+	if (!fenced(context))
+		process_children_each(kill_stranger, context);
 }
 
 static int
@@ -334,7 +330,9 @@ prepare(struct context *context, struct error *err)
 	if (context->signals == -1)
 		return error_set_errno(err, errno, "watch for children");
 	if (!fenced(context))
-		return 0;
+		return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+			   ? 0
+			   : error_set_errno(err, errno, "adopt orphans");
 	context->own_namespace =
 	    open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	if (context->own_namespace == -1)
@@ -364,10 +362,12 @@ static void
 serve(struct context *context)
 {
 	size_t slots = context->process->options->slots;
-	size_t wanted = slots < READY_MAX ? slots + 1 : READY_MAX;
+	size_t wanted = 1 + slots / SLOTS_PER_READY;
 	struct pollfd *polls = xcalloc(slots + 1, sizeof(*polls));
 	struct error err;
 
+	if (wanted > READY_MAX)
+		wanted = READY_MAX;
 	polls[slots] = (struct pollfd){context->signals, POLLIN, 0};
 	for (size_t i = 0; i < slots; i++)
 		polls[i] =

@@ -201,9 +201,10 @@ put_toolchain(struct bench *bench, size_t count)
 	put_directories(bench, program.tree, &bench->toolchain);
 }
 
-/* count files of different content in directories of 20. */
+/* count files of different content in directories of 20; those of another
+ * version have other contents. */
 static void
-put_tree(struct bench *bench, size_t count)
+put_tree(struct bench *bench, size_t count, size_t version)
 {
 	struct merkle_builder *tree = merkle_builder_new(DIGEST_SHA256);
 	char body[BODY_BYTES];
@@ -212,7 +213,8 @@ put_tree(struct bench *bench, size_t count)
 
 	for (size_t i = 0; i < count; i++) {
 		struct merkle_file file = {.executable = false};
-		int len = snprintf(body, sizeof(body), "/* file %zu */", i);
+		int len = snprintf(
+		    body, sizeof(body), "/* file %zu of %zu */", i, version);
 
 		memset(body + len, 'x', sizeof(body) - (size_t)len);
 		put(bench, (struct str){body, sizeof(body)}, &file.digest);
@@ -339,14 +341,18 @@ compare(const void *left, const void *right)
 	return *a < *b ? -1 : *a > *b;
 }
 
+/* With so many inputs that are others in each round; 0: the same ones. */
 static void
-measure_rounds(struct bench *bench, const char *what, size_t rounds)
+measure_rounds(
+    struct bench *bench, const char *what, size_t rounds, size_t changing)
 {
 	int64_t *bare = xcalloc(rounds, sizeof(*bare));
 	int64_t *boxed = xcalloc(rounds, sizeof(*boxed));
 	int64_t start;
 
 	for (size_t i = 0; i < rounds; i++) {
+		if (changing > 0)
+			put_tree(bench, changing, i + 1);
 		start = clock_monotonic_ns();
 		run_bare(bench);
 		bare[i] = clock_monotonic_ns() - start;
@@ -375,14 +381,14 @@ measure(struct bench *bench, size_t inputs, size_t rounds)
 	int64_t start;
 	char what[64];
 
-	put_tree(bench, inputs);
+	put_tree(bench, inputs, 0);
 	start = clock_monotonic_ns();
 	run_sandboxed(bench);
 	snprintf(what, sizeof(what), "%zu inputs, first", inputs);
 	printf("%-26s %lld us\n", what,
 	    (long long)(clock_monotonic_ns() - start) / 1000);
 	snprintf(what, sizeof(what), "%zu inputs, again", inputs);
-	measure_rounds(bench, what, rounds);
+	measure_rounds(bench, what, rounds, 0);
 }
 
 /* --- hard links -----------------------------------------------------------
@@ -501,7 +507,7 @@ measure_toolchain(struct bench *bench, size_t files, size_t rounds)
 	int64_t checked;
 
 	put_toolchain(bench, files);
-	put_tree(bench, 0);
+	put_tree(bench, 0, 0);
 	start = clock_monotonic_ns();
 	check_tree(bench);
 	checked = clock_monotonic_ns();
@@ -603,7 +609,7 @@ measure_rustc(struct bench *bench, const char *sysroot, size_t rounds)
 	run_sandboxed(bench);
 	printf("rustc of %zu files: first use %lld us\n", program.files,
 	    (long long)(clock_monotonic_ns() - start) / 1000);
-	measure_rounds(bench, "rustc --version", rounds / 4 + 1);
+	measure_rounds(bench, "rustc --version", rounds / 4 + 1, 0);
 	bench->arguments[1] = "--edition=2021";
 	bench->arguments[2] = "--crate-type=rlib";
 	bench->arguments[3] = "--emit=metadata,link";
@@ -612,7 +618,7 @@ measure_rustc(struct bench *bench, const char *sysroot, size_t rounds)
 	put_command(bench, "/rust/bin/rustc", "out/liblib.rlib");
 	if (chdir(bench->path) == -1)
 		exit(1);
-	measure_rounds(bench, "rustc, a crate", rounds / 30 + 1);
+	measure_rounds(bench, "rustc, a crate", rounds / 30 + 1, 0);
 	bench->toolchain.size = 0;
 	free(rustc);
 }
@@ -638,6 +644,7 @@ main(int argc, char **argv)
 	measure(&bench, 0, rounds);
 	measure(&bench, 10, rounds);
 	measure(&bench, 200, rounds);
+	measure_rounds(&bench, "200 inputs, new", rounds / 4 + 1, 200);
 	measure(&bench, 1000, rounds / 3 + 1);
 	measure(&bench, 10000, rounds / 10 + 1);
 	measure_toolchain(&bench, 99, rounds);

@@ -67,6 +67,66 @@ leftover_processes_do_not_hold_up_the_end(void **state)
 }
 
 static void
+note_sleep(void *cookie, const char *command)
+{
+	size_t *count = cookie;
+
+	*count += strcmp(command, "sleep 6363") == 0;
+}
+
+/* Command lines, with blanks, of all processes of the machine. */
+static void
+each_command(void (*each)(void *cookie, const char *command), void *cookie)
+{
+	DIR *stream = opendir("/proc");
+	const struct dirent *entry;
+
+	assert_non_null(stream);
+	while ((entry = readdir(stream)) != NULL) {
+		char path[300];
+		char text[64];
+		FILE *file;
+		size_t len;
+
+		snprintf(path, sizeof(path), "/proc/%s/cmdline", entry->d_name);
+		file = entry->d_name[0] >= '1' && entry->d_name[0] <= '9'
+			   ? fopen(path, "re")
+			   : NULL;
+		if (file == NULL)
+			continue;
+		len = fread(text, 1, sizeof(text) - 1, file);
+		fclose(file);
+		text[len] = '\0';
+		for (size_t i = 0; i + 1 < len; i++)
+			if (text[i] == '\0')
+				text[i] = ' ';
+		each(cookie, text);
+	}
+	closedir(stream);
+}
+
+static void
+nothing_outlives_a_first_process_that_was_killed(void **state)
+{
+	struct fixture *fixture = *state;
+	size_t count = 1;
+
+	fixture_script(fixture,
+	    "(setsid sh -c 'sleep 6363; true' &); (sleep 6363 &); "
+	    "sleep 0.2; kill -9 $PPID; sleep 6363");
+	fixture_run(fixture);
+	assert_int_equal(fixture->rc, -1);
+	assert_int_equal(fixture->error.code, ERROR_INTERNAL);
+	for (int tries = 0; count > 0 && tries < 1000; tries++) {
+		if (tries > 0)
+			usleep(10000);
+		count = 0;
+		each_command(note_sleep, &count);
+	}
+	assert_int_equal(count, 0);
+}
+
+static void
 scratch_is_emptied(void **state)
 {
 	DIR *directory = opendir(scratch);
@@ -91,6 +151,7 @@ main(void)
 	    RUN_TEST(large_inputs_are_copied),
 	    RUN_TEST(timeout_kills_processes_that_left_the_group),
 	    RUN_TEST(leftover_processes_do_not_hold_up_the_end),
+	    RUN_TEST(nothing_outlives_a_first_process_that_was_killed),
 	    RUN_TEST(scratch_is_emptied),
 	};
 	struct error err;
