@@ -10,6 +10,9 @@
 static const struct admin_method methods[] = {
     {ADMIN_PATH("Collect"), &adminapi__collect_request__descriptor,
 	&adminapi__collect_response__descriptor, admin_collect},
+    {ADMIN_PATH("WatchCollection"),
+	&adminapi__watch_collection_request__descriptor,
+	&adminapi__collection_progress__descriptor, admin_watch_collection},
     {ADMIN_PATH("SetPin"), &adminapi__set_pin_request__descriptor,
 	&adminapi__set_pin_response__descriptor, admin_set_pin},
     {ADMIN_PATH("RemovePin"), &adminapi__remove_pin_request__descriptor,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Collect. */
+/* Collect, and who watches it. */
 #include <stdlib.h>
 
 #include "base/arena.h"
@@ -265,4 +265,34 @@ admin_collect(const struct admin_target *target, const ProtobufCMessage *base,
 		rc = list_owners(arena, target->store, limit, response, err);
 	collection_details_clear(&details);
 	return rc == 0 ? &response->base : NULL;
+}
+
+const ProtobufCMessage *
+admin_watch_collection(const struct admin_target *target,
+    const ProtobufCMessage *request, struct arena *arena, struct error *err)
+{
+	static const Adminapi__CollectionProgress__Phase phases[] = {
+	    [COLLECTION_NONE] = ADMINAPI__COLLECTION_PROGRESS__PHASE__NONE,
+	    [COLLECTION_ROOTS] = ADMINAPI__COLLECTION_PROGRESS__PHASE__ROOTS,
+	    [COLLECTION_COUNTING] =
+		ADMINAPI__COLLECTION_PROGRESS__PHASE__COUNTING,
+	    [COLLECTION_DROPPING] =
+		ADMINAPI__COLLECTION_PROGRESS__PHASE__DROPPING,
+	    [COLLECTION_COMPACTING] =
+		ADMINAPI__COLLECTION_PROGRESS__PHASE__COMPACTING,
+	    [COLLECTION_ENDED] = ADMINAPI__COLLECTION_PROGRESS__PHASE__ENDED};
+	Adminapi__CollectionProgress *response =
+	    arena_alloc(arena, sizeof(*response));
+	struct collection_progress progress;
+
+	(void)request;
+	if (response == NULL)
+		return admin_no_memory(err);
+	collector_progress(target->collector, &progress);
+	adminapi__collection_progress__init(response);
+	response->phase = phases[progress.phase];
+	response->done = progress.done;
+	response->total = progress.total;
+	response->dropped_bytes = progress.dropped_bytes;
+	return &response->base;
 }

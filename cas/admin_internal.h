@@ -15,6 +15,9 @@
 /* As run in struct admin_method. */
 const ProtobufCMessage *admin_collect(const struct admin_target *target,
     const ProtobufCMessage *request, struct arena *arena, struct error *err);
+const ProtobufCMessage *admin_watch_collection(
+    const struct admin_target *target, const ProtobufCMessage *request,
+    struct arena *arena, struct error *err);
 const ProtobufCMessage *admin_set_pin(const struct admin_target *target,
     const ProtobufCMessage *request, struct arena *arena, struct error *err);
 const ProtobufCMessage *admin_remove_pin(const struct admin_target *target,

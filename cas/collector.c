@@ -31,7 +31,8 @@ struct collector {
 	pthread_cond_t changed;
 	bool busy;
 	struct collector_statistics statistics;
-	struct collection_past past; /* the lock's */
+	struct collection_past past;   /* the lock's */
+	struct collection_meter meter; /* no lock's */
 };
 
 /* --- one collection ------------------------------------------------------- */
@@ -116,6 +117,51 @@ collection_age_ms(const struct collection *collection, uint32_t epoch)
 	if (epoch > collection->now)
 		return 0;
 	return (int64_t)(collection->now - epoch) * 60000;
+}
+
+void
+collection_begin(const struct collection *collection,
+    enum collection_phase phase, uint64_t total)
+{
+	struct collection_meter *meter = collection->meter;
+
+	atomic_store(&meter->done, 0);
+	atomic_store(&meter->total, total);
+	atomic_store(&meter->phase, (unsigned)phase);
+}
+
+void
+collection_advance(const struct collection *collection, uint64_t steps)
+{
+	const struct collection_report *report = collection->report;
+
+	atomic_fetch_add(&collection->meter->done, steps);
+	atomic_store(&collection->meter->dropped,
+	    report->blob_bytes + report->result_bytes);
+}
+
+uint64_t
+collection_entries(const struct collection *collection)
+{
+	struct store_usage usage;
+
+	store_usage(collection->store, &usage);
+	return usage.blobs + usage.action_results;
+}
+
+void
+collector_progress(
+    struct collector *collector, struct collection_progress *progress)
+{
+	struct collection_meter *meter = &collector->meter;
+
+	progress->phase = (enum collection_phase)atomic_load(&meter->phase);
+	progress->done = atomic_load(&meter->done);
+	progress->total = atomic_load(&meter->total);
+	progress->dropped_bytes = atomic_load(&meter->dropped);
+	/* Entries are counted by the batch, and come and go meanwhile. */
+	if (progress->done > progress->total)
+		progress->done = progress->total;
 }
 
 /* Removes results and blobs. *removed: whether anything went. */
@@ -219,6 +265,7 @@ collector_collect_alone(struct collector *collector,
 	struct store *store = collector->options.store;
 	struct collection collection = {.store = store,
 	    .stopping = &collector->stopping,
+	    .meter = &collector->meter,
 	    .wish = wish,
 	    .report = report,
 	    .min_age_ms = collector->options.min_age_ms,
@@ -234,6 +281,8 @@ collector_collect_alone(struct collector *collector,
 	report->bytes_before = extent.bytes;
 	report->max_bytes = extent.max_bytes;
 	report->min_age_ms = collector->options.min_age_ms;
+	atomic_store(&collector->meter.dropped, 0);
+	collection_begin(&collection, COLLECTION_ROOTS, 0);
 	/* The limit first: what roots find from now on is younger. */
 	collection_set_limit(&collection);
 	keep_init(&collection.keep, store);
@@ -245,6 +294,8 @@ collector_collect_alone(struct collector *collector,
 			       : collection_plan(&collection, target, err);
 	keep_clear(&collection.keep);
 	collection_classes_clear(&collection);
+	collection_advance(&collection, 0);
+	collection_begin(&collection, COLLECTION_ENDED, 0);
 	if (rc < 0)
 		error_prefix(err, "collection");
 	else

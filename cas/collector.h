@@ -128,6 +128,25 @@ int collector_collect(struct collector *collector,
     const struct collection_wish *wish, struct collection_report *report,
     struct error *err);
 
+/* What a collection is at. */
+enum collection_phase {
+	COLLECTION_NONE,
+	COLLECTION_ROOTS,      /* what has to stay */
+	COLLECTION_COUNTING,   /* all entries, by age */
+	COLLECTION_DROPPING,   /* entries, to find those that go */
+	COLLECTION_COMPACTING, /* segments */
+	COLLECTION_ENDED,
+};
+struct collection_progress {
+	enum collection_phase phase;
+	uint64_t done; /* of the phase; they may come more than once */
+	uint64_t total;
+	uint64_t dropped_bytes; /* by the collection; of a plan: would be */
+};
+/* Of the collection that runs, or of the last. Any thread. */
+void collector_progress(
+    struct collector *collector, struct collection_progress *progress);
+
 /* The collection that took what was used last at used_ns (wall clock); false:
  * none that is remembered. Any thread. */
 bool collector_find_past(struct collector *collector, int64_t used_ns,

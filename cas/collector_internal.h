@@ -37,10 +37,19 @@ struct collection_class {
 	struct survey_bucket *buckets; /* from the limit backwards */
 };
 
+/* How far it is, for those who watch: any thread reads. */
+struct collection_meter {
+	atomic_uint phase; /* enum collection_phase */
+	atomic_uint_least64_t done;
+	atomic_uint_least64_t total;
+	atomic_uint_least64_t dropped;
+};
+
 /* One collection. Owned by the thread that runs it. */
 struct collection {
 	struct store *store;
 	const atomic_bool *stopping;
+	struct collection_meter *meter;
 	const struct collection_wish *wish;
 	struct collection_report *report;
 	int64_t min_age_ms;
@@ -63,6 +72,12 @@ struct action_value;
 uint64_t collection_percent(uint64_t bytes, unsigned percent);
 /* ABORTED when the collector is being freed. */
 int collection_check(const struct collection *collection, struct error *err);
+/* Tells that a phase begins, and so many steps of it. */
+void collection_begin(const struct collection *collection,
+    enum collection_phase phase, uint64_t total);
+void collection_advance(const struct collection *collection, uint64_t steps);
+/* Entries of the tables that passes go over. */
+uint64_t collection_entries(const struct collection *collection);
 /* The epoch that counts: no entry is older than the index's floor. */
 uint32_t collection_epoch(uint32_t epoch, const struct index_state *state);
 /* (Re)makes the classes, by what each owner has now. */

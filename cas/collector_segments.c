@@ -458,8 +458,10 @@ collection_reclaim(
 	if (rc == 0 && list.count > 0)
 		qsort(
 		    list.items, list.count, sizeof(*list.items), segment_order);
+	collection_begin(collection, COLLECTION_COMPACTING, list.count);
 	if (rc == 0)
 		rc = collection_forget_unused(collection, &list, &i, err);
+	collection_advance(collection, i);
 	for (; rc >= 0 && i < list.count; i++) {
 		const struct segment_usage *usage = &list.items[i];
 		uint64_t dead = usage->length - usage->used;
@@ -469,6 +471,7 @@ collection_reclaim(
 			!collection_above(collection, target)))
 			break;
 		rc = collection_compact(collection, usage, err);
+		collection_advance(collection, 1);
 		/* No room to move to: what is there already stays. */
 		if (rc < 0 && err->code == ERROR_RESOURCE_EXHAUSTED) {
 			log_warn(

@@ -124,6 +124,7 @@ survey_table(struct collection *collection, enum index_table table,
 			rc = index_walk(index, txn, table, &position,
 			    WALK_BATCH, visit, &survey, err);
 		index_read_end(index, txn);
+		collection_advance(collection, WALK_BATCH);
 	}
 	return rc;
 }
@@ -227,6 +228,8 @@ collection_survey(
 	report->kept_blobs = report->kept_bytes = 0;
 	report->young_blobs = report->young_bytes = 0;
 	collection->oldest = UINT32_MAX;
+	collection_begin(
+	    collection, COLLECTION_COUNTING, collection_entries(collection));
 	rc = survey_table(collection, INDEX_BLOBS, survey_blob, err);
 	if (rc == 0)
 		rc =

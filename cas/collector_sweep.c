@@ -422,6 +422,7 @@ sweep_table(struct sweep *sweep, enum index_table table, index_visit_fn *visit,
 		index_read_end(index, sweep->txn);
 		if (rc >= 0 && sweep_run(sweep, err) < 0)
 			rc = -1;
+		collection_advance(sweep->collection, WALK_BATCH);
 	}
 	return rc;
 }
@@ -444,6 +445,8 @@ sweep_tables(struct sweep *sweep, struct error *err)
 {
 	struct collection *collection = sweep->collection;
 
+	collection_begin(
+	    collection, COLLECTION_DROPPING, collection_entries(collection));
 	if (sweep_table(sweep, INDEX_ACTIONS, sweep_visit_result, err) < 0 ||
 	    sweep_table(sweep, INDEX_BLOBS, sweep_visit_blob, err) < 0)
 		return -1;

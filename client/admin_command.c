@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Running a command, asking the server or the store, writing figures. */
+/* Running a command, opening its store, writing figures. */
 #include "client/admin_command.h"
 
 #include <errno.h>
@@ -12,20 +12,10 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "base/log.h"
 #include "base/memory.h"
-#include "cas/admin.h"
-#include "cas/collector.h"
 #include "cas/store.h"
-#include "client/client_options.h"
-#include "rpc/channel.h"
-#include "rpc/message.h"
-#include "rpc/runtime.h"
 
 #define EXIT_USAGE 2
-#define ANSWER_MEMORY (64u << 20)
-/* A collection of a large store moves many bytes. */
-#define TIMEOUT_MS (6 * 60 * 60 * 1000)
 
 static int
 check_arguments(const struct admin_command *command,
@@ -85,64 +75,6 @@ out:
 	return status;
 }
 
-/* --- a server ------------------------------------------------------------- */
-
-static int
-ask_server(const struct client_options *client,
-    const struct admin_method *method, const ProtobufCMessage *request,
-    struct admin_answer *answer, struct error *err)
-{
-	const struct rpc_call_options options = {.timeout_ms = TIMEOUT_MS};
-	struct rpc_message *message = NULL, *reply = NULL;
-	struct rpc_channel *channel;
-
-	rpc_init();
-	channel = client_options_channel(client, err);
-	if (channel == NULL)
-		goto out;
-	message = rpc_message_pack(request);
-	if (rpc_channel_call(
-		channel, method->path, message, &options, &reply, err) == 0)
-		answer->message = rpc_message_unpack(
-		    reply, method->response, &answer->arena, err);
-	else if (err->code == ERROR_UNIMPLEMENTED)
-		error_prefix(err, "the server cannot do that");
-	else
-		client_options_unreachable(client->server, err);
-	rpc_message_free(message);
-	rpc_message_free(reply);
-	rpc_channel_close(channel);
-out:
-	rpc_shutdown();
-	return answer->message != NULL ? 0 : -1;
-}
-
-/* --- an idle store -------------------------------------------------------- */
-
-static int
-ask_store(const struct admin_place *place, const struct admin_method *method,
-    const ProtobufCMessage *request, struct admin_answer *answer,
-    struct error *err)
-{
-	const struct store_options options = {.path = place->store};
-	struct collector_options collector = {.min_age_ms = place->min_age};
-	struct admin_target target = {.collector = NULL};
-
-	/* What was done is told by the answer. */
-	log_set_level(LOG_WARN);
-	target.store = admin_open_store(&options, err);
-	if (target.store == NULL)
-		return -1;
-	collector.store = target.store;
-	target.collector = collector_new(&collector, err);
-	if (target.collector != NULL)
-		answer->message =
-		    method->run(&target, request, &answer->arena, err);
-	collector_free(target.collector);
-	store_close(target.store);
-	return answer->message != NULL ? 0 : -1;
-}
-
 struct store *
 admin_open_store(const struct store_options *options, struct error *err)
 {
@@ -168,20 +100,6 @@ admin_read_store(const char *path, struct error *err)
 	error_set(err, ERROR_INVALID_ARGUMENT,
 	    "--store is missing: the directory of the store");
 	return NULL;
-}
-
-int
-admin_call(const struct admin_place *place, const char *path,
-    const ProtobufCMessage *request, struct admin_answer *answer,
-    struct error *err)
-{
-	const struct admin_method *method = admin_method_find(str_from(path));
-
-	answer->message = NULL;
-	arena_init(&answer->arena, ANSWER_MEMORY);
-	return place->store != NULL
-		   ? ask_store(place, method, request, answer, err)
-		   : ask_server(place->client, method, request, answer, err);
 }
 
 void

@@ -41,8 +41,17 @@ int admin_command_run(const struct admin_command *command, char **argv);
  * that no server has open. */
 struct admin_place {
 	const struct client_options *client;
-	const char *store; /* NULL = the server */
-	int64_t min_age;   /* of collections in store; ms */
+	const char *store;                   /* NULL = the server */
+	int64_t min_age;                     /* of collections in store; ms */
+	const struct admin_watcher *watcher; /* NULL: nobody watches */
+};
+/* Asked now and then while the answer is waited for. */
+struct admin_watcher {
+	const char *path;
+	const struct ProtobufCMessage *request;
+	/* Borrowed; on a thread of its own. */
+	void (*show)(void *cookie, const void *message);
+	void *cookie;
 };
 /* The row of a command's table for it. */
 #define ADMIN_STORE_ROW(type, field) \

@@ -13,6 +13,7 @@
 #include "client/admin_command.h"
 #include "client/admin_json.h"
 #include "client/client_options.h"
+#include "client/gc_progress.h"
 #include "protos/binary.h"
 
 struct gc_options {
@@ -346,8 +347,13 @@ static int
 gc_run(void *cookie, char **arguments, int *status, struct error *err)
 {
 	const struct gc_options *options = cookie;
-	const struct admin_place place = {
-	    &options->client, options->store, options->min_age};
+	const Adminapi__WatchCollectionRequest watch =
+	    ADMINAPI__WATCH_COLLECTION_REQUEST__INIT;
+	struct gc_progress progress = {.lines = options->run};
+	const struct admin_watcher watcher = {ADMIN_PATH("WatchCollection"),
+	    &watch.base, gc_progress_show, &progress};
+	const struct admin_place place = {&options->client, options->store,
+	    options->min_age, options->json ? NULL : &watcher};
 	Adminapi__CollectRequest request = ADMINAPI__COLLECT_REQUEST__INIT;
 	const Adminapi__CollectResponse *response;
 	struct admin_answer answer;
@@ -359,10 +365,15 @@ gc_run(void *cookie, char **arguments, int *status, struct error *err)
 	rc = admin_call(
 	    &place, ADMIN_PATH("Collect"), &request.base, &answer, err);
 	response = answer.message;
-	if (rc == 0 && options->json)
+	if (rc < 0) {
+		admin_progress_end();
+	} else if (options->json) {
 		rc = print_json(options->run, response, err);
-	else if (rc == 0)
+	} else {
+		gc_progress_end(&progress,
+		    response->blob_bytes + response->action_result_bytes);
 		print_text(options, response);
+	}
 	if (rc == 0 && response->short_of)
 		*status = ADMIN_EXIT_SHORT;
 	admin_answer_clear(&answer);

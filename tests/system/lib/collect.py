@@ -124,6 +124,13 @@ def planned_and_run(tap: Tap, server: Server) -> None:
     done = run("gc", *there, "--max-size", "0", "--run", "--json")
     report = json.loads(done.stdout)
     tap.equal(report["blobs"], 305, "a run drops it")
+    watch = client.channel.unary_unary(
+        "/toolroot.admin.v1.Admin/WatchCollection"
+    )
+    tap.ok(
+        watch(b"", timeout=10).startswith(b"\x08\x05"),
+        "who watches is told that it has ended",
+    )
     tap.ok(report["youngest_age_ms"] > 47 * 3600 * 1000, "all of it old")
     tap.equal(missing(client, old + large), 305, "it is gone")
     tap.equal(missing(client, kept + young), 0, "the rest is there")

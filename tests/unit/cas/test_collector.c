@@ -451,6 +451,51 @@ keep_operation(void *cookie, struct keep *keep, struct error *err)
 	return keep_add_action(keep, cookie, err);
 }
 
+struct watching {
+	struct collector *collector;
+	struct collection_progress progress;
+};
+
+static int
+watch_roots(void *cookie, struct keep *keep, struct error *err)
+{
+	struct watching *watching = cookie;
+
+	(void)keep;
+	(void)err;
+	collector_progress(watching->collector, &watching->progress);
+	return 0;
+}
+
+static void
+a_collection_tells_how_far_it_is(void **state)
+{
+	struct fixture *fixture = *state;
+	struct watching watching = {.collector = NULL};
+	const struct collector_options options = {.store = fixture->store,
+	    .min_age_ms = MIN_AGE,
+	    .roots = watch_roots,
+	    .cookie = &watching};
+	const struct collection_wish wish = {.run = true, .sized = true};
+	struct collection_progress progress;
+	struct collection_report report;
+	struct error err;
+
+	put_many(fixture, 0, 50, SMALL);
+	time_passes(fixture, 24 * HOUR_MS);
+	watching.collector = collector_new(&options, &err);
+	collector_progress(watching.collector, &progress);
+	assert_int_equal(progress.phase, COLLECTION_NONE);
+	assert_int_equal(
+	    collector_collect(watching.collector, &wish, &report, &err), 0);
+	assert_int_equal(watching.progress.phase, COLLECTION_ROOTS);
+	assert_int_equal(watching.progress.dropped_bytes, 0);
+	collector_progress(watching.collector, &progress);
+	assert_int_equal(progress.phase, COLLECTION_ENDED);
+	assert_int_equal(progress.dropped_bytes, report.blob_bytes);
+	collector_free(watching.collector);
+}
+
 static int
 fail_to_keep(void *cookie, struct keep *keep, struct error *err)
 {
@@ -682,6 +727,7 @@ main(void)
 	    TEST(open_blobs_stay_readable),
 	    TEST(pins_keep_what_hangs_below_them),
 	    TEST(a_pin_needs_all_that_it_names),
+	    TEST(a_collection_tells_how_far_it_is),
 	    TEST(what_operations_need_stays),
 	    TEST(the_thread_keeps_the_store_below_its_limit),
 	    TEST(a_full_store_of_young_blobs_says_what_it_would_break),
