@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/nearest_word.h"
 
 #define SETTINGS_FILE "/etc/toolroot.conf"
 #define SETTINGS_NAME_MAX 64
@@ -166,21 +167,22 @@ setting_find(const struct settings *settings, struct str name)
 	return NULL;
 }
 
-/* Names for an error text: as many as fit. */
-static void
-setting_names(const struct settings *settings, char *text, size_t size)
+/* Says what may have been meant, and where all names are. */
+static int
+setting_unknown(
+    const struct settings *settings, struct str name, struct error *err)
 {
-	size_t used = 0;
+	struct nearest_word search = {.word = name};
 
-	text[0] = '\0';
-	for (size_t i = 0; i < settings->count; i++) {
-		int length = snprintf(text + used, size - used, "%s%s",
-		    i > 0 ? ", " : "", settings->table[i].name);
-
-		if (length < 0 || (size_t)length >= size - used)
-			return;
-		used += (size_t)length;
-	}
+	for (size_t i = 0; i < settings->count; i++)
+		nearest_word_offer(&search, settings->table[i].name);
+	return error_set(err, ERROR_INVALID_ARGUMENT,
+	    "there is no setting \"%.*s\" in %s%s%s%s; toolroot %s --help "
+	    "lists them",
+	    STR_ARG(name), settings->command,
+	    search.nearest != NULL ? "; did you mean \"" : "",
+	    search.nearest != NULL ? search.nearest : "",
+	    search.nearest != NULL ? "\"?" : "", settings->command);
 }
 
 static int
@@ -188,16 +190,11 @@ setting_apply(const struct settings *settings, struct str name,
     const struct setting_value *value, void *target, struct error *err)
 {
 	const struct setting *setting = setting_find(settings, name);
-	char names[360];
 
-	if (setting == NULL) {
-		setting_names(settings, names, sizeof(names));
-		error_set(err, ERROR_INVALID_ARGUMENT,
-		    "there is no setting \"%.*s\" in %s; there are: %s",
-		    STR_ARG(name), settings->command, names);
-	} else if (setting_store(setting, value->text, target, err) == 0) {
+	if (setting == NULL)
+		setting_unknown(settings, name, err);
+	else if (setting_store(setting, value->text, target, err) == 0)
 		return 0;
-	}
 	if (value->place != NULL)
 		error_prefix(err, "%s", value->place);
 	return -1;
@@ -231,7 +228,8 @@ struct file_reading {
 static bool
 section_known(const char *section)
 {
-	static const char *const known[] = {"serve", "worker", "client", "gc"};
+	static const char *const known[] = {
+	    "serve", "worker", "client", "store"};
 
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
 		if (strcmp(section, known[i]) == 0)
@@ -247,23 +245,41 @@ settings_section(const struct settings *settings)
 					 : settings->command;
 }
 
+/* inih takes away what stands behind " ;"; this takes away " #". */
+static struct str
+without_comment(const char *text)
+{
+	struct str value = str_from(text);
+
+	for (size_t i = 0; i < value.len; i++) {
+		if (value.data[i] == '#' &&
+		    (i == 0 || strchr(" \t", value.data[i - 1]) != NULL))
+			value.len = i;
+	}
+	while (value.len > 0 && strchr(" \t", value.data[value.len - 1]))
+		value.len--;
+	return value;
+}
+
 /* inih's handler: 1 = go on. */
 static int
 settings_file_line(
     void *user, const char *section, const char *name, const char *text)
 {
 	struct file_reading *reading = user;
-	/* The line is known, and put in front, when ini_parse returns. */
-	struct setting_value value = {str_from(text), NULL};
+	/* The line is known, and put in front, when inih returns. */
+	struct setting_value value = {without_comment(text), NULL};
 	const struct setting *setting;
 
 	if (reading->failed)
 		return 0;
 	if (!section_known(section)) {
 		error_set(reading->err, ERROR_INVALID_ARGUMENT,
-		    "unknown section [%s]; there are [serve], [worker], "
-		    "[client] and [gc]",
-		    section);
+		    "%s%s%s; there are [serve], [worker], [client] and "
+		    "[store]",
+		    section[0] != '\0' ? "unknown section [" : name,
+		    section[0] != '\0' ? section : " stands in no section",
+		    section[0] != '\0' ? "]" : "");
 		reading->failed = true;
 		return 0;
 	}
@@ -283,10 +299,17 @@ settings_file(const struct settings *settings, const char *path, void *target,
     struct error *err)
 {
 	struct file_reading reading = {settings, path, target, err, false};
-	int line = ini_parse(path, settings_file_line, &reading);
+	FILE *file = fopen(path, "re");
+	int line, failure;
 
-	if (line == -1)
+	if (file == NULL)
 		return error_set_errno(err, errno, "config file %s", path);
+	errno = 0;
+	line = ini_parse_file(file, settings_file_line, &reading);
+	failure = ferror(file) ? errno : 0;
+	fclose(file);
+	if (failure != 0)
+		return error_set_errno(err, failure, "config file %s", path);
 	if (reading.failed) {
 		error_prefix(err, "%s: line %d", path, line);
 		return -1;

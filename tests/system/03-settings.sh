@@ -8,7 +8,7 @@
 . "$(dirname "$0")/server.sh"
 
 commands='serve worker'
-plan 18
+plan 20
 
 config=$ROOT/config/toolroot.conf
 page=$WORK/page
@@ -61,6 +61,16 @@ done
 
 like "a client's help names the section that it reads" \
 	"$("$TOOLROOT" gc --help)" 'under \[client\]'
+for command in 'client gc' 'store store stats'; do
+	read -r -a words <<< "$command"
+	{
+		echo "[${words[0]}]"
+		section "${words[0]}"
+	} > "$WORK/conf"
+	unlike "the example of [${words[0]}] is accepted" \
+		"$(TOOLROOT_CONFIG=$WORK/conf "$TOOLROOT" "${words[@]:1}" \
+			--no-such-option 2>&1)" "$WORK/conf"
+done
 is "the example as it stands sets nothing" \
 	"$(grep -vE '^(#.*|\[[a-z]+\]|)$' "$config")" ""
 need groff groff-base

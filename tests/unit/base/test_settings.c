@@ -187,6 +187,80 @@ an_environment_value_that_is_bad_names_the_variable(void **state)
 	unsetenv("TOOLROOT_MAX_SIZE");
 }
 
+/* The error of a file with this text; "" when it was taken. */
+static const char *
+error_of_file(const char *text)
+{
+	static struct error err;
+	char *argv[] = {"serve", "--config", path, NULL};
+	struct target target;
+
+	err.text[0] = '\0';
+	write_file(text);
+	if (read_settings(&target, argv, &err) == 0)
+		err.text[0] = '\0';
+	settings_clear(&settings, &target);
+	return err.text;
+}
+
+static void
+a_mistyped_key_is_told_what_it_may_have_meant(void **state)
+{
+	char *argv[] = {"serve", "--max-sizes", "3K", NULL};
+	struct target target;
+	struct error err;
+
+	(void)state;
+	assert_int_equal(read_settings(&target, argv, &err), -1);
+	assert_non_null(strstr(err.text, "did you mean \"max-size\"?"));
+	assert_non_null(strstr(err.text, "toolroot serve --help"));
+	settings_clear(&settings, &target);
+	assert_non_null(strstr(
+	    error_of_file("[serve]\nwiat = 3s\n"), "toolroot serve --help"));
+}
+
+static void
+a_comment_may_stand_behind_a_value(void **state)
+{
+	char *argv[] = {"serve", "--config", path, NULL};
+	struct target target;
+	struct error err;
+
+	(void)state;
+	write_file("[serve]\nmax-size = 2K   # two\nname = a#b ; c\n"
+		   "wait = 4s\t# four # of them\n");
+	assert_int_equal(read_settings(&target, argv, &err), 0);
+	assert_int_equal(target.size, 2048);
+	assert_string_equal(target.name, "a#b");
+	assert_int_equal(target.wait, 4000);
+	settings_clear(&settings, &target);
+}
+
+static void
+sections_are_those_that_some_command_reads(void **state)
+{
+	(void)state;
+	assert_string_equal(
+	    error_of_file("[client]\na = 1\n[store]\nb = 1\n"), "");
+	assert_non_null(strstr(
+	    error_of_file("[srve]\nwait = 3s\n"), "unknown section [srve]"));
+	assert_non_null(strstr(
+	    error_of_file("wait = 3s\n"), "line 1: wait stands in no section"));
+}
+
+static void
+a_directory_is_no_config_file(void **state)
+{
+	char *argv[] = {"serve", "--config", "/tmp", NULL};
+	struct target target;
+	struct error err;
+
+	(void)state;
+	assert_int_equal(read_settings(&target, argv, &err), -1);
+	assert_non_null(strstr(err.text, "/tmp: Is a directory"));
+	settings_clear(&settings, &target);
+}
+
 int
 main(void)
 {
@@ -199,6 +273,10 @@ main(void)
 	    cmocka_unit_test(bad_values_name_their_place),
 	    cmocka_unit_test(
 		an_environment_value_that_is_bad_names_the_variable),
+	    cmocka_unit_test(a_mistyped_key_is_told_what_it_may_have_meant),
+	    cmocka_unit_test(a_comment_may_stand_behind_a_value),
+	    cmocka_unit_test(sections_are_those_that_some_command_reads),
+	    cmocka_unit_test(a_directory_is_no_config_file),
 	};
 
 	return cmocka_run_group_tests(tests, make_file, remove_file);
