@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/nearest_word.h"
 #include "client/cargo_front.h"
 #include "client/cargo_shim.h"
 #include "client/explain_command.h"
@@ -56,13 +57,41 @@ usage(FILE *out)
 	    out);
 }
 
+static bool
+version_wanted(const char *word)
+{
+	return word != NULL &&
+	       (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0);
+}
+
+static int
+version(void)
+{
+	puts("toolroot " TOOLROOT_VERSION);
+	return 0;
+}
+
+static void
+unknown_command(const char *name)
+{
+	struct nearest_word search = {.word = str_from(name)};
+
+	for (size_t i = 0; i < COMMANDS; i++)
+		nearest_word_offer(&search, commands[i].name);
+	fprintf(stderr, "toolroot: there is no command \"%s\"%s%s%s\n\n", name,
+	    search.nearest != NULL ? "; did you mean \"" : "",
+	    search.nearest != NULL ? search.nearest : "",
+	    search.nearest != NULL ? "\"?" : "");
+}
+
 /* As `cargo toolroot` calls it: "cargo-toolroot toolroot ...". */
 static int
 cargo_command(char **argv)
 {
 	bool by_cargo = argv[1] != NULL && strcmp(argv[1], "toolroot") == 0;
 
-	return cargo_front_main(argv + (by_cargo ? 1 : 0));
+	argv += by_cargo ? 1 : 0;
+	return version_wanted(argv[1]) ? version() : cargo_front_main(argv);
 }
 
 int
@@ -72,8 +101,7 @@ main(int argc, char **argv)
 	const char *program = slash != NULL ? slash + 1 : argv[0];
 	const char *name = argc > 1 ? argv[1] : "";
 
-	if (argc > 0 && strcmp(program, "cargo-toolroot") == 0 &&
-	    strcmp(name, "--version") != 0)
+	if (argc > 0 && strcmp(program, "cargo-toolroot") == 0)
 		return cargo_command(argv);
 
 	/* The shim calls it, nobody else does. */
@@ -83,17 +111,15 @@ main(int argc, char **argv)
 		if (strcmp(name, commands[i].name) == 0)
 			return commands[i].run(argv + 1);
 	}
-	if (strcmp(name, "--version") == 0) {
-		puts("toolroot " TOOLROOT_VERSION);
-		return 0;
-	}
-	if (strcmp(name, "--help") == 0 || strcmp(name, "help") == 0) {
+	if (version_wanted(name))
+		return version();
+	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 ||
+	    strcmp(name, "help") == 0) {
 		usage(stdout);
 		return 0;
 	}
 	if (argc > 1)
-		fprintf(
-		    stderr, "toolroot: there is no command \"%s\"\n\n", name);
+		unknown_command(name);
 	usage(stderr);
 	return 2;
 }
