@@ -10,8 +10,8 @@
 #include "base/memory.h"
 
 int
-first_toolchain_start(
-    struct first_toolchain *toolchain, const char *server, struct error *err)
+first_toolchain_start(struct first_toolchain *toolchain,
+    const struct first_toolchain_options *options, struct error *err)
 {
 	struct child_arguments arguments = {NULL, 0};
 	int rc;
@@ -21,7 +21,12 @@ first_toolchain_start(
 	child_arguments_add(&arguments, xstrdup("add"));
 	child_arguments_add(&arguments, xstrdup("default"));
 	child_arguments_add(&arguments, xstrdup("--cc"));
-	child_arguments_add(&arguments, xasprintf("--server=%s", server));
+	child_arguments_add(
+	    &arguments, xasprintf("--server=%s", options->server));
+	child_arguments_add(
+	    &arguments, xasprintf("--instance=%s", options->instance));
+	child_arguments_add(&arguments,
+	    xasprintf("--digest-function=%s", options->digest_function));
 	rc = child_start(&arguments, true, &toolchain->pid, err);
 	child_arguments_clear(&arguments);
 	return rc;

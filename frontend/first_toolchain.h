@@ -16,9 +16,15 @@ struct first_toolchain {
 	pid_t pid; /* -1: nothing runs */
 };
 
-/* server: where the child connects. */
-int first_toolchain_start(
-    struct first_toolchain *toolchain, const char *server, struct error *err);
+/* Where the child connects, and whose toolchain it is. */
+struct first_toolchain_options {
+	const char *server;
+	const char *instance;
+	const char *digest_function;
+};
+
+int first_toolchain_start(struct first_toolchain *toolchain,
+    const struct first_toolchain_options *options, struct error *err);
 /* After SIGCHLD: says how it ended. */
 void first_toolchain_tend(struct first_toolchain *toolchain);
 /* Ends it, if it runs; what it uploaded stays and is not uploaded again. */

@@ -4,14 +4,18 @@
 #include "frontend/serve.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "frontend/first_toolchain.h"
 #include "frontend/local_workers.h"
 #include "frontend/serve_options.h"
@@ -21,13 +25,33 @@
 #define EXIT_USAGE 2
 #define LOCAL_WORKER_GRACE_MS 10000
 
+/* The address for clients: who listens everywhere is found by the host's name.
+ * malloc. */
+static char *
+client_address(const char *address)
+{
+	static const char *const everywhere[] = {"//0.0.0.0:", "//[::]:"};
+	char host[HOST_NAME_MAX + 1];
+
+	for (size_t i = 0; i < sizeof(everywhere) / sizeof(everywhere[0]);
+	     i++) {
+		const char *at = strstr(address, everywhere[i]);
+
+		if (at != NULL && gethostname(host, sizeof(host)) == 0)
+			return xasprintf("%.*s//%s:%s", (int)(at - address),
+			    address, host, at + strlen(everywhere[i]));
+	}
+	return xstrdup(address);
+}
+
 /* The lines that a first user needs next. root: of the default toolchain, or
  * "". */
 static void
 print_first_steps(const struct server *server,
     const struct serve_options *options, const char *root)
 {
-	const char *address = server_grpc_address(server);
+	const char *instance = serve_first_instance(options);
+	char *address = client_address(server_grpc_address(server));
 
 	fprintf(stderr, "\nBazel: put into .bazelrc\n\n");
 	if (options->workers > 0)
@@ -38,6 +62,9 @@ print_first_steps(const struct server *server,
 		    address);
 	else
 		fprintf(stderr, "  build --remote_cache=%s\n", address);
+	if (instance[0] != '\0')
+		fprintf(
+		    stderr, "  build --remote_instance_name=%s\n", instance);
 	if (options->workers > 0 && root[0] != '\0')
 		fprintf(stderr,
 		    "  build --remote_default_exec_properties="
@@ -46,10 +73,16 @@ print_first_steps(const struct server *server,
 	if (options->workers > 0)
 		fprintf(stderr,
 		    "\nCargo: in any workspace\n\n"
-		    "  cargo toolroot --server %s build\n",
-		    address);
+		    "  cargo toolroot --server %s%s%s build\n",
+		    address, instance[0] != '\0' ? " --instance " : "",
+		    instance);
 	fprintf(stderr, "\nStatus: %s/status   Metrics: %s/metrics\n\n",
 	    server_http_address(server), server_http_address(server));
+	if (options->capture_default && root[0] == '\0')
+		fprintf(stderr,
+		    "This machine's C and C++ compiler is being captured; the "
+		    "line for\n.bazelrc that names it follows.\n\n");
+	free(address);
 }
 
 static void
@@ -106,6 +139,11 @@ run_children(const struct serve_options *options, const struct server *server,
 	    .log_format = options->log_format,
 	    .properties = &options->properties,
 	};
+	const struct first_toolchain_options first = {
+	    .server = server_worker_address(server),
+	    .instance = serve_first_instance(options),
+	    .digest_function = serve_first_function(options),
+	};
 	struct first_toolchain toolchain = {-1};
 	struct local_workers *workers = NULL;
 	sigset_t signals;
@@ -117,8 +155,7 @@ run_children(const struct serve_options *options, const struct server *server,
 			return -1;
 	}
 	/* A server without it is a server still. */
-	if (capture && first_toolchain_start(
-			   &toolchain, server_worker_address(server), err) < 0)
+	if (capture && first_toolchain_start(&toolchain, &first, err) < 0)
 		log_error("default_toolchain_not_captured", "error=\"%s\"",
 		    err->text);
 	tend(workers, &toolchain, &signals);
@@ -192,7 +229,8 @@ serve_command(char **argv)
 		fprintf(stderr, "toolroot serve: %s\n", err.text);
 	} else if (serve(&options, &err) < 0) {
 		fprintf(stderr, "toolroot serve: %s\n", err.text);
-		status = EXIT_FAILURE;
+		if (err.code != ERROR_INVALID_ARGUMENT)
+			status = EXIT_FAILURE;
 	} else {
 		status = EXIT_SUCCESS;
 	}

@@ -163,20 +163,42 @@ check_tls(const struct serve_options *options, struct error *err)
 	return 0;
 }
 
-int
-serve_options_complete(struct serve_options *options, struct error *err)
+/* What is handed on to the local workers; else each of them would refuse it,
+ * again and again, while the server waits. */
+static int
+check_workers(const struct serve_options *options, struct error *err)
 {
-	enum log_level level;
-	bool json;
-
-	if (check_tls(options, err) < 0)
-		return -1;
+	if (strcmp(options->sandbox, "auto") != 0 &&
+	    strcmp(options->sandbox, "none") != 0)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "--sandbox \"%s\" is neither auto nor none",
+		    options->sandbox);
 	if (strcmp(options->staging, "auto") != 0 &&
 	    strcmp(options->staging, "erofs") != 0 &&
 	    strcmp(options->staging, "tmpfs") != 0)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
-		    "staging \"%s\" is none of auto, erofs, tmpfs",
+		    "--staging \"%s\" is none of auto, erofs, tmpfs",
 		    options->staging);
+	for (size_t i = 0; i < options->properties.count; i++) {
+		const char *property = options->properties.items[i];
+
+		if (property[0] == '=' || strchr(property, '=') == NULL)
+			return error_set(err, ERROR_INVALID_ARGUMENT,
+			    "--property \"%s\" is not NAME=VALUE", property);
+	}
+	return 0;
+}
+
+int
+serve_options_complete(struct serve_options *options, struct error *err)
+{
+	enum log_level level;
+	uint32_t functions;
+	bool json;
+
+	if (check_tls(options, err) < 0 || check_workers(options, err) < 0 ||
+	    serve_digest_functions(options, &functions, err) < 0)
+		return -1;
 	if (!log_level_parse(str_from(options->log_level), &level))
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "--log-level \"%s\" is none of debug, info, warn, error",
@@ -207,6 +229,28 @@ serve_options_complete(struct serve_options *options, struct error *err)
 		    "--workers %llu is more than 4096",
 		    (unsigned long long)options->workers);
 	return 0;
+}
+
+static const char *
+preferred(const struct setting_list *list, const char *usual)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		if (strcmp(list->items[i], usual) == 0)
+			return usual;
+	}
+	return list->count > 0 ? list->items[0] : usual;
+}
+
+const char *
+serve_first_instance(const struct serve_options *options)
+{
+	return preferred(&options->instances, "");
+}
+
+const char *
+serve_first_function(const struct serve_options *options)
+{
+	return preferred(&options->digest_functions, "sha256");
 }
 
 int

@@ -61,6 +61,10 @@ extern const struct settings serve_settings;
 /* Fills in what has no fixed default (store directory, max_size, workers) and
  * checks what goes together. INVALID_ARGUMENT names the settings. */
 int serve_options_complete(struct serve_options *options, struct error *err);
+/* The instance, and the digest function, that those use who choose none: ""
+ * and "sha256" where they are served, else the first that is. */
+const char *serve_first_instance(const struct serve_options *options);
+const char *serve_first_function(const struct serve_options *options);
 /* Bit mask for struct storage. INVALID_ARGUMENT names the functions. */
 int serve_digest_functions(const struct serve_options *options,
     uint32_t *functions, struct error *err);

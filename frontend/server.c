@@ -455,7 +455,8 @@ int
 server_default_toolchain(const struct server *server,
     char root[static DIGEST_TEXT_MAX], struct error *err)
 {
-	const struct name_key key = {STR(""), STR("default")};
+	const struct name_key key = {
+	    str_from(serve_first_instance(server->options)), STR("default")};
 	struct name_entry entry;
 	struct arena arena;
 	int found;
