@@ -3,17 +3,21 @@
 #include "client/client_options.h"
 
 #include "base/error.h"
+#include "base/log.h"
 #include "client/cas_client.h"
 #include "rpc/channel.h"
+#include "rpc/connect_hint.h"
 
 void
 client_options_unreachable(const char *server, struct error *err)
 {
+	const char *hint = rpc_connect_hint(server, err);
+
 	if (err->code == ERROR_UNAVAILABLE)
-		error_prefix(err,
-		    "server %s (--server, TOOLROOT_SERVER or [client] in the "
-		    "config file name another)",
-		    server);
+		error_prefix(err, "server %s (%s)", server,
+		    hint != NULL ? hint
+				 : "--server, TOOLROOT_SERVER or [client] in "
+				   "the config file name another");
 }
 
 int
@@ -44,6 +48,8 @@ client_options_channel(const struct client_options *options, struct error *err)
 		    "--tls-cert and --tls-key go together");
 		return NULL;
 	}
+	/* What gRPC logs of a connection that fails stands in the error. */
+	log_set_level(LOG_WARN);
 	return rpc_channel_open(&channel, err);
 }
 

@@ -27,6 +27,7 @@
 #include "client/doctor_report.h"
 #include "client/request_metadata.h"
 #include "rpc/channel.h"
+#include "rpc/connect_hint.h"
 
 #define SMALL ((size_t)1000)
 #define LARGE ((size_t)3 << 20) /* goes in a stream */
@@ -80,6 +81,7 @@ open_client(struct round_trip *trip, struct error *err)
 static bool
 reach(struct round_trip *trip)
 {
+	const char *remedy = NULL;
 	struct error err;
 	char *found;
 	int rc = open_client(trip, &err);
@@ -88,11 +90,13 @@ reach(struct round_trip *trip)
 			      trip->options->server,
 			      clock_monotonic_ms() - trip->start)
 			: xasprintf("%s: %s", trip->options->server, err.text);
-	add(trip, rc == 0 ? DOCTOR_OK : DOCTOR_FAILED, "server", found,
-	    rc == 0 ? NULL
-		    : "start one (toolroot serve), or name another: --server, "
-		      "TOOLROOT_SERVER, or server under [client] in the "
-		      "settings file");
+	if (rc < 0)
+		remedy = rpc_connect_hint(trip->options->server, &err);
+	if (rc < 0 && remedy == NULL)
+		remedy = "start one (toolroot serve), or name another: "
+			 "--server, TOOLROOT_SERVER, or server under [client] "
+			 "in the settings file";
+	add(trip, rc == 0 ? DOCTOR_OK : DOCTOR_FAILED, "server", found, remedy);
 	free(found);
 	return rc == 0;
 }

@@ -108,11 +108,9 @@ call(struct explaining *explaining, const char *path,
 		    response, descriptor, &explaining->arena, err);
 	else if (err->code == ERROR_UNIMPLEMENTED)
 		error_prefix(err, "the server explains nothing");
-	else if (err->code == ERROR_UNAVAILABLE)
-		error_prefix(err,
-		    "server %s (--server, TOOLROOT_SERVER or [client] in the "
-		    "config file name another)",
-		    explaining->options->client.server);
+	else
+		client_options_unreachable(
+		    explaining->options->client.server, err);
 	rpc_message_free(message);
 	rpc_message_free(response);
 	return unpacked;

@@ -3,6 +3,7 @@
  * on which its thread waits; no other threads, no locks. */
 #include "rpc/channel.h"
 
+#include <assert.h>
 #include <grpc/byte_buffer.h>
 #include <grpc/grpc_security.h>
 #include <stdlib.h>
@@ -98,12 +99,12 @@ rpc_channel_open(const struct rpc_channel_options *options, struct error *err)
 	bool tls;
 	const char *target = channel_target(options->address, &tls);
 
-	if (target == NULL || max_receive > INT32_MAX) {
+	assert(max_receive <= INT32_MAX);
+	if (target == NULL) {
 		error_set(err, ERROR_INVALID_ARGUMENT,
 		    "server address \"%s\": wanted grpc://HOST:PORT, "
-		    "grpcs://HOST:PORT or unix:PATH (and a message size of "
-		    "at most %d)",
-		    options->address, INT32_MAX);
+		    "grpcs://HOST:PORT (TLS) or unix:PATH",
+		    options->address);
 		return NULL;
 	}
 	grpc_init();

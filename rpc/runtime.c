@@ -6,6 +6,8 @@
 #include <grpc/support/log.h>
 #include <malloc.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <string.h>
 
 #include "base/log.h"
 
@@ -21,9 +23,11 @@ static void
 runtime_log(gpr_log_func_args *args)
 {
 	/* What gRPC calls an error is mostly a peer's: a handshake that
-	 * failed, an address in use, which we report in our own words. */
-	enum log_level level =
-	    args->severity == GPR_LOG_SEVERITY_ERROR ? LOG_INFO : LOG_DEBUG;
+	 * failed. That it cannot listen we report in our own words. */
+	bool told = strstr(args->message, "No address added") != NULL;
+	enum log_level level = args->severity == GPR_LOG_SEVERITY_ERROR && !told
+				   ? LOG_INFO
+				   : LOG_DEBUG;
 
 	log_write(level, "grpc", "message=\"%s\"", args->message);
 }

@@ -309,7 +309,10 @@ run(struct command_settings *settings)
 	options.slots = (size_t)settings->slots;
 	options.unfenced = strcmp(settings->sandbox, "none") == 0;
 	(void)staging_parse(settings->staging, &options.staging);
-	status = worker_run(&options, &err) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	if (worker_run(&options, &err) == 0)
+		status = EXIT_SUCCESS;
+	else if (err.code != ERROR_INVALID_ARGUMENT)
+		status = EXIT_FAILURE;
 out:
 	if (status != EXIT_SUCCESS)
 		fprintf(stderr, "toolroot worker: %s\n", err.text);

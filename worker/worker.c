@@ -21,6 +21,7 @@
 #include "base/memory.h"
 #include "cas/store.h"
 #include "rpc/channel.h"
+#include "rpc/connect_hint.h"
 #include "rpc/runtime.h"
 #include "worker/cas_clients.h"
 #include "worker/file_cache.h"
@@ -406,6 +407,18 @@ wait_before_next(const struct worker *worker, int64_t pause_ms)
 		nanosleep(&step, NULL);
 }
 
+static void
+log_not_connected(const char *server, int64_t pause_ms, const struct error *err)
+{
+	const char *hint = rpc_connect_hint(server, err);
+
+	log_warn("not_connected",
+	    "server=%s retry_in_ms=%lld code=%s error=\"%s\"%s%s%s", server,
+	    (long long)pause_ms, error_code_name(err->code), err->text,
+	    hint != NULL ? " remedy=\"" : "", hint != NULL ? hint : "",
+	    hint != NULL ? "\"" : "");
+}
+
 static int
 serve(struct running *running, struct error *err)
 {
@@ -424,10 +437,8 @@ serve(struct running *running, struct error *err)
 			error_prefix(err, "server %s", worker->options->server);
 			return -1;
 		} else {
-			log_warn("not_connected",
-			    "server=%s retry_in_ms=%lld code=%s error=\"%s\"",
-			    worker->options->server, (long long)pause_ms,
-			    error_code_name(err->code), err->text);
+			log_not_connected(
+			    worker->options->server, pause_ms, err);
 		}
 		/* Randomly, so that workers do not all come at once. */
 		wait_before_next(

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A table of what gRPC and OpenSSL say. */
+#include "rpc/connect_hint.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/str.h"
+
+struct hint {
+	bool tls; /* of addresses with TLS, or of those without */
+	const char *text;
+	const char *remedy;
+};
+
+static const struct hint hints[] = {
+    {true, "certificate verify failed",
+	"its certificate is of no authority that is trusted here: name who "
+	"signed it with --tls-ca"},
+    {true, "not in peer certificate",
+	"its certificate is for another name: use a name that stands in it"},
+    {true, "wrong version number",
+	"it speaks no TLS: grpc:// instead of grpcs://"},
+    {true, "Socket closed",
+	"it may want a certificate that it trusts (its tls-client-ca): "
+	"--tls-cert and --tls-key"},
+    {false, "Socket closed", "it may speak TLS: grpcs:// instead of grpc://"},
+};
+
+const char *
+rpc_connect_hint(const char *address, const struct error *err)
+{
+	bool tls = str_starts_with(str_from(address), STR("grpcs://"));
+
+	if (err->code != ERROR_UNAVAILABLE)
+		return NULL;
+	for (size_t i = 0; i < sizeof(hints) / sizeof(hints[0]); i++) {
+		if (hints[i].tls == tls &&
+		    strstr(err->text, hints[i].text) != NULL)
+			return hints[i].remedy;
+	}
+	return NULL;
+}
