@@ -369,8 +369,11 @@ store_open(const struct store_options *options, struct error *err)
 	struct store *store = store_new(options);
 
 	if (!options->read_only &&
-	    file_make_directories(options->path, err) < 0)
+	    file_make_directories(options->path, err) < 0) {
+		error_prefix(err, "make %s for the store, or use another",
+		    options->path);
 		goto fail;
+	}
 	store->directory =
 	    open(options->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (store->directory == -1) {

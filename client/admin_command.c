@@ -59,7 +59,9 @@ admin_command_run(const struct admin_command *command, char **argv)
 		rc = command->run(
 		    command->options, arguments.items, &status, &err);
 		if (rc < 0)
-			status = EXIT_FAILURE;
+			status = err.code == ERROR_INVALID_ARGUMENT
+				     ? EXIT_USAGE
+				     : EXIT_FAILURE;
 	}
 	if (rc < 0)
 		fprintf(

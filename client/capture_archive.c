@@ -4,9 +4,11 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <errno.h>
 #include <locale.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -347,6 +349,9 @@ open_archive(struct reading *reading, struct error *err)
 
 	if (support_formats(reading->archive) < 0)
 		return archive_fail(reading, err);
+	/* libarchive does not say why it cannot open a file. */
+	if (options->bytes.data == NULL && access(options->path, R_OK) == -1)
+		return error_set_errno(err, errno, "cannot be read");
 	if (options->bytes.data != NULL)
 		rc = archive_read_open_memory(
 		    reading->archive, options->bytes.data, options->bytes.len);

@@ -545,6 +545,16 @@ choose_source(const struct add_options *options, struct error *err)
 }
 
 static int
+add_check(const void *cookie, struct error *err)
+{
+	char *source = choose_source(cookie, err);
+	int rc = source != NULL ? 0 : -1;
+
+	free(source);
+	return rc;
+}
+
+static int
 add_run(void *cookie, char **names, struct error *err)
 {
 	const struct add_options *options = cookie;
@@ -599,8 +609,11 @@ int
 toolchain_commands_add(char **argv)
 {
 	struct add_options options = {.json = false};
-	const struct toolchain_call call = {
-	    &add_settings, &options, 1, add_run};
+	const struct toolchain_call call = {.settings = &add_settings,
+	    .options = &options,
+	    .names = 1,
+	    .check = add_check,
+	    .run = add_run};
 	char **copy = with_values(argv);
 	int status = toolchain_commands_run(&call, copy);
 

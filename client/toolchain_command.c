@@ -101,6 +101,8 @@ toolchain_commands_run(const struct toolchain_call *call, char **argv)
 	}
 	if (rc == 0)
 		rc = check_names(settings, &arguments, call->names, &err);
+	if (rc == 0 && call->check != NULL)
+		rc = call->check(call->options, &err);
 	if (rc == 0) {
 		rpc_init();
 		rc = call->run(call->options, arguments.items, &err);

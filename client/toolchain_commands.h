@@ -28,6 +28,9 @@ struct toolchain_call {
 	const struct settings *settings;
 	void *options; /* zeroed; read into before run */
 	size_t names;  /* how many arguments it wants */
+	/* What the table of settings cannot tell, before anything is done;
+	 * NULL: nothing. */
+	int (*check)(const void *options, struct error *err);
 	/* 0, or -1. */
 	int (*run)(void *options, char **names, struct error *err);
 };

@@ -203,8 +203,10 @@ int
 toolchain_commands_diff(char **argv)
 {
 	struct diff_options options = {.json = false};
-	const struct toolchain_call call = {
-	    &diff_settings, &options, 2, diff_run};
+	const struct toolchain_call call = {.settings = &diff_settings,
+	    .options = &options,
+	    .names = 2,
+	    .run = diff_run};
 
 	return toolchain_commands_run(&call, argv);
 }

@@ -104,8 +104,10 @@ int
 toolchain_commands_list(char **argv)
 {
 	struct list_options options = {.json = false};
-	const struct toolchain_call call = {
-	    &list_settings, &options, 0, list_run};
+	const struct toolchain_call call = {.settings = &list_settings,
+	    .options = &options,
+	    .names = 0,
+	    .run = list_run};
 
 	return toolchain_commands_run(&call, argv);
 }
@@ -148,7 +150,10 @@ int
 toolchain_commands_rm(char **argv)
 {
 	struct rm_options options = {.client.server = NULL};
-	const struct toolchain_call call = {&rm_settings, &options, 1, rm_run};
+	const struct toolchain_call call = {.settings = &rm_settings,
+	    .options = &options,
+	    .names = 1,
+	    .run = rm_run};
 
 	return toolchain_commands_run(&call, argv);
 }

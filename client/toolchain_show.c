@@ -299,8 +299,10 @@ int
 toolchain_commands_show(char **argv)
 {
 	struct show_options options = {.json = false};
-	const struct toolchain_call call = {
-	    &show_settings, &options, 1, show_run};
+	const struct toolchain_call call = {.settings = &show_settings,
+	    .options = &options,
+	    .names = 1,
+	    .run = show_run};
 
 	return toolchain_commands_run(&call, argv);
 }

@@ -38,7 +38,9 @@
 static int
 not_found(struct str name, struct error *err)
 {
-	return error_set(err, ERROR_NOT_FOUND, "there is no toolchain \"%.*s\"",
+	return error_set(err, ERROR_NOT_FOUND,
+	    "there is no toolchain \"%.*s\"; toolroot toolchain list "
+	    "tells which there are",
 	    STR_ARG(name));
 }
 
