@@ -203,6 +203,19 @@ install: all
 		$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit 1; \
 	done
 
+uninstall:
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/, bin/toolroot \
+	    bin/cargo-toolroot bin/toolroot-rustc \
+	    share/man/man1/toolroot.1 share/doc/toolroot/toolroot.conf \
+	    share/doc/toolroot/toolroot.rules.yml \
+	    share/doc/toolroot/toolroot.json \
+	    share/bash-completion/completions/toolroot \
+	    lib/systemd/system/toolroot.service \
+	    lib/systemd/system/toolroot-worker.service \
+	    lib/systemd/system/toolroot-gc.service \
+	    lib/systemd/system/toolroot-gc.timer)
+	rmdir $(DESTDIR)$(PREFIX)/share/doc/toolroot 2> /dev/null || true
+
 clean:
 	rm -rf build build-*
 
@@ -215,10 +228,10 @@ help:
 	@echo 'make bench           rates beside the bare limit of this machine'
 	@echo 'make fuzz            each parser for FUZZ_SECONDS (30)'
 	@echo 'make lint|format|check-headers|check-layers'
-	@echo 'make install PREFIX=/usr/local DESTDIR='
+	@echo 'make install|uninstall PREFIX=/usr/local DESTDIR='
 
 -include $(OBJECTS:.o=.d) $(BUILD)/main.d $(BUILD)/rustc_shim.d $(UNIT_TESTS:=.d) $(TOOLS:=.d) \
 	$(FUZZERS:=.d)
 .PHONY: all test unit system fuzz fuzz-run bench format lint tidy $(TIDY) \
 	check-style check-headers check-layers check-scripts run packages packages-run \
-	packages-test packages-lint install clean help
+	packages-test packages-lint install uninstall clean help

@@ -5,7 +5,7 @@
 
 . "$(dirname "$0")/tap.sh"
 
-plan 8
+plan 10
 
 build=${TOOLROOT_BUILD:-$ROOT/build}
 inside=$WORK/root/opt/toolroot
@@ -27,3 +27,8 @@ ok "the completion is there" \
 is "both units start the program where it is" \
 	"$(grep -hoE '^ExecStart=[^ ]+' "$inside"/lib/systemd/system/*.service |
 		sort -u)" "ExecStart=/opt/toolroot/bin/toolroot"
+
+ok "make uninstall works" \
+	make -s -C "$ROOT" BUILD="$build" DESTDIR="$WORK/root" \
+	PREFIX=/opt/toolroot uninstall
+is "and leaves no file behind" "$(find "$WORK/root" -not -type d)" ""
