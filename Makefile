@@ -62,10 +62,13 @@ $(PROGRAM): $(BUILD)/main.o $(ARCHIVES)
 $(BUILD)/cargo-toolroot: $(PROGRAM)
 	ln -sf toolroot $@
 
+# Started for each call of a compiler: static where that can be, half the time.
+SHIM_STATIC := $(if $(SAN),,$(if $(filter /%,$(shell \
+    $(CC) -print-file-name=libc.a)),-static))
 $(BUILD)/toolroot-rustc: $(BUILD)/rustc_shim.o $(BUILD)/libclient.a \
     $(BUILD)/libbase.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^
+	$(Q)$(CC) $(LDFLAGS) $(SHIM_STATIC) -o $@ $^
 
 # --- tests -----------------------------------------------------------------
 # tests/unit/<module>/test_*.c links that module and what lies below it.

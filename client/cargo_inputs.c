@@ -210,23 +210,35 @@ is_wanted(const struct walk *walk, const char *path, const char *name)
 
 static int add_level(struct walk *walk, const char *path, struct error *err);
 
+/* DT_REG also for a link to a file, DT_DIR, or DT_UNKNOWN for all else: a link
+ * that leads nowhere, or away while we look, is nothing that a compiler could
+ * read. The directory tells most of it. */
+static unsigned char
+kind_of(const char *path, const struct dirent *entry)
+{
+	struct stat link, status;
+
+	if (entry->d_type == DT_REG || entry->d_type == DT_DIR)
+		return entry->d_type;
+	if (lstat(path, &link) == -1 || stat(path, &status) == -1)
+		return DT_UNKNOWN;
+	if (S_ISREG(status.st_mode))
+		return DT_REG;
+	return S_ISDIR(link.st_mode) ? DT_DIR : DT_UNKNOWN;
+}
+
 static int
-add_entry(struct walk *walk, const char *directory, const char *name,
+add_entry(struct walk *walk, const char *directory, const struct dirent *entry,
     struct error *err)
 {
-	char *path = xasprintf("%s/%s", directory, name);
-	struct stat status, link;
+	char *path = xasprintf("%s/%s", directory, entry->d_name);
+	unsigned char kind = kind_of(path, entry);
 	int rc = 0;
 
-	/* A link that leads nowhere, or away while we look, is nothing that a
-	 * compiler could read. */
-	if (lstat(path, &link) == -1 || stat(path, &status) == -1)
-		goto out;
-	if (S_ISREG(status.st_mode))
+	if (kind == DT_REG)
 		rc = cargo_inputs_add_file(walk->inputs, path, err);
-	else if (S_ISDIR(link.st_mode) && is_wanted(walk, path, name))
+	else if (kind == DT_DIR && is_wanted(walk, path, entry->d_name))
 		rc = add_level(walk, path, err);
-out:
 	free(path);
 	return rc;
 }
@@ -247,7 +259,7 @@ add_level(struct walk *walk, const char *path, struct error *err)
 	while (rc == 0 && (entry = readdir(directory)) != NULL) {
 		if (strcmp(entry->d_name, ".") != 0 &&
 		    strcmp(entry->d_name, "..") != 0)
-			rc = add_entry(walk, path, entry->d_name, err);
+			rc = add_entry(walk, path, entry, err);
 	}
 	walk->depth--;
 	closedir(directory);
@@ -397,7 +409,7 @@ cargo_inputs_note(const struct cargo_inputs *inputs, const char *name,
 	char *path = sidecar_of(inputs, name);
 	size_t length = strlen(inputs->target);
 	struct buffer text;
-	int rc = file_make_directories(directory, err);
+	int rc = 0;
 
 	buffer_init(&text, SIDECAR_MAX);
 	for (size_t i = 0; i < crates->count && rc == 0; i++) {
@@ -409,6 +421,9 @@ cargo_inputs_note(const struct cargo_inputs *inputs, const char *name,
 			rc = error_set(err, ERROR_FAILED_PRECONDITION,
 			    "%s is outside of the target directory", crate);
 	}
+	/* The directory is missing once in a target directory's life. */
+	if (rc == 0 && access(directory, F_OK) == -1)
+		rc = file_make_directories(directory, err);
 	if (rc == 0)
 		rc = file_replace(path, text.data, text.len, err);
 	buffer_clear(&text);
