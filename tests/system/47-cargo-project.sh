@@ -19,9 +19,8 @@ export CARGO_HOME=$WORK/home
 mkdir -p "$CARGO_HOME"
 cargo_project "$WORK/one"
 if ! cargo_project_fetch "$WORK/one"; then
-	echo "1..0 # SKIP the registry is not reachable ($fetch_reason) and" \
-		"there are no crates of the distribution" >&3
-	exit 0
+	skip_all "neither the registry nor a distribution has the crates:" \
+		"$fetch_reason"
 fi
 export CARGO_NET_OFFLINE=true
 # As in CI. State of the compiler here would win over the server.

@@ -6,8 +6,7 @@
 # environment that cargo or we would look at stays.
 
 if ! command -v cargo > /dev/null; then
-	echo "1..0 # SKIP there is no cargo on this machine" >&3
-	exit 0
+	skip_all "there is no cargo on this machine"
 fi
 need cc gcc
 

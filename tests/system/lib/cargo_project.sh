@@ -21,7 +21,7 @@ cargo_project() {
 		members = ["app", "core", "macros"]
 	END
 	cargo_crate "$at/macros" macros '[lib]' 'proc-macro = true' \
-		'[dependencies]' 'syn = { version = "2", features = ["full"] }' \
+		'[dependencies]' 'syn = { version = ">=1, <3", features = ["full"] }' \
 		'quote = "1"'
 	cat > "$at/macros/src/lib.rs" <<- 'END'
 		use proc_macro::TokenStream;
@@ -120,11 +120,14 @@ cargo_project_fetch() {
 		note "crates come from the registry"
 		return 0
 	fi
-	fetch_reason=$(tail -n 1 "$log")
+	fetch_reason=$(grep -m 1 '^error' "$log")
 	[ -d "$packages" ] || return 1
 	printf '%s\n' '[source.crates-io]' 'replace-with = "distribution"' \
 		'[source.distribution]' "directory = '$packages'" \
 		>> "$CARGO_HOME/config.toml"
-	(cd "$1" && timeout 120 cargo fetch) > "$log" 2>&1 3>&- || return 1
+	if ! (cd "$1" && timeout 120 cargo fetch) > "$log" 2>&1 3>&-; then
+		fetch_reason="$fetch_reason; $(grep -m 1 '^error' "$log")"
+		return 1
+	fi
 	note "crates are the distribution's"
 }
