@@ -18,6 +18,8 @@
 
 #define CPU_PERIOD_US 100000
 #define FILE_MAX 4096
+/* What the kernel takes from a limit ahead of need, and refuses together. */
+#define CHARGED_AT_ONCE ((uint64_t)1 << 20)
 
 static const char *
 pick(const struct cgroup *group, const char *v1, const char *v2)
@@ -313,8 +315,8 @@ cgroup_start(struct cgroup *group, struct cgroup_usage *start)
 }
 
 void
-cgroup_measure(const struct cgroup *group, const struct cgroup_usage *start,
-    struct cgroup_usage *usage)
+cgroup_measure(const struct cgroup *group, const struct action_limits *limits,
+    const struct cgroup_usage *start, struct cgroup_usage *usage)
 {
 	char text[32] = "";
 
@@ -329,6 +331,11 @@ cgroup_measure(const struct cgroup *group, const struct cgroup_usage *start,
 	usage->oom_kills = less(usage->oom_kills, start->oom_kills);
 	usage->memory_refused =
 	    less(usage->memory_refused, start->memory_refused);
+	/* Not every kernel counts that (6.18 does not, on version 1). */
+	if (usage->oom_kills > 0 && usage->memory_refused == 0 &&
+	    limits->memory != 0 &&
+	    usage->memory_peak + CHARGED_AT_ONCE >= limits->memory)
+		usage->memory_refused = 1;
 	/* At the limit, old page cache has had to go. */
 	if (usage->oom_kills == 0)
 		usage->memory_peak =

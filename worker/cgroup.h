@@ -7,7 +7,7 @@
  *	cgroup_start(&group, &start);
  *	... the action runs and ends ...
  *	cgroup_lift_memory(&group);            so that there is room to report
- *	cgroup_measure(&group, &start, &usage);
+ *	cgroup_measure(&group, &limits, &start, &usage);
  *
  * Groups are kept and used again (worker/cgroup_tree.h), hence the start, of
  * which differences are taken. Versions 1 and 2 of the kernel's interface
@@ -76,7 +76,9 @@ int cgroup_set_limits(const struct cgroup *group,
 /* Of an action that has ended. */
 void cgroup_lift_memory(const struct cgroup *group);
 void cgroup_start(struct cgroup *group, struct cgroup_usage *start);
+/* limits: those that held for the action. */
 void cgroup_measure(const struct cgroup *group,
-    const struct cgroup_usage *start, struct cgroup_usage *usage);
+    const struct action_limits *limits, const struct cgroup_usage *start,
+    struct cgroup_usage *usage);
 
 #endif

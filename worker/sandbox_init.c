@@ -389,8 +389,8 @@ measure(struct sandbox_init *init)
 	init->report.system_us = microseconds(usage.ru_stime);
 	init->report.max_rss_bytes = (int64_t)usage.ru_maxrss * 1024;
 	if (init->group.kind != CGROUP_NONE)
-		cgroup_measure(
-		    &init->group, &init->start_usage, &init->report.usage);
+		cgroup_measure(&init->group, &init->spec.limits,
+		    &init->start_usage, &init->report.usage);
 }
 
 /* What no group limits is limited for each process, as well as that goes. */

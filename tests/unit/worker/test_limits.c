@@ -285,6 +285,7 @@ usage_is_what_came_since_the_start(void **state)
 	struct tree *tree = *state;
 	struct cgroup_usage start;
 	struct cgroup_usage usage;
+	const struct action_limits limits = {.memory = 1 << 30};
 
 	put(tree, "memory.current", "1000\n");
 	put(tree, "memory.events", "low 0\nhigh 0\noom 2\noom_kill 2\n");
@@ -294,14 +295,14 @@ usage_is_what_came_since_the_start(void **state)
 	put(tree, "pids.events", "max 7\n");
 	put(tree, "io.stat",
 	    "8:0 rbytes=300 wbytes=10 rios=1\n8:16 rbytes=1 wbytes=2\n");
-	cgroup_measure(&tree->group, &start, &usage);
+	cgroup_measure(&tree->group, &limits, &start, &usage);
 	assert_int_equal(usage.memory_peak, 4000);
 	assert_int_equal(usage.oom_kills, 0);
 	assert_int_equal(usage.pids_refused, 7);
 	assert_int_equal(usage.read_bytes, 201);
 	assert_int_equal(usage.written_bytes, 2);
 	put(tree, "memory.events", "oom 3\noom_kill 3\n");
-	cgroup_measure(&tree->group, &start, &usage);
+	cgroup_measure(&tree->group, &limits, &start, &usage);
 	assert_int_equal(usage.oom_kills, 1);
 	assert_int_equal(usage.memory_refused, 1);
 	assert_int_equal(usage.memory_peak, 5000);
@@ -313,13 +314,18 @@ a_kill_below_the_limit_is_told_apart(void **state)
 	struct tree *tree = *state;
 	struct cgroup_usage start;
 	struct cgroup_usage usage;
+	const struct action_limits limits = {.memory = 32 << 20};
 
 	put(tree, "memory.events", "oom 2\noom_kill 2\n");
 	cgroup_start(&tree->group, &start);
 	put(tree, "memory.events", "oom 2\noom_kill 3\n");
-	cgroup_measure(&tree->group, &start, &usage);
+	cgroup_measure(&tree->group, &limits, &start, &usage);
 	assert_int_equal(usage.oom_kills, 1);
 	assert_int_equal(usage.memory_refused, 0);
+	/* By a kernel that does not count. */
+	put(tree, "memory.peak", "33554432\n");
+	cgroup_measure(&tree->group, &limits, &start, &usage);
+	assert_int_equal(usage.memory_refused, 1);
 }
 
 static void
