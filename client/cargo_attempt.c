@@ -39,6 +39,7 @@ struct state {
 	struct cargo_inputs inputs;
 	struct cargo_strings outputs; /* names */
 	char *directory;              /* fixed */
+	char *title;
 	struct cargo_action action;
 	struct arena arena;
 	char digest_text[DIGEST_TEXT_MAX];
@@ -366,7 +367,9 @@ state_init(struct state *state, const struct cargo_attempt *attempt)
 {
 	struct cargo_crate *crate = attempt->crate;
 
-	*state = (struct state){.attempt = attempt, .crate = crate};
+	*state = (struct state){.attempt = attempt,
+	    .crate = crate,
+	    .title = cargo_crate_title(crate)};
 	cargo_crate_paths(crate, &state->paths);
 	state->directory = cargo_paths_map_text(
 	    &state->paths, CARGO_PATHS_TO_FIXED, crate->call->directory);
@@ -391,7 +394,7 @@ state_init(struct state *state, const struct cargo_attempt *attempt)
 	    .action_id = state->digest_text,
 	    .tool_invocation_id = cargo_session_invocation(crate->session),
 	    .action_mnemonic = crate->driver != NULL ? "Clippy" : "Rustc",
-	    .target_id = crate->arguments.crate_name,
+	    .target_id = state->title,
 	};
 	state->transfer.metadata = &state->metadata;
 	state->results = (struct cargo_outputs){
@@ -416,6 +419,7 @@ state_clear(struct state *state)
 	cargo_inputs_clear(&state->inputs);
 	cargo_paths_clear(&state->paths);
 	free(state->directory);
+	free(state->title);
 }
 
 static void

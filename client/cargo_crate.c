@@ -217,6 +217,44 @@ cargo_crate_locate(struct cargo_crate *crate, struct error *err)
 	return 0;
 }
 
+/* --- what it is called ---------------------------------------------------- */
+
+/* Which of the package's targets it is. The caller frees it. */
+static char *
+kind_of(const struct cargo_crate *crate)
+{
+	const struct cargo_arguments *arguments = &crate->arguments;
+	const char *program = cargo_crate_variable(crate, "CARGO_BIN_NAME");
+	const char *test = arguments->test ? " test" : "";
+
+	if (program != NULL)
+		return xasprintf("bin \"%s\"%s", program, test);
+	/* Tests that are crates of their own have a place for their files. */
+	if (arguments->test &&
+	    cargo_crate_variable(crate, "CARGO_TARGET_TMPDIR") != NULL)
+		return xasprintf("test \"%s\"", arguments->crate_name);
+	if (strncmp(arguments->crate_name, "build_script_", 13) == 0)
+		return xstrdup("build script");
+	if (!arguments->test && strcmp(arguments->crate_type, "bin") == 0)
+		return xasprintf("bin \"%s\"", arguments->crate_name);
+	return xasprintf("lib%s", test);
+}
+
+char *
+cargo_crate_title(const struct cargo_crate *crate)
+{
+	const char *package = cargo_crate_variable(crate, "CARGO_PKG_NAME");
+	const char *version = cargo_crate_variable(crate, "CARGO_PKG_VERSION");
+	char *kind = kind_of(crate);
+	bool several = crate->fetched && version != NULL;
+	char *title = xasprintf("%s%s%s (%s)",
+	    package != NULL ? package : crate->arguments.crate_name,
+	    several ? " v" : "", several ? version : "", kind);
+
+	free(kind);
+	return title;
+}
+
 /* --- what it reads -------------------------------------------------------- */
 
 /* Without "." and "..": what an action sees has no links in it. The caller

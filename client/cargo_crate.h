@@ -64,6 +64,12 @@ void cargo_crate_command(const struct cargo_crate *crate,
     const struct cargo_paths *paths, bool incremental,
     struct cargo_strings *out);
 
+/* As cargo calls it when it tells of errors, such as "serde v1.0.219 (build
+ * script)" or "app (bin "app" test)"; the version only if it was fetched, since
+ * several of them may be in one build. After cargo_crate_locate. The caller
+ * frees it. */
+char *cargo_crate_title(const struct cargo_crate *crate);
+
 /* Of the call's environment; NULL when it is not there. */
 const char *cargo_crate_variable(
     const struct cargo_crate *crate, const char *name);

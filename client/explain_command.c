@@ -7,11 +7,13 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <toolroot/explain/v1/explain.pb-c.h>
 
 #include "base/arena.h"
 #include "base/buffer.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "cas/digest_message.h"
@@ -27,6 +29,8 @@
 #define ANSWER_MEMORY (256u << 20)
 #define TIMEOUT_MS 120000
 #define RETRIES 5
+#define CATCH_UP_MS 20000
+#define CATCH_UP_PAUSE_US 50000
 /* Larger files are told by their digests. */
 #define DIFF_FILE_MAX (64u << 10)
 #define DIFF_OUTPUT_MAX (16u << 10)
@@ -133,7 +137,8 @@ ask_action(struct explaining *explaining, const char *action, struct error *err)
 }
 
 static const Explainapi__ListMissesResponse *
-ask_list(struct explaining *explaining, const char *of, struct error *err)
+ask_list(struct explaining *explaining, const char *of, uint64_t limit,
+    struct error *err)
 {
 	const struct explain_options *options = explaining->options;
 	Explainapi__ListMissesRequest request =
@@ -141,9 +146,32 @@ ask_list(struct explaining *explaining, const char *of, struct error *err)
 
 	request.instance_name = binary(options->client.instance);
 	request.of = binary(of);
-	request.limit = options->limit < 1000 ? (int32_t)options->limit : 1000;
+	request.limit = limit < 1000 ? (int32_t)limit : 1000;
 	return call(explaining, SERVICE "ListMisses", &request.base,
 	    &explainapi__list_misses_response__descriptor, err);
+}
+
+/* The server looks at misses some time after they happen, and hurries when
+ * somebody asks: waits until it has looked at all that it knows of now. */
+static int
+catch_up(struct explaining *explaining, struct error *err)
+{
+	int64_t until = clock_monotonic_ms() + CATCH_UP_MS;
+	const Explainapi__ListMissesResponse *list =
+	    ask_list(explaining, "", 1, err);
+	uint64_t noted = list != NULL ? list->noted : 0;
+
+	while (list != NULL && list->explained < noted &&
+	       clock_monotonic_ms() < until) {
+		usleep(CATCH_UP_PAUSE_US);
+		list = ask_list(explaining, "", 1, err);
+	}
+	if (list != NULL && list->explained < noted)
+		fprintf(stderr,
+		    "toolroot explain: the server is busy: %llu of what it "
+		    "noted are not looked at yet; ask again for the rest\n",
+		    (unsigned long long)(noted - list->explained));
+	return list != NULL ? 0 : -1;
 }
 
 /* --- files ---------------------------------------------------------------- */
@@ -475,7 +503,7 @@ static int
 explain_listed(struct explaining *explaining, const char *of, struct error *err)
 {
 	const Explainapi__ListMissesResponse *list =
-	    ask_list(explaining, of, err);
+	    ask_list(explaining, of, explaining->options->limit, err);
 
 	if (list == NULL)
 		return -1;
@@ -524,6 +552,8 @@ explain(
 		goto out;
 	if (options->json)
 		explaining.list = json_array();
+	if (options->against == NULL && catch_up(&explaining, err) < 0)
+		goto out;
 	rc = is_hash(what) ? explain_one(&explaining, what, err)
 			   : explain_listed(&explaining, what, err);
 	if (rc == 0 && explaining.list != NULL) {

@@ -15,6 +15,7 @@
 #define TEXT_MAX 1024u
 #define RESULT_ARENA (16u << 20)
 #define SCRATCH_ARENA (96u << 20)
+#define ACTION_ARENA (96u << 20)
 /* As Execute has them. */
 #define MESSAGE_MAX (16u << 20)
 
@@ -175,54 +176,90 @@ explain_read(
 	    work->source->cookie, digest, &work->content, err);
 }
 
-/* 1, 0 when it is absent and noted, -1. */
-static int
-read_message(struct explainer_work *work, const struct digest *digest,
-    const ProtobufCMessageDescriptor *descriptor, void *message,
-    struct error *err)
-{
-	char text[DIGEST_TEXT_MAX];
-	int found = explain_read(work, digest, err);
-
-	if (found == 0)
-		explain_incomplete(work, "the %s %s is not in the store",
-		    descriptor->short_name, digest_format(digest, text));
-	if (found <= 0)
-		return found;
-	*(void **)message = protos_unpack(
-	    &work->scratch, descriptor, buffer_str(&work->content), err);
-	return *(void **)message != NULL ? 1 : -1;
-}
-
 /* --- actions --------------------------------------------------------------
  */
 
-struct side {
-	Reapi__Action *action;
-	Reapi__Command *command; /* NULL: not there */
-	struct digest command_digest;
-	struct digest input_root;
-};
-
+/* 1, 0 when it cannot be found, which is noted, -1. */
 static int
-read_side(struct explainer_work *work, const struct digest *digest,
-    struct side *side, struct error *err)
+read_message(struct explain_action *action, const struct closure_source *source,
+    const struct digest *digest, const ProtobufCMessageDescriptor *descriptor,
+    void *message, struct error *err)
 {
-	enum digest_function function = work->source->function;
-	int found = read_message(
-	    work, digest, &reapi__action__descriptor, &side->action, err);
+	char text[DIGEST_TEXT_MAX];
+	struct buffer content;
+	int found = 0;
+
+	buffer_init(&content, MESSAGE_MAX);
+	if (digest->size > content.limit)
+		snprintf(action->note, sizeof(action->note),
+		    "%s is too large to be compared",
+		    digest_format(digest, text));
+	else if (digest_is_empty(digest))
+		found = 1;
+	else if ((found = source->read(
+		      source->cookie, digest, &content, err)) == 0)
+		snprintf(action->note, sizeof(action->note),
+		    "the %s %s is not in the store", descriptor->short_name,
+		    digest_format(digest, text));
+	action->bytes += content.len;
+	if (found > 0) {
+		*(void **)message = protos_unpack(
+		    &action->arena, descriptor, buffer_str(&content), err);
+		found = *(void **)message != NULL ? 1 : -1;
+	}
+	buffer_clear(&content);
+	return found;
+}
+
+/* known has its command if that is the same; or NULL. */
+static int
+read_action(struct explain_action *action, const struct closure_source *source,
+    const struct explain_action *known, struct error *err)
+{
+	int found = read_message(action, source, &action->digest,
+	    &reapi__action__descriptor, &action->action, err);
 
 	if (found <= 0)
 		return found;
-	if (digest_from_message(function, side->action->command_digest,
-		&side->command_digest, err) < 0 ||
-	    digest_from_message(function, side->action->input_root_digest,
-		&side->input_root, err) < 0)
+	if (digest_from_message(source->function,
+		action->action->command_digest, &action->command_digest,
+		err) < 0 ||
+	    digest_from_message(source->function,
+		action->action->input_root_digest, &action->input_root,
+		err) < 0)
 		return -1;
-	return read_message(work, &side->command_digest,
-		   &reapi__command__descriptor, &side->command, err) < 0
+	if (known != NULL &&
+	    digest_equal(&known->command_digest, &action->command_digest)) {
+		action->command = known->command;
+		memcpy(action->note, known->note, sizeof(action->note));
+		return 0;
+	}
+	return read_message(action, source, &action->command_digest,
+		   &reapi__command__descriptor, &action->command, err) < 0
 		   ? -1
-		   : 1;
+		   : 0;
+}
+
+static void
+action_init(struct explain_action *action, const struct digest *digest)
+{
+	*action = (struct explain_action){.digest = *digest};
+	arena_init(&action->arena, ACTION_ARENA);
+}
+
+int
+explain_action_read(struct explain_action *action,
+    const struct closure_source *source, const struct digest *digest,
+    struct error *err)
+{
+	action_init(action, digest);
+	return read_action(action, source, NULL, err);
+}
+
+void
+explain_action_clear(struct explain_action *action)
+{
+	arena_clear(&action->arena);
 }
 
 static void
@@ -270,7 +307,8 @@ compare_salt(struct explainer_work *work, struct str before, struct str after)
 /* Action.platform counts before Command.platform (spec: Action, 2.2). False
  * when it is not known. */
 static bool
-effective_platform(const struct side *side, const Reapi__Platform **platform)
+effective_platform(
+    const struct explain_action *side, const Reapi__Platform **platform)
 {
 	*platform = side->action->platform;
 	if (*platform != NULL && (*platform)->n_properties > 0)
@@ -294,22 +332,24 @@ compare_settings(struct explainer_work *work, const Reapi__Action *before,
 }
 
 static int
-compare_sides(struct explainer_work *work, const struct side *before,
-    const struct side *after, struct error *err)
+compare_sides(struct explainer_work *work, const struct explain_action *before,
+    const struct explain_action *after, struct error *err)
 {
 	const struct explain_tree inputs = {EXPLAIN_SOURCE, EXPLAIN_KIND_INPUT,
 	    "", before->input_root, after->input_root};
-
 	const Reapi__Platform *platforms[2];
 
 	if (effective_platform(before, &platforms[0]) &&
 	    effective_platform(after, &platforms[1]) &&
+	    platforms[0] != platforms[1] &&
 	    explain_platforms(work, platforms[0], platforms[1], err) < 0)
 		return -1;
-	if (before->command != NULL && after->command != NULL)
-		explain_commands(work, before->command, after->command);
-	else if (!digest_equal(&before->command_digest, &after->command_digest))
-		work->differs[EXPLAIN_COMMAND] = true;
+	if (!digest_equal(&before->command_digest, &after->command_digest)) {
+		if (before->command != NULL && after->command != NULL)
+			explain_commands(work, before->command, after->command);
+		else
+			work->differs[EXPLAIN_COMMAND] = true;
+	}
 	compare_settings(work, before->action, after->action);
 	return explain_trees(work, &inputs, err);
 }
@@ -325,18 +365,21 @@ first_cause(const struct explainer_work *work)
 }
 
 static int
-compare_actions(struct explainer_work *work, const struct digest *before,
-    const struct digest *after, struct error *err)
+compare_actions(struct explainer_work *work,
+    const struct explain_action *before, const struct explain_action *after,
+    struct error *err)
 {
-	struct side a = {.action = NULL};
-	struct side b = {.action = NULL};
-	int rc = read_side(work, before, &a, err);
+	const struct explain_action *sides[] = {before, after};
+	uint64_t bytes = before->bytes + after->bytes;
 
-	if (rc > 0)
-		rc = read_side(work, after, &b, err);
-	if (rc <= 0)
-		return rc;
-	if (compare_sides(work, &a, &b, err) < 0)
+	work->left.bytes -= bytes < work->left.bytes ? bytes : work->left.bytes;
+	for (size_t i = 0; i < 2; i++) {
+		if (sides[i]->note[0] != '\0')
+			explain_incomplete(work, "%s", sides[i]->note);
+	}
+	if (before->action == NULL || after->action == NULL)
+		return 0;
+	if (compare_sides(work, before, after, err) < 0)
 		return -1;
 	/* Fields that this version does not know. */
 	if (work->out->total == 0)
@@ -345,32 +388,61 @@ compare_actions(struct explainer_work *work, const struct digest *before,
 	return 0;
 }
 
+static int
+explanation_init(
+    struct explanation *explanation, size_t changes, struct error *err)
+{
+	*explanation = (struct explanation){.cause = EXPLAIN_UNKNOWN};
+	arena_init(&explanation->arena, RESULT_ARENA);
+	explanation->changes = arena_zalloc(
+	    &explanation->arena, changes + 1, sizeof(*explanation->changes));
+	if (explanation->changes == NULL)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "%zu changes are more than fit into memory", changes);
+	return 0;
+}
+
 int
-explain_actions(struct explanation *explanation,
-    const struct closure_source *source, const struct explain_limits *limits,
-    const struct digest *before, const struct digest *after, struct error *err)
+explain_action_against(struct explanation *explanation,
+    const struct explain_action *after, const struct closure_source *source,
+    const struct explain_limits *limits, const struct digest *before,
+    struct error *err)
 {
 	struct explainer_work work = {
 	    .out = explanation,
 	    .source = source,
 	    .left = *limits,
 	};
+	struct explain_action earlier;
 	int rc;
 
-	*explanation = (struct explanation){.cause = EXPLAIN_UNKNOWN};
-	arena_init(&explanation->arena, RESULT_ARENA);
+	action_init(&earlier, before);
 	arena_init(&work.scratch, SCRATCH_ARENA);
 	buffer_init(&work.content, MESSAGE_MAX);
-	explanation->changes = arena_zalloc(&explanation->arena,
-	    limits->changes + 1, sizeof(*explanation->changes));
-	if (explanation->changes == NULL)
-		rc = error_set(err, ERROR_INVALID_ARGUMENT,
-		    "%zu changes are more than fit into memory",
-		    limits->changes);
-	else
-		rc = compare_actions(&work, before, after, err);
+	rc = explanation_init(explanation, limits->changes, err);
+	if (rc == 0)
+		rc = read_action(&earlier, source, after, err);
+	if (rc == 0)
+		rc = compare_actions(&work, &earlier, after, err);
 	explanation->cause = first_cause(&work);
-	arena_clear(&work.scratch);
 	buffer_clear(&work.content);
+	arena_clear(&work.scratch);
+	explain_action_clear(&earlier);
+	return rc;
+}
+
+int
+explain_actions(struct explanation *explanation,
+    const struct closure_source *source, const struct explain_limits *limits,
+    const struct digest *before, const struct digest *after, struct error *err)
+{
+	struct explain_action later;
+	int rc = explain_action_read(&later, source, after, err);
+
+	*explanation = (struct explanation){.cause = EXPLAIN_UNKNOWN};
+	if (rc == 0)
+		rc = explain_action_against(
+		    explanation, &later, source, limits, before, err);
+	explain_action_clear(&later);
 	return rc;
 }

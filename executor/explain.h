@@ -21,6 +21,8 @@
 
 struct closure_source;
 struct error;
+struct Reapi__Action;
+struct Reapi__Command;
 
 /* When several differ, the first in this order is the cause: a change of what
  * stands earlier often brings the later ones with it. */
@@ -87,9 +89,33 @@ struct explanation {
 	struct arena arena;
 };
 
-/* From before to after. Source.function is that of both. An action, command or
- * directory that cannot be found makes it incomplete, an unreadable store or a
- * malformed message is an error. To be cleared in any case. */
+/* An action that is to be explained: what it says, and its command. */
+struct explain_action {
+	struct digest digest;
+	struct Reapi__Action *action;   /* NULL: cannot be found */
+	struct Reapi__Command *command; /* NULL: the same */
+	struct digest command_digest;   /* when action is there */
+	struct digest input_root;       /* the same */
+	uint64_t bytes;                 /* that were read */
+	char note[256];                 /* what cannot be found, and why */
+	struct arena arena;             /* of the messages */
+};
+
+/* What cannot be found is noted; an unreadable store or a malformed message is
+ * an error. Source.function is the action's. To be cleared in any case. */
+int explain_action_read(struct explain_action *action,
+    const struct closure_source *source, const struct digest *digest,
+    struct error *err);
+void explain_action_clear(struct explain_action *action);
+
+/* From before to after, which have the same digest function. What cannot be
+ * found of before, or in the trees, makes it incomplete; errors as above. To be
+ * cleared in any case. */
+int explain_action_against(struct explanation *explanation,
+    const struct explain_action *after, const struct closure_source *source,
+    const struct explain_limits *limits, const struct digest *before,
+    struct error *err);
+/* The same of two digests. */
 int explain_actions(struct explanation *explanation,
     const struct closure_source *source, const struct explain_limits *limits,
     const struct digest *before, const struct digest *after, struct error *err);

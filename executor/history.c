@@ -29,16 +29,23 @@ free_text(struct str text)
 	free((void *)(uintptr_t)text.data);
 }
 
-struct str
-history_action_key(struct str instance, const struct digest *action)
+/* In the space if it fits, else malloced. */
+#define KEY_SPACE 256
+/* How far the order of use may be off. */
+#define MOVE_NS INT64_C(60000000000)
+
+static struct str
+make_key(struct str instance, const struct digest *action,
+    char space[static KEY_SPACE])
 {
 	struct str digest = digest_key(action);
-	char *key = xmalloc(instance.len + digest.len + 1);
+	size_t len = instance.len + digest.len;
+	char *key = len <= KEY_SPACE ? space : xmalloc(len);
 
 	memcpy(key, digest.data, digest.len);
 	if (instance.len > 0)
 		memcpy(key + digest.len, instance.data, instance.len);
-	return (struct str){key, instance.len + digest.len};
+	return (struct str){key, len};
 }
 
 /* Lengths make the concatenation unambiguous. */
@@ -92,15 +99,97 @@ make_subject(struct digest_hasher *hasher, const struct history_action *action,
 }
 
 static void
-make_subjects(const struct history_action *action,
-    char keys[static SUBJECTS][SUBJECT_SIZE], bool present[static SUBJECTS])
+make_subjects(const struct history_action *action, struct subject_keys *keys)
 {
 	struct digest_hasher *hasher = digest_hasher_new(DIGEST_SHA256);
 
 	for (int i = 0; i < SUBJECTS; i++)
-		present[i] =
-		    make_subject(hasher, action, (enum subject)i, keys[i]);
+		keys->present[i] = make_subject(
+		    hasher, action, (enum subject)i, keys->keys[i]);
 	digest_hasher_free(hasher);
+}
+
+/* --- subjects; under the lock ---------------------------------------------
+ */
+
+static void
+join_subject(struct history *history, struct entry *entry, int which,
+    const char key[static SUBJECT_SIZE])
+{
+	struct subject_node *node =
+	    map_get(&history->subjects, (struct str){key, SUBJECT_SIZE});
+
+	if (node == NULL) {
+		node = xcalloc(1, sizeof(*node));
+		memcpy(node->key, key, SUBJECT_SIZE);
+		map_put(&history->subjects,
+		    (struct str){node->key, SUBJECT_SIZE}, node);
+	}
+	node->entries++;
+	entry->subjects[which] = node;
+}
+
+static void
+leave_subjects(struct history *history, const struct entry *entry)
+{
+	for (int i = 0; i < SUBJECTS; i++) {
+		struct subject_node *node = entry->subjects[i];
+
+		if (node == NULL)
+			continue;
+		if (node->latest == entry)
+			node->latest = NULL;
+		if (--node->entries > 0)
+			continue;
+		map_remove(
+		    &history->subjects, (struct str){node->key, SUBJECT_SIZE});
+		free(node);
+	}
+}
+
+static void
+make_latest(struct entry *entry)
+{
+	for (int i = 0; i < SUBJECTS; i++) {
+		struct subject_node *node = entry->subjects[i];
+
+		if (node == NULL || node->latest == entry)
+			continue;
+		if (node->latest != NULL)
+			node->latest->superseded = true;
+		node->latest = entry;
+	}
+	entry->superseded = false;
+}
+
+/* --- invocations; under the lock -------------------------------------------
+ */
+
+static void
+invocation_unref(struct invocation *invocation)
+{
+	if (invocation == NULL || --invocation->users > 0)
+		return;
+	free_text(invocation->text);
+	free(invocation);
+}
+
+struct invocation *
+history_invocation(struct history *history, struct str text)
+{
+	struct invocation *invocation = history->invocation;
+
+	if (text.len > HISTORY_TEXT_MAX)
+		text.len = HISTORY_TEXT_MAX;
+	if (invocation == NULL || !str_equal(invocation->text, text)) {
+		invocation_unref(invocation);
+		invocation = xcalloc(1, sizeof(*invocation));
+		invocation->text = history_copy_text(text);
+		invocation->users = 1;
+		history->invocation = invocation;
+	}
+	invocation->users++;
+	return invocation;
 }
 
 /* --- entries; under the lock ----------------------------------------------
@@ -109,11 +198,16 @@ make_subjects(const struct history_action *action,
 static size_t
 entry_bytes(const struct entry *entry)
 {
+	/* As if the invocation were its own. */
+	size_t invocation =
+	    entry->invocation != NULL ? entry->invocation->text.len : 0;
+
 	return sizeof(*entry) + entry->key.len + entry->instance.len +
-	       entry->target.len + entry->mnemonic.len + entry->invocation.len +
+	       entry->target.len + entry->mnemonic.len + invocation +
 	       entry->miss_invocation.len + entry->summary.len +
 	       /* Of the maps and the allocator. */
-	       (SUBJECTS + 1) * 2 * sizeof(struct map_entry) + 128;
+	       (SUBJECTS + 1) * 2 * sizeof(struct map_entry) +
+	       SUBJECTS * sizeof(struct subject_node) + 128;
 }
 
 void
@@ -123,7 +217,7 @@ history_entry_free(struct entry *entry)
 	free_text(entry->instance);
 	free_text(entry->target);
 	free_text(entry->mnemonic);
-	free_text(entry->invocation);
+	invocation_unref(entry->invocation);
 	free_text(entry->miss_invocation);
 	free_text(entry->summary);
 	free(entry);
@@ -136,6 +230,7 @@ history_mark_changed(struct history *history, struct entry *entry)
 		return;
 	entry->changed = true;
 	TAILQ_INSERT_TAIL(&history->changes, entry, change);
+	history->change_count++;
 }
 
 static void
@@ -143,13 +238,30 @@ history_note_removed(struct history *history, struct entry *entry)
 {
 	struct removed *removed;
 
-	if (entry->changed)
+	if (entry->changed) {
 		TAILQ_REMOVE(&history->changes, entry, change);
-	if (!entry->stored)
+		history->change_count--;
+	}
+	if (entry->taken)
+		TAILQ_REMOVE(&history->taken, entry, taking);
+	/* What is being stored may get a record yet. */
+	if (!entry->stored && !entry->taken)
 		return;
 	removed = xmalloc(sizeof(*removed));
 	memcpy(removed->key, entry->record_key, sizeof(removed->key));
 	STAILQ_INSERT_TAIL(&history->removed, removed, link);
+	history->change_count++;
+}
+
+void
+history_free_removed(struct removed_list *list)
+{
+	struct removed *removed;
+
+	while ((removed = STAILQ_FIRST(list)) != NULL) {
+		STAILQ_REMOVE_HEAD(list, link);
+		free(removed);
+	}
 }
 
 static void
@@ -159,13 +271,7 @@ history_remove(struct history *history, struct entry *entry)
 	history->bytes -= entry_bytes(entry);
 	TAILQ_REMOVE(&history->entries, entry, link);
 	map_remove(&history->actions, entry->key);
-	for (int i = 0; i < SUBJECTS; i++) {
-		const struct str key = {entry->subjects[i], SUBJECT_SIZE};
-
-		if (entry->has_subject[i] &&
-		    map_get(&history->subjects, key) == entry)
-			map_remove(&history->subjects, key);
-	}
+	leave_subjects(history, entry);
 	history_entry_free(entry);
 }
 
@@ -186,47 +292,54 @@ static struct entry *
 find(const struct history *history, struct str instance,
     const struct digest *action)
 {
-	struct str key = history_action_key(instance, action);
+	char space[KEY_SPACE];
+	struct str key = make_key(instance, action, space);
 	struct entry *entry = map_get(&history->actions, key);
 
-	free_text(key);
+	if (key.data != space)
+		free_text(key);
 	return entry;
 }
 
-static void
-history_make_latest(struct history *history, struct entry *entry)
-{
-	for (int i = 0; i < SUBJECTS; i++) {
-		if (entry->has_subject[i])
-			map_put(&history->subjects,
-			    (struct str){entry->subjects[i], SUBJECT_SIZE},
-			    entry);
-	}
-}
-
 void
-history_insert(struct history *history, struct entry *entry)
+history_insert(struct history *history, struct entry *entry,
+    const struct subject_keys *subjects)
 {
 	TAILQ_INSERT_HEAD(&history->entries, entry, link);
 	map_put(&history->actions, entry->key, entry);
 	history->bytes += entry_bytes(entry);
-	history_make_latest(history, entry);
+	for (int i = 0; i < SUBJECTS; i++) {
+		if (subjects->present[i])
+			join_subject(history, entry, i, subjects->keys[i]);
+	}
+	make_latest(entry);
 }
 
-/* It becomes the latest of its subjects. */
+static void
+set_invocation(struct history *history, struct entry *entry, struct str text)
+{
+	struct invocation *before = entry->invocation;
+
+	if (before != NULL && str_equal(before->text, text))
+		return;
+	history->bytes -= entry_bytes(entry);
+	entry->invocation = history_invocation(history, text);
+	history->bytes += entry_bytes(entry);
+	invocation_unref(before);
+}
+
+/* It becomes the latest of its subjects. Most uses change next to nothing, and
+ * there are many: what is in order is left alone. */
 static void
 touch(
     struct history *history, struct entry *entry, const struct history_use *use)
 {
-	TAILQ_REMOVE(&history->entries, entry, link);
-	TAILQ_INSERT_HEAD(&history->entries, entry, link);
-	history_make_latest(history, entry);
-	if (!str_equal(entry->invocation, use->invocation)) {
-		history->bytes -= entry_bytes(entry);
-		free_text(entry->invocation);
-		entry->invocation = history_copy_text(use->invocation);
-		history->bytes += entry_bytes(entry);
+	if (entry->superseded || use->now_ns - entry->used_ns > MOVE_NS) {
+		TAILQ_REMOVE(&history->entries, entry, link);
+		TAILQ_INSERT_HEAD(&history->entries, entry, link);
+		make_latest(entry);
 	}
+	set_invocation(history, entry, use->invocation);
 	entry->used_ns = use->now_ns;
 	if (entry->result != use->result)
 		history_mark_changed(history, entry);
@@ -248,23 +361,23 @@ history_new(const struct history_limits *limits)
 	TAILQ_INIT(&history->entries);
 	TAILQ_INIT(&history->changes);
 	STAILQ_INIT(&history->removed);
+	TAILQ_INIT(&history->taken);
+	STAILQ_INIT(&history->removed_taken);
 	return history;
 }
 
 void
 history_free(struct history *history)
 {
-	struct removed *removed;
 	struct entry *entry;
 
 	if (history == NULL)
 		return;
 	while ((entry = TAILQ_FIRST(&history->entries)) != NULL)
 		history_remove(history, entry);
-	while ((removed = STAILQ_FIRST(&history->removed)) != NULL) {
-		STAILQ_REMOVE_HEAD(&history->removed, link);
-		free(removed);
-	}
+	history_free_removed(&history->removed);
+	history_free_removed(&history->removed_taken);
+	invocation_unref(history->invocation);
 	map_clear(&history->actions);
 	map_clear(&history->subjects);
 	pthread_mutex_destroy(&history->lock);
@@ -317,7 +430,12 @@ history_entry_new(struct str instance, const struct digest *action)
 	struct entry *entry = xcalloc(1, sizeof(*entry));
 	struct digest hash;
 
-	entry->key = history_action_key(instance, action);
+	char space[KEY_SPACE];
+	struct str key = make_key(instance, action, space);
+
+	entry->key = key.data != space
+			 ? key
+			 : (struct str){xstrndup(key.data, key.len), key.len};
 	digest_compute(DIGEST_SHA256, entry->key.data, entry->key.len, &hash);
 	memcpy(entry->record_key, hash.hash, sizeof(entry->record_key));
 	entry->instance =
@@ -334,8 +452,6 @@ entry_new(const struct history_action *action)
 
 	entry->target = history_copy_text(action->target);
 	entry->mnemonic = history_copy_text(action->mnemonic);
-	entry->invocation = history_copy_text(action->use.invocation);
-	make_subjects(action, entry->subjects, entry->has_subject);
 	return entry;
 }
 
@@ -344,15 +460,17 @@ history_add(struct history *history, const struct history_action *action)
 {
 	/* Made before the lock is taken; most of the work is hashing. */
 	struct entry *entry = entry_new(action);
+	struct subject_keys keys;
 	struct entry *known;
 
+	make_subjects(action, &keys);
 	pthread_mutex_lock(&history->lock);
 	known = map_get(&history->actions, entry->key);
 	if (known != NULL) {
 		history_entry_free(entry);
 		entry = known;
 	} else {
-		history_insert(history, entry);
+		history_insert(history, entry, &keys);
 		history_mark_changed(history, entry);
 	}
 	touch(history, entry, &action->use);
@@ -364,22 +482,22 @@ int
 history_previous(struct history *history, const struct history_action *action,
     struct digest *previous)
 {
-	char keys[SUBJECTS][SUBJECT_SIZE];
-	bool present[SUBJECTS];
+	struct subject_keys keys;
 	int found = 0;
 
-	make_subjects(action, keys, present);
+	make_subjects(action, &keys);
 	pthread_mutex_lock(&history->lock);
 	for (int i = 0; i < SUBJECTS && found == 0; i++) {
-		const struct entry *entry =
-		    present[i] ? map_get(&history->subjects,
-				     (struct str){keys[i], SUBJECT_SIZE})
-			       : NULL;
+		const struct subject_node *node =
+		    keys.present[i]
+			? map_get(&history->subjects,
+			      (struct str){keys.keys[i], SUBJECT_SIZE})
+			: NULL;
 
-		if (entry == NULL ||
-		    digest_equal(&entry->action, &action->use.action))
+		if (node == NULL || node->latest == NULL ||
+		    digest_equal(&node->latest->action, &action->use.action))
 			continue;
-		*previous = entry->action;
+		*previous = node->latest->action;
 		found = 1;
 	}
 	pthread_mutex_unlock(&history->lock);
@@ -457,23 +575,35 @@ history_find_miss(struct history *history, struct str instance, struct str hash,
 	return found;
 }
 
+/* Not the first of the list, whose order is not quite that of use. */
 struct str
 history_last_invocation(
     struct history *history, struct str instance, struct arena *arena)
 {
+	const struct entry *entry, *last = NULL;
 	struct str invocation = STR("");
-	const struct entry *entry;
 
 	pthread_mutex_lock(&history->lock);
 	TAILQ_FOREACH (entry, &history->entries, link) {
 		if (str_equal(entry->instance, instance) &&
-		    entry->invocation.len > 0) {
-			invocation = text_out(arena, entry->invocation);
-			break;
-		}
+		    entry->invocation->text.len > 0 &&
+		    (last == NULL || entry->used_ns > last->used_ns))
+			last = entry;
 	}
+	if (last != NULL)
+		invocation = text_out(arena, last->invocation->text);
 	pthread_mutex_unlock(&history->lock);
 	return invocation;
+}
+
+/* The name itself, or the start of a name of several words: a package of
+ * cargo's has several targets. */
+static bool
+is_of(struct str target, struct str of)
+{
+	return str_equal(target, of) ||
+	       (of.len > 0 && target.len > of.len &&
+		   str_starts_with(target, of) && target.data[of.len] == ' ');
 }
 
 size_t
@@ -489,7 +619,7 @@ history_list_misses(struct history *history, struct str instance, struct str of,
 			break;
 		if (entry->missed && str_equal(entry->instance, instance) &&
 		    (str_equal(entry->miss_invocation, of) ||
-			str_equal(entry->target, of)))
+			is_of(entry->target, of)))
 			miss_out(arena, entry, &misses[count++]);
 	}
 	pthread_mutex_unlock(&history->lock);

@@ -94,8 +94,8 @@ int history_find_miss(struct history *history, struct str instance,
 /* The invocation that used any action last; "" when there is none. */
 struct str history_last_invocation(
     struct history *history, struct str instance, struct arena *arena);
-/* Those whose invocation or target is `of`, the newest first. Returns how
- * many. */
+/* Those whose invocation or target is `of`, or whose target begins with its
+ * words, the newest first. Returns how many. */
 size_t history_list_misses(struct history *history, struct str instance,
     struct str of, struct arena *arena, struct history_miss *misses,
     size_t limit);
@@ -109,9 +109,14 @@ struct history_change {
 	struct str
 	    value; /* a RememberedAction, malloc; data NULL: it is gone */
 };
-/* Up to count of them; returns how many. The caller frees the values. */
+/* Up to count of them; returns how many. The caller frees the values, and
+ * settles before more are taken. One thread at a time. */
 size_t history_take_changes(
     struct history *history, struct history_change *changes, size_t count);
+/* What was taken last is stored, or it is not: then it will be given again. */
+void history_settle_changes(struct history *history, bool stored);
+/* How many are to be taken. */
+size_t history_count_changes(struct history *history);
 /* Before anything is added: values in any order. What is malformed is passed
  * over; returns how many were taken in. */
 size_t history_restore(

@@ -24,6 +24,19 @@ enum subject {
 
 #define SUBJECT_SIZE 33 /* which one, and a SHA-256 */
 
+/* What several entries were for. Shared by them, counted. */
+struct subject_node {
+	char key[SUBJECT_SIZE];
+	struct entry *latest; /* NULL: that one is gone */
+	size_t entries;
+};
+
+/* Entries of one build share it. */
+struct invocation {
+	size_t users;
+	struct str text; /* owned */
+};
+
 struct entry {
 	struct str key; /* instance and action digest; owned */
 	uint8_t record_key[HISTORY_KEY_SIZE]; /* a hash of it */
@@ -31,19 +44,21 @@ struct entry {
 	struct digest action;
 	struct str target; /* owned, as the texts below */
 	struct str mnemonic;
-	struct str invocation; /* that used it last */
-	int64_t used_ns;       /* then */
+	struct invocation *invocation; /* that used it last */
+	int64_t used_ns;               /* then */
 	bool result;
+	bool superseded;          /* no more the latest of all its subjects */
 	bool changed;             /* in the list of changes */
-	bool stored;              /* was taken as a change before */
+	bool taken;               /* in the list of what is being stored */
+	bool stored;              /* has a record */
 	bool missed;              /* the fields of miss are set */
 	struct history_miss miss; /* texts but the summary: see above */
 	struct str miss_invocation;
 	struct str summary;
-	char subjects[SUBJECTS][SUBJECT_SIZE];
-	bool has_subject[SUBJECTS];
+	struct subject_node *subjects[SUBJECTS]; /* NULL: has none */
 	TAILQ_ENTRY(entry) link;
 	TAILQ_ENTRY(entry) change; /* when changed */
+	TAILQ_ENTRY(entry) taking; /* when taken */
 };
 
 /* The record of an entry that is gone, to be removed. */
@@ -52,30 +67,46 @@ struct removed {
 	STAILQ_ENTRY(removed) link;
 };
 
+STAILQ_HEAD(removed_list, removed);
+
 struct history {
-	struct history_limits limits;          /* constant */
-	pthread_mutex_t lock;                  /* guards what follows */
-	struct map actions;                    /* entry.key -> entry */
-	struct map subjects;                   /* -> the latest entry */
-	TAILQ_HEAD(entry_list, entry) entries; /* used last first */
+	struct history_limits limits; /* constant */
+	pthread_mutex_t lock;         /* guards what follows */
+	struct map actions;           /* entry.key -> entry */
+	struct map subjects;          /* key -> subject_node */
+	/* Used last first, but for uses of the last minute. */
+	TAILQ_HEAD(entry_list, entry) entries;
+	struct invocation *invocation; /* seen last; NULL at first */
 	size_t bytes;
 	TAILQ_HEAD(, entry) changes; /* the first that changed first */
-	STAILQ_HEAD(, removed) removed;
+	size_t change_count;         /* of both lists of changes */
+	struct removed_list removed;
+	TAILQ_HEAD(, entry) taken; /* by history_take_changes */
+	struct removed_list removed_taken;
 };
 
 /* A copy, cut at HISTORY_TEXT_MAX; no lock. */
 struct str history_copy_text(struct str text);
-/* Instance and action as a map's key, malloced; no lock. */
-struct str history_action_key(struct str instance, const struct digest *action);
 /* For history_take_changes. */
 void history_mark_changed(struct history *history, struct entry *entry);
+void history_free_removed(struct removed_list *list);
+/* Keys of an entry, in the order of the ways; where it has none it is not
+ * present. No lock. */
+struct subject_keys {
+	char keys[SUBJECTS][SUBJECT_SIZE];
+	bool present[SUBJECTS];
+};
+
 /* A new entry becomes the latest of its subjects. history_shrink afterwards. */
-void history_insert(struct history *history, struct entry *entry);
+void history_insert(struct history *history, struct entry *entry,
+    const struct subject_keys *subjects);
 /* Drops what is above the limits, what was used longest ago first. */
 void history_shrink(struct history *history);
 /* With its keys, and nothing else; no lock. */
 struct entry *history_entry_new(
     struct str instance, const struct digest *action);
 void history_entry_free(struct entry *entry);
+/* One with the text, which is counted as used once more. */
+struct invocation *history_invocation(struct history *history, struct str text);
 
 #endif

@@ -58,14 +58,14 @@ pack_entry(const struct entry *entry)
 	    (Reapi__DigestFunction__Value)entry->action.function;
 	message.target = binary_of(entry->target);
 	message.mnemonic = binary_of(entry->mnemonic);
-	message.invocation_id = binary_of(entry->invocation);
+	message.invocation_id = binary_of(entry->invocation->text);
 	message.used_ns = entry->used_ns;
 	message.result = entry->result;
 	message.subjects = subjects;
 	for (int i = 0; i < SUBJECTS; i++) {
-		if (entry->has_subject[i])
-			subjects[message.n_subjects++] = binary_of(
-			    (struct str){entry->subjects[i], SUBJECT_SIZE});
+		if (entry->subjects[i] != NULL)
+			subjects[message.n_subjects++] = binary_of((struct str){
+			    entry->subjects[i]->key, SUBJECT_SIZE});
 	}
 	if (entry->missed) {
 		if (entry->miss.has_previous)
@@ -83,40 +83,103 @@ pack_entry(const struct entry *entry)
 	return pack(&message.base);
 }
 
-size_t
-history_take_changes(
+static size_t
+take_removed(
     struct history *history, struct history_change *changes, size_t count)
 {
 	struct removed *removed;
-	struct entry *entry;
 	size_t taken = 0;
 
-	pthread_mutex_lock(&history->lock);
 	while (taken < count &&
 	       (removed = STAILQ_FIRST(&history->removed)) != NULL) {
 		STAILQ_REMOVE_HEAD(&history->removed, link);
+		STAILQ_INSERT_TAIL(&history->removed_taken, removed, link);
 		memcpy(changes[taken].key, removed->key, sizeof(removed->key));
 		changes[taken++].value = (struct str){NULL, 0};
-		free(removed);
 	}
+	return taken;
+}
+
+static size_t
+take_changed(
+    struct history *history, struct history_change *changes, size_t count)
+{
+	struct entry *entry;
+	size_t taken = 0;
+
 	while (
 	    taken < count && (entry = TAILQ_FIRST(&history->changes)) != NULL) {
 		TAILQ_REMOVE(&history->changes, entry, change);
 		entry->changed = false;
-		entry->stored = true;
+		TAILQ_INSERT_TAIL(&history->taken, entry, taking);
+		entry->taken = true;
 		memcpy(changes[taken].key, entry->record_key,
 		    sizeof(entry->record_key));
 		changes[taken++].value = pack_entry(entry);
 	}
+	return taken;
+}
+
+/* What is gone first: it may have come again since. */
+size_t
+history_take_changes(
+    struct history *history, struct history_change *changes, size_t count)
+{
+	size_t taken;
+
+	pthread_mutex_lock(&history->lock);
+	taken = take_removed(history, changes, count);
+	taken += take_changed(history, changes + taken, count - taken);
+	history->change_count -= taken;
 	pthread_mutex_unlock(&history->lock);
 	return taken;
+}
+
+static void
+settle_entry(struct history *history, struct entry *entry, bool stored)
+{
+	TAILQ_REMOVE(&history->taken, entry, taking);
+	entry->taken = false;
+	if (stored)
+		entry->stored = true;
+	else
+		history_mark_changed(history, entry);
+}
+
+void
+history_settle_changes(struct history *history, bool stored)
+{
+	struct removed *removed;
+	struct entry *entry;
+
+	pthread_mutex_lock(&history->lock);
+	while ((entry = TAILQ_FIRST(&history->taken)) != NULL)
+		settle_entry(history, entry, stored);
+	if (!stored) {
+		STAILQ_FOREACH(removed, &history->removed_taken, link)
+		history->change_count++;
+		STAILQ_CONCAT(&history->removed, &history->removed_taken);
+	}
+	history_free_removed(&history->removed_taken);
+	pthread_mutex_unlock(&history->lock);
+}
+
+size_t
+history_count_changes(struct history *history)
+{
+	size_t count;
+
+	pthread_mutex_lock(&history->lock);
+	count = history->change_count;
+	pthread_mutex_unlock(&history->lock);
+	return count;
 }
 
 /* --- unpacking ------------------------------------------------------------ */
 
 static void
 restore_subjects(
-    struct entry *entry, const Explainapi__RememberedAction *message)
+    struct subject_keys *keys, const Explainapi__RememberedAction *message)
 {
 	for (size_t i = 0; i < message->n_subjects; i++) {
 		const ProtobufCBinaryData *subject = &message->subjects[i];
@@ -124,9 +187,9 @@ restore_subjects(
 		if (subject->len != SUBJECT_SIZE ||
 		    subject->data[0] >= SUBJECTS)
 			continue;
-		memcpy(entry->subjects[subject->data[0]], subject->data,
-		    SUBJECT_SIZE);
-		entry->has_subject[subject->data[0]] = true;
+		memcpy(
+		    keys->keys[subject->data[0]], subject->data, SUBJECT_SIZE);
+		keys->present[subject->data[0]] = true;
 	}
 }
 
@@ -160,16 +223,23 @@ restore_miss(struct entry *entry, const Explainapi__Miss *message)
 	entry->summary = history_copy_text(binary_str(message->summary));
 }
 
-/* NULL when it is malformed. */
-static struct entry *
-restore_entry(struct str value)
+struct restored {
+	struct entry *entry;
+	struct subject_keys subjects;
+};
+
+/* entry NULL when it is malformed. */
+static void
+restore_entry(
+    struct history *history, struct restored *restored, struct str value)
 {
 	const Explainapi__RememberedAction *message;
-	struct entry *entry = NULL;
+	struct entry *entry;
 	struct digest action;
 	struct error ignored;
 	struct arena arena;
 
+	*restored = (struct restored){.entry = NULL};
 	arena_init(&arena, RECORD_ARENA);
 	message = protos_unpack(&arena,
 	    &explainapi__remembered_action__descriptor, value, &ignored);
@@ -183,49 +253,51 @@ restore_entry(struct str value)
 	entry->target = history_copy_text(binary_str(message->target));
 	entry->mnemonic = history_copy_text(binary_str(message->mnemonic));
 	entry->invocation =
-	    history_copy_text(binary_str(message->invocation_id));
+	    history_invocation(history, binary_str(message->invocation_id));
 	entry->used_ns = message->used_ns;
 	entry->result = message->result;
 	entry->stored = true;
-	restore_subjects(entry, message);
 	if (message->miss != NULL)
 		restore_miss(entry, message->miss);
+	restore_subjects(&restored->subjects, message);
+	restored->entry = entry;
 out:
 	arena_clear(&arena);
-	return entry;
 }
 
 static int
 compare_use(const void *left, const void *right)
 {
-	const struct entry *const *a = left;
-	const struct entry *const *b = right;
+	const struct restored *a = left;
+	const struct restored *b = right;
 
-	return ((*a)->used_ns > (*b)->used_ns) -
-	       ((*a)->used_ns < (*b)->used_ns);
+	return (a->entry->used_ns > b->entry->used_ns) -
+	       (a->entry->used_ns < b->entry->used_ns);
 }
 
 /* The latest last, so that it ends up first. */
 size_t
 history_restore(struct history *history, const struct str *values, size_t count)
 {
-	struct entry **entries = xcalloc(count + 1, sizeof(struct entry *));
+	struct restored *list = xcalloc(count + 1, sizeof(*list));
 	size_t restored = 0;
 
-	for (size_t i = 0; i < count; i++) {
-		entries[restored] = restore_entry(values[i]);
-		restored += entries[restored] != NULL;
-	}
-	qsort(entries, restored, sizeof(struct entry *), compare_use);
 	pthread_mutex_lock(&history->lock);
+	for (size_t i = 0; i < count; i++) {
+		restore_entry(history, &list[restored], values[i]);
+		restored += list[restored].entry != NULL;
+	}
+	qsort(list, restored, sizeof(*list), compare_use);
 	for (size_t i = 0; i < restored; i++) {
-		if (map_get(&history->actions, entries[i]->key) == NULL)
-			history_insert(history, entries[i]);
+		struct entry *entry = list[i].entry;
+
+		if (map_get(&history->actions, entry->key) == NULL)
+			history_insert(history, entry, &list[i].subjects);
 		else
-			history_entry_free(entries[i]);
+			history_entry_free(entry);
 	}
 	history_shrink(history);
 	pthread_mutex_unlock(&history->lock);
-	free(entries);
+	free(list);
 	return restored;
 }

@@ -207,8 +207,11 @@ list_reply(struct unary_call *call, struct str of,
 {
 	Explainapi__ListMissesResponse response =
 	    EXPLAINAPI__LIST_MISSES_RESPONSE__INIT;
+	const struct storage *storage = call->service;
 	struct arena *arena = rpc_call_arena(call->rpc);
 
+	explainer_progress(
+	    storage->explainer, &response.noted, &response.explained);
 	response.of = binary_of(of);
 	response.misses =
 	    arena_zalloc(arena, count + 1, sizeof(*response.misses));

@@ -1,46 +1,47 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A queue of jobs that one task of the pool works off, in the order in which
- * they came: that an action's result was stored is then never seen before its
- * miss.
+ * A queue of notes that one thread works off, many at a time and in the order
+ * in which they came: that an action's result was stored is then never seen
+ * before its miss.
  */
 #include "frontend/explainer.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
+#include <sys/queue.h>
+#include <time.h>
+#include <unistd.h>
 
-#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/metrics.h"
-#include "base/thread_pool.h"
-#include "cas/closure.h"
-#include "cas/collector.h"
-#include "cas/digest_message.h"
-#include "cas/names.h"
+#include "base/thread.h"
 #include "cas/store.h"
-#include "cas/toolchain_root.h"
 #include "executor/history.h"
+#include "frontend/explain_job.h"
+#include "frontend/explain_pace.h"
 #include "frontend/history_store.h"
 #include "frontend/request_metadata.h"
-#include "protos/arena_allocator.h"
-#include "protos/binary.h"
 
-#define WAITING_MAX 1000
+/* Bytes of notes that wait; hits, which tell less, may take half of it. */
+#define WAITING_MAX (16u << 20)
+#define CHUNK_SIZE (64u << 10)
 #define HISTORY_ENTRIES 50000
 #define HISTORY_BYTES (64u << 20)
 #define METADATA_MAX 8192
-#define COMMAND_MAX (16u << 20)
-#define READ_ARENA (96u << 20)
 /* Powers of two; one 8-byte word each. */
 #define RECENT_SLOTS 16384u
-
-/* Of an instance's names, for the metric. */
-#define NAMES_LOOKED_AT 256
+/* How long the first of many waits for the others: the thread wakes up once
+ * for all of them. */
+#define GATHER_MS 100
+/* Notes between two looks at the clocks. */
+#define LOOK_NOTES 16
+/* How long a question makes the thread hurry. */
+#define HURRY_MS 1000
 
 static const struct metric_definition by_toolchain_definition = {
     .name = "toolroot_action_misses_by_toolchain_total",
@@ -52,387 +53,263 @@ static const struct metric_definition by_toolchain_definition = {
     .max_series = 500,
 };
 
-/* Enough for cause and summary; who wants more asks. */
-static const struct explain_limits background_limits = {
-    .changes = 4, .directories = 2000, .bytes = 64u << 20};
+/* Notes one behind the other, so that one costs hardly more than its copy. */
+struct chunk {
+	STAILQ_ENTRY(chunk) link;
+	size_t used;
+	_Alignas(8) char bytes[CHUNK_SIZE];
+};
+STAILQ_HEAD(chunk_list, chunk);
 
-struct job {
-	STAILQ_ENTRY(job) link;
+struct note {
+	uint32_t size; /* with what follows it: instance, metadata */
+	uint32_t instance_len;
+	uint32_t metadata_len;
 	bool miss;
 	bool result; /* there is one now */
-	struct str instance;
 	struct digest action;
-	struct str metadata;
-	char texts[]; /* what instance and metadata point into */
 };
 
 struct explainer {
-	struct store *store; /* constant */
-	struct thread_pool *pool;
-	struct history *history;
-	struct collector *collector; /* constant; or NULL */
-	pthread_mutex_t saving;      /* one thread saves at a time */
-	struct metric_family *by_toolchain;
-	struct task task;
+	struct explain_job_tools tools; /* constant; for the thread */
+	pthread_t thread;               /* when started */
+	bool started;
 	atomic_bool stopping;
 	atomic_uint_least64_t misses[EXPLAIN_CAUSES];
 	atomic_uint_least64_t dropped;
-	/* Fingerprints of hits that were noted, an action and an invocation
-	 * each, so that a hit that comes again costs next to nothing; and of
-	 * actions that were looked for in vain. One that is overwritten is
-	 * noted again, or no miss. */
-	_Atomic uint64_t hits[RECENT_SLOTS];
+	atomic_uint_least64_t noted;     /* that were queued */
+	atomic_uint_least64_t explained; /* of them, done */
+	atomic_int_least64_t hurry_until_ms;
+	/* Fingerprints of actions that were looked for in vain. One that is
+	 * overwritten is no miss. */
 	_Atomic uint64_t look_ups[RECENT_SLOTS];
 
+	pthread_mutex_t saving; /* one thread saves at a time */
+	bool save_fails;        /* at the last time; under saving */
+	atomic_uint_least64_t save_failures;
+
 	pthread_mutex_t lock; /* guards what follows */
-	STAILQ_HEAD(, job) jobs;
-	size_t waiting;
-	bool running; /* the task is queued or runs */
+	pthread_cond_t wake;  /* the thread: a note, a question, the end */
+	struct chunk_list chunks;
+	struct chunk *last; /* of them; NULL when there is none */
+	size_t waiting;     /* what is being worked off counts too */
+	size_t waiting_bytes;
+	bool resting; /* the thread waits for a note */
 };
 
-/* --- jobs -----------------------------------------------------------------
- */
+/* --- the thread ----------------------------------------------------------- */
 
-/* What is read of an action for the history. */
-struct reading {
-	struct arena arena;
-	struct buffer content;
-	struct str *outputs;
-	size_t output_count;
-	struct toolchain_roots roots;
+static bool
+hurries(const struct explainer *explainer)
+{
+	return atomic_load(&explainer->stopping) ||
+	       clock_monotonic_ms() < atomic_load(&explainer->hurry_until_ms);
+}
+
+/* Unless there is a question, or it is the end. */
+static void
+pause_for(struct explainer *explainer, int ms)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += (long)ms * 1000000;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	pthread_mutex_lock(&explainer->lock);
+	while (
+	    !hurries(explainer) && pthread_cond_timedwait(&explainer->wake,
+				       &explainer->lock, &until) != ETIMEDOUT)
+		continue;
+	pthread_mutex_unlock(&explainer->lock);
+}
+
+static void
+rest(struct explainer *explainer)
+{
+	pthread_mutex_lock(&explainer->lock);
+	explainer->resting = true;
+	while (STAILQ_EMPTY(&explainer->chunks) &&
+	       !atomic_load(&explainer->stopping))
+		pthread_cond_wait(&explainer->wake, &explainer->lock);
+	explainer->resting = false;
+	pthread_mutex_unlock(&explainer->lock);
+}
+
+/* What is being worked off. */
+struct work {
+	struct chunk_list chunks;
+	size_t at; /* in the first */
 };
 
-/* NULL when it is absent or malformed: then there is less to tell. */
+/* False: there is none. */
+static bool
+take_chunks(struct explainer *explainer, struct work *work)
+{
+	work->at = 0;
+	STAILQ_INIT(&work->chunks);
+	pthread_mutex_lock(&explainer->lock);
+	STAILQ_CONCAT(&work->chunks, &explainer->chunks);
+	explainer->last = NULL;
+	pthread_mutex_unlock(&explainer->lock);
+	return !STAILQ_EMPTY(&work->chunks);
+}
+
+/* Some are done. */
+static void
+note_done(struct explainer *explainer, size_t count, size_t bytes)
+{
+	pthread_mutex_lock(&explainer->lock);
+	explainer->waiting -= count;
+	explainer->waiting_bytes -= bytes;
+	pthread_mutex_unlock(&explainer->lock);
+	atomic_fetch_add(&explainer->explained, count);
+}
+
+static void
+run_note(struct explainer *explainer, const struct note *note)
+{
+	const char *texts = (const char *)(note + 1);
+	const struct explain_job job = {
+	    .miss = note->miss,
+	    .result = note->result,
+	    .instance = {texts, note->instance_len},
+	    .action = note->action,
+	    .metadata = {texts + note->instance_len, note->metadata_len},
+	};
+
+	if (!atomic_load(&explainer->stopping))
+		explain_job_run(&explainer->tools, &job);
+}
+
+/* The next ones of the first chunk. */
+static void
+run_some(struct explainer *explainer, struct work *work)
+{
+	struct chunk *chunk = STAILQ_FIRST(&work->chunks);
+	size_t first = work->at, count = 0;
+
+	for (; count < LOOK_NOTES && work->at < chunk->used; count++) {
+		const struct note *note =
+		    (const void *)(chunk->bytes + work->at);
+
+		run_note(explainer, note);
+		work->at += note->size;
+	}
+	note_done(explainer, count, work->at - first);
+	if (work->at < chunk->used)
+		return;
+	STAILQ_REMOVE_HEAD(&work->chunks, link);
+	work->at = 0;
+	free(chunk);
+}
+
+/* Until nothing waits. */
+static void
+work_off(struct explainer *explainer, struct explain_pace *pace)
+{
+	struct explain_clocks now;
+	struct work work;
+
+	while (take_chunks(explainer, &work)) {
+		while (!STAILQ_EMPTY(&work.chunks)) {
+			int pause;
+
+			explain_clocks_read(&now);
+			pause = explain_pace_look(pace, &now);
+			if (pause > 0 && !hurries(explainer))
+				pause_for(explainer, pause);
+			else
+				run_some(explainer, &work);
+		}
+	}
+}
+
 static void *
-read_message(struct explainer *explainer, struct reading *reading,
-    const struct digest *digest, const ProtobufCMessageDescriptor *descriptor)
+explain_thread(void *argument)
 {
-	struct error ignored;
+	struct explainer *explainer = argument;
+	struct explain_clocks now;
+	struct explain_pace pace;
 
-	buffer_reset(&reading->content);
-	if (digest->size > reading->content.limit ||
-	    store_read(explainer->store, digest, &reading->content, &ignored) !=
-		1)
-		return NULL;
-	return protos_unpack(&reading->arena, descriptor,
-	    buffer_str(&reading->content), &ignored);
-}
-
-static void
-list_outputs(struct reading *reading, const Reapi__Command *command)
-{
-	const struct {
-		const ProtobufCBinaryData *items;
-		size_t count;
-	} lists[] = {
-	    {command->output_paths, command->n_output_paths},
-	    {command->output_files, command->n_output_files},
-	    {command->output_directories, command->n_output_directories},
-	};
-	size_t total = command->n_output_paths + command->n_output_files +
-		       command->n_output_directories;
-
-	reading->outputs =
-	    arena_zalloc(&reading->arena, total + 1, sizeof(*reading->outputs));
-	if (reading->outputs == NULL)
-		return;
-	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
-		for (size_t j = 0; j < lists[i].count; j++)
-			reading->outputs[reading->output_count++] =
-			    binary_str(lists[i].items[j]);
+	/* So that tools tell what it takes. */
+	pthread_setname_np(pthread_self(), "explain");
+	explain_pace_init(&pace, sysconf(_SC_NPROCESSORS_ONLN));
+	while (!atomic_load(&explainer->stopping)) {
+		rest(explainer);
+		explain_clocks_read(&now);
+		explain_pace_begin(&pace, &now);
+		pause_for(explainer, GATHER_MS);
+		work_off(explainer, &pace);
 	}
-}
-
-static void
-read_outputs(struct explainer *explainer, struct reading *reading,
-    const struct digest *digest)
-{
-	const Reapi__Command *command = NULL;
-	const Reapi__Action *action;
-	struct digest command_digest;
-	struct error ignored;
-
-	action = read_message(
-	    explainer, reading, digest, &reapi__action__descriptor);
-	if (action != NULL &&
-	    digest_from_message(digest->function, action->command_digest,
-		&command_digest, &ignored) == 0)
-		command = read_message(explainer, reading, &command_digest,
-		    &reapi__command__descriptor);
-	if (command != NULL)
-		list_outputs(reading, command);
-	/* A malformed one was refused, or is none of ours. */
-	if (action == NULL || toolchain_roots_read(&reading->roots,
-				  toolchain_roots_platform(action, command),
-				  digest->function, &ignored) < 0)
-		reading->roots.count = 0;
-}
-
-static void
-compare(struct explainer *explainer, const struct history_action *action,
-    struct history_miss *miss, char summary[static HISTORY_TEXT_MAX])
-{
-	const struct closure_source source = closure_source_of_store(
-	    explainer->store, action->use.action.function);
-	struct explanation explanation;
-	struct error err;
-
-	miss->has_previous =
-	    history_previous(explainer->history, action, &miss->previous) > 0;
-	if (!miss->has_previous) {
-		miss->cause = EXPLAIN_FIRST_SEEN;
-		return;
-	}
-	if (explain_actions(&explanation, &source, &background_limits,
-		&miss->previous, &action->use.action, &err) < 0)
-		snprintf(summary, HISTORY_TEXT_MAX, "%s", err.text);
-	else
-		explanation_summary(&explanation, summary, HISTORY_TEXT_MAX);
-	miss->cause = explanation.cause;
-	explanation_clear(&explanation);
-}
-
-static void
-log_miss(const struct history_action *action, const struct history_miss *miss)
-{
-	char texts[2][DIGEST_TEXT_MAX], values[4][LOG_VALUE_MAX];
-
-	if (!log_is_written(LOG_INFO))
-		return;
-	log_info("action_miss",
-	    "cause=%s action=%s previous=%s target=\"%s\" mnemonic=\"%s\" "
-	    "invocation=\"%s\" summary=\"%s\"",
-	    explain_cause_name(miss->cause),
-	    digest_format(&miss->action, texts[0]),
-	    miss->has_previous ? digest_format(&miss->previous, texts[1]) : "",
-	    log_value(action->target, values[0]),
-	    log_value(action->mnemonic, values[1]),
-	    log_value(miss->invocation, values[2]),
-	    log_value(miss->summary, values[3]));
-}
-
-struct naming {
-	const struct toolchain_roots *roots;
-	char name[NAMES_NAME_MAX + 1]; /* "": not found yet */
-};
-
-/* names_visit_fn. */
-static int
-name_root(void *cookie, struct str name, const struct name_entry *entry,
-    struct error *err)
-{
-	struct naming *naming = cookie;
-
-	(void)err;
-	for (size_t i = 0; i < naming->roots->count; i++) {
-		if (naming->name[0] == '\0' &&
-		    digest_equal(&naming->roots->items[i].digest, &entry->root))
-			snprintf(naming->name, sizeof(naming->name), "%.*s",
-			    STR_ARG(name));
-	}
-	return 0;
-}
-
-/* The first name that stands for one of the action's trees. */
-static void
-count_by_toolchain(struct explainer *explainer, struct str instance,
-    const struct toolchain_roots *roots, enum explain_cause cause)
-{
-	const struct name_key start = {instance, STR("")};
-	struct naming naming = {.roots = roots};
-	const char *values[] = {"none", explain_cause_name(cause)};
-	struct error ignored;
-
-	if (roots->count > 0) {
-		(void)names_list(explainer->store, &start, NAMES_LOOKED_AT,
-		    name_root, &naming, &ignored);
-		values[0] = naming.name[0] != '\0' ? naming.name : "unnamed";
-	}
-	metric_add(metric_series(explainer->by_toolchain, values), 1);
-}
-
-/* "3 h 5 min". */
-static const char *
-format_age(int64_t ns, char text[static 32])
-{
-	int64_t minutes = ns / 60000000000;
-
-	if (minutes < 60)
-		snprintf(text, 32, "%lld min", (long long)minutes);
-	else if (minutes < 48 * 60)
-		snprintf(text, 32, "%lld h %lld min", (long long)minutes / 60,
-		    (long long)minutes % 60);
-	else
-		snprintf(text, 32, "%lld d %lld h", (long long)minutes / 1440,
-		    (long long)minutes / 60 % 24);
-	return text;
-}
-
-/* When it went, and why, as far as collections tell. */
-static void
-tell_eviction(struct explainer *explainer, const struct history_action *action,
-    char summary[static HISTORY_TEXT_MAX])
-{
-	static const char *const reasons[] = {
-	    [COLLECTION_BY_SIZE] = "by size: the store was near max-size",
-	    [COLLECTION_BY_WISH] = "by toolroot gc, to make room",
-	    [COLLECTION_BY_AGE] = "by toolroot gc, for its age"};
-	int64_t used_ns = history_last_use(
-	    explainer->history, action->use.instance, &action->use.action);
-	struct collection_event event;
-	char ages[2][32];
-
-	if (explainer->collector == NULL ||
-	    !collector_find_past(explainer->collector, used_ns, &event) ||
-	    event.reason < COLLECTION_BY_SIZE ||
-	    event.reason > COLLECTION_BY_AGE) {
-		snprintf(summary, HISTORY_TEXT_MAX,
-		    "removed by hand, or dropped since it was damaged: no "
-		    "collection since its last use would have taken it");
-		return;
-	}
-	snprintf(summary, HISTORY_TEXT_MAX,
-	    "evicted %s ago %s; it had not been used for %s",
-	    format_age(action->use.now_ns - event.time_ns, ages[0]),
-	    reasons[event.reason],
-	    format_age(event.time_ns - used_ns, ages[1]));
-}
-
-static void
-explain_miss(struct explainer *explainer, const struct history_action *action,
-    const struct toolchain_roots *roots)
-{
-	char summary[HISTORY_TEXT_MAX] = "";
-	struct history_miss miss = {
-	    .action = action->use.action,
-	    .time_ns = action->use.now_ns,
-	    .invocation = action->use.invocation,
-	};
-	bool result;
-
-	if (history_knows(explainer->history, action->use.instance,
-		&action->use.action, &result)) {
-		miss.cause = result ? EXPLAIN_EVICTED : EXPLAIN_UNCACHED;
-		if (result)
-			tell_eviction(explainer, action, summary);
-	} else {
-		compare(explainer, action, &miss, summary);
-	}
-	miss.summary = str_from(summary);
-	history_add(explainer->history, action);
-	history_put_miss(explainer->history, action->use.instance, &miss);
-	atomic_fetch_add(&explainer->misses[miss.cause], 1);
-	count_by_toolchain(explainer, action->use.instance, roots, miss.cause);
-	log_miss(action, &miss);
-}
-
-static void
-job_run(struct explainer *explainer, const struct job *job)
-{
-	struct reading reading = {.output_count = 0};
-	struct request_metadata metadata;
-	struct history_action action = {
-	    .use = {.instance = job->instance,
-		.action = job->action,
-		.now_ns = clock_wall_ns(),
-		.result = job->result},
-	};
-
-	request_metadata_parse(job->metadata, &metadata);
-	action.use.invocation = metadata.tool_invocation_id;
-	action.target = metadata.target_id;
-	action.mnemonic = metadata.action_mnemonic;
-	if (!job->miss && history_use(explainer->history, &action.use))
-		return;
-	arena_init(&reading.arena, READ_ARENA);
-	buffer_init(&reading.content, COMMAND_MAX);
-	read_outputs(explainer, &reading, &job->action);
-	action.outputs = reading.outputs;
-	action.output_count = reading.output_count;
-	if (job->miss)
-		explain_miss(explainer, &action, &reading.roots);
-	else
-		history_add(explainer->history, &action);
-	buffer_clear(&reading.content);
-	arena_clear(&reading.arena);
+	return NULL;
 }
 
 /* --- the queue ------------------------------------------------------------
  */
 
-static struct job *
-next_job(struct explainer *explainer)
+/* Where a note of the size goes; NULL: too many wait. Under the lock. */
+static struct note *
+reserve(struct explainer *explainer, size_t size, size_t limit)
 {
-	struct job *job;
+	struct chunk *chunk = explainer->last;
+	struct note *note;
 
-	pthread_mutex_lock(&explainer->lock);
-	job = STAILQ_FIRST(&explainer->jobs);
-	if (job != NULL) {
-		STAILQ_REMOVE_HEAD(&explainer->jobs, link);
-		explainer->waiting--;
-	} else {
-		explainer->running = false;
+	if (size > CHUNK_SIZE || explainer->waiting_bytes + size > limit)
+		return NULL;
+	if (chunk == NULL || chunk->used + size > CHUNK_SIZE) {
+		chunk = xmalloc(sizeof(*chunk));
+		chunk->used = 0;
+		STAILQ_INSERT_TAIL(&explainer->chunks, chunk, link);
+		explainer->last = chunk;
 	}
-	pthread_mutex_unlock(&explainer->lock);
-	return job;
+	note = (void *)(chunk->bytes + chunk->used);
+	chunk->used += size;
+	explainer->waiting_bytes += size;
+	explainer->waiting++;
+	return note;
 }
 
 static void
-jobs_run(struct task *task)
+fill(struct note *note, const struct action_key *key, struct str metadata)
 {
-	struct explainer *explainer =
-	    (struct explainer *)(void *)((char *)task -
-					 offsetof(struct explainer, task));
-	struct job *job;
+	char *texts = (char *)(note + 1);
 
-	while ((job = next_job(explainer)) != NULL) {
-		if (!atomic_load(&explainer->stopping))
-			job_run(explainer, job);
-		free(job);
-	}
+	note->instance_len = (uint32_t)key->instance.len;
+	note->metadata_len = (uint32_t)metadata.len;
+	note->action = key->action;
+	if (key->instance.len > 0)
+		memcpy(texts, key->instance.data, key->instance.len);
+	if (metadata.len > 0)
+		memcpy(texts + key->instance.len, metadata.data, metadata.len);
 }
 
-static struct job *
-job_new(const struct action_key *key, struct str metadata)
+static void
+submit(struct explainer *explainer, const struct action_key *key,
+    struct str metadata, bool miss, bool result, size_t limit)
 {
-	struct job *job;
+	struct note *note;
+	size_t size;
+	bool wake;
 
 	if (metadata.len > METADATA_MAX)
 		metadata.len = 0;
-	job = xmalloc(sizeof(*job) + key->instance.len + metadata.len);
-	*job = (struct job){
-	    .instance = {job->texts, key->instance.len},
-	    .action = key->action,
-	    .metadata = {job->texts + key->instance.len, metadata.len},
-	};
-	if (key->instance.len > 0)
-		memcpy(job->texts, key->instance.data, key->instance.len);
-	if (metadata.len > 0)
-		memcpy(job->texts + key->instance.len, metadata.data,
-		    metadata.len);
-	return job;
-}
-
-static void
-submit(struct explainer *explainer, struct job *job)
-{
-	bool full, start = false;
-
+	size = (sizeof(*note) + key->instance.len + metadata.len + 7) / 8 * 8;
 	pthread_mutex_lock(&explainer->lock);
-	full = explainer->waiting >= WAITING_MAX;
-	if (!full) {
-		STAILQ_INSERT_TAIL(&explainer->jobs, job, link);
-		explainer->waiting++;
-		start = !explainer->running;
-		explainer->running = true;
+	wake = explainer->resting && STAILQ_EMPTY(&explainer->chunks);
+	note = reserve(explainer, size, limit);
+	if (note != NULL) {
+		note->size = (uint32_t)size;
+		note->miss = miss;
+		note->result = result;
+		fill(note, key, metadata);
+		atomic_fetch_add(&explainer->noted, 1);
 	}
 	pthread_mutex_unlock(&explainer->lock);
-	if (full) {
+	if (note == NULL)
 		atomic_fetch_add(&explainer->dropped, 1);
-		free(job);
-	}
-	if (start)
-		thread_pool_submit(explainer->pool, &explainer->task);
+	else if (wake)
+		pthread_cond_signal(&explainer->wake);
 }
 
 /* --- noting ---------------------------------------------------------------
@@ -440,7 +317,7 @@ submit(struct explainer *explainer, struct job *job)
 
 /* The hash is random enough; never 0, which stands for none. */
 static uint64_t
-fingerprint(const struct action_key *key, struct str salt)
+fingerprint(const struct action_key *key)
 {
 	/* FNV-1a, as nothing hangs on a collision but a note. */
 	uint64_t hash = UINT64_C(0xcbf29ce484222325);
@@ -449,41 +326,15 @@ fingerprint(const struct action_key *key, struct str salt)
 	for (size_t i = 0; i < key->instance.len; i++)
 		hash = (hash ^ (uint8_t)key->instance.data[i]) *
 		       UINT64_C(0x100000001b3);
-	for (size_t i = 0; i < salt.len; i++)
-		hash = (hash ^ (uint8_t)salt.data[i]) * UINT64_C(0x100000001b3);
 	memcpy(&digest, key->action.hash, sizeof(digest));
 	return (hash ^ digest) | 1;
-}
-
-static void
-note_hit(struct explainer *explainer, const struct action_key *key,
-    struct str metadata)
-{
-	struct request_metadata parsed;
-	struct history_use use = {
-	    .instance = key->instance, .action = key->action, .result = true};
-	uint64_t print;
-	struct job *job;
-
-	request_metadata_parse(metadata, &parsed);
-	print = fingerprint(key, parsed.tool_invocation_id);
-	if (atomic_exchange_explicit(&explainer->hits[print / 2 % RECENT_SLOTS],
-		print, memory_order_relaxed) == print)
-		return;
-	use.invocation = parsed.tool_invocation_id;
-	use.now_ns = clock_wall_ns();
-	if (history_use(explainer->history, &use))
-		return;
-	job = job_new(key, metadata);
-	job->result = true;
-	submit(explainer, job);
 }
 
 /* Whether it was looked for in vain since this was asked last. */
 static bool
 take_look_up(struct explainer *explainer, const struct action_key *key)
 {
-	uint64_t print = fingerprint(key, STR(""));
+	uint64_t print = fingerprint(key);
 
 	return atomic_compare_exchange_strong(
 	    &explainer->look_ups[print / 2 % RECENT_SLOTS], &print, 0);
@@ -493,67 +344,42 @@ void
 explainer_note(struct explainer *explainer, enum explainer_event event,
     const struct action_key *key, struct str request_metadata)
 {
-	struct job *job;
+	bool miss = event == EXPLAINER_EXECUTES;
 	uint64_t print;
 
 	if (explainer == NULL || atomic_load(&explainer->stopping))
 		return;
-	if (event == EXPLAINER_HIT) {
-		note_hit(explainer, key, request_metadata);
-		return;
-	}
 	if (event == EXPLAINER_NO_RESULT) {
-		print = fingerprint(key, STR(""));
+		print = fingerprint(key);
 		atomic_store_explicit(
 		    &explainer->look_ups[print / 2 % RECENT_SLOTS], print,
 		    memory_order_relaxed);
 		return;
 	}
-	job = job_new(key, request_metadata);
-	job->result = event != EXPLAINER_EXECUTES;
-	if (event != EXPLAINER_STORED)
-		job->miss = take_look_up(explainer, key);
-	if (event == EXPLAINER_EXECUTES)
-		job->miss = true;
-	submit(explainer, job);
+	if (event == EXPLAINER_UPDATED || event == EXPLAINER_EXECUTES)
+		miss |= take_look_up(explainer, key);
+	submit(explainer, key, request_metadata, miss,
+	    event != EXPLAINER_EXECUTES,
+	    event == EXPLAINER_HIT ? WAITING_MAX / 2 : WAITING_MAX);
 }
 
-/* --- life -----------------------------------------------------------------
+/* --- keeping --------------------------------------------------------------
  */
 
-struct explainer *
-explainer_new(
-    struct store *store, struct thread_pool *pool, struct metrics *metrics)
+/* Told when it begins to fail and when it is well again, not each time. */
+static void
+tell_saving(struct explainer *explainer, bool fails, const struct error *err)
 {
-	const struct history_limits limits = {HISTORY_ENTRIES, HISTORY_BYTES};
-	struct explainer *explainer = xcalloc(1, sizeof(*explainer));
-	struct error err;
-
-	explainer->store = store;
-	explainer->pool = pool;
-	explainer->history = history_new(&limits);
-	pthread_mutex_init(&explainer->saving, NULL);
-	if (history_store_load(store, explainer->history, &err) < 0)
-		log_warn("history_not_loaded", "error=\"%s\"", err.text);
-	explainer->by_toolchain =
-	    metrics_register(metrics, &by_toolchain_definition);
-	/* So that rates are right from the first miss on. */
-	for (int i = 0; i < EXPLAIN_CAUSES; i++)
-		(void)metric_series(explainer->by_toolchain,
-		    (const char *[]){
-			"none", explain_cause_name((enum explain_cause)i)});
-	explainer->task.run = jobs_run;
-	pthread_mutex_init(&explainer->lock, NULL);
-	STAILQ_INIT(&explainer->jobs);
-	return explainer;
-}
-
-void
-explainer_ask_collector(
-    struct explainer *explainer, struct collector *collector)
-{
-	if (explainer != NULL)
-		explainer->collector = collector;
+	if (fails)
+		atomic_fetch_add(&explainer->save_failures, 1);
+	if (fails && !explainer->save_fails)
+		log_warn("history_not_saved",
+		    "error=\"%s\" changes=%zu remedy=\"kept in memory and "
+		    "tried again\"",
+		    err->text, history_count_changes(explainer->tools.history));
+	else if (explainer->save_fails && !fails)
+		log_info("history_saved", "remedy=\"none needed\"");
+	explainer->save_fails = fails;
 }
 
 void
@@ -566,26 +392,97 @@ explainer_save(struct explainer *explainer)
 		return;
 	/* The exception to "no lock across I/O": it is there for this alone. */
 	pthread_mutex_lock(&explainer->saving);
-	rc = history_store_save(explainer->store, explainer->history, &err);
+	rc = history_store_save(
+	    explainer->tools.store, explainer->tools.history, &err);
+	tell_saving(explainer, rc < 0, &err);
 	pthread_mutex_unlock(&explainer->saving);
-	if (rc < 0)
-		log_warn("history_not_saved", "error=\"%s\"", err.text);
+}
+
+/* --- life -----------------------------------------------------------------
+ */
+
+static void
+locks_init(struct explainer *explainer)
+{
+	pthread_condattr_t monotonic;
+
+	pthread_mutex_init(&explainer->saving, NULL);
+	pthread_mutex_init(&explainer->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&explainer->wake, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+}
+
+struct explainer *
+explainer_new(struct store *store, struct metrics *metrics)
+{
+	const struct history_limits limits = {HISTORY_ENTRIES, HISTORY_BYTES};
+	struct explainer *explainer = xcalloc(1, sizeof(*explainer));
+	struct error err;
+
+	explainer->tools = (struct explain_job_tools){
+	    .store = store,
+	    .history = history_new(&limits),
+	    .by_toolchain = metrics_register(metrics, &by_toolchain_definition),
+	    .misses = explainer->misses,
+	};
+	if (history_store_load(store, explainer->tools.history, &err) < 0)
+		log_warn("history_not_loaded", "error=\"%s\"", err.text);
+	/* So that rates are right from the first miss on. */
+	for (int i = 0; i < EXPLAIN_CAUSES; i++)
+		(void)metric_series(explainer->tools.by_toolchain,
+		    (const char *[]){
+			"none", explain_cause_name((enum explain_cause)i)});
+	locks_init(explainer);
+	STAILQ_INIT(&explainer->chunks);
+	return explainer;
+}
+
+void
+explainer_start(struct explainer *explainer, struct collector *collector)
+{
+	if (explainer == NULL)
+		return;
+	explainer->tools.collector = collector;
+	thread_start(&explainer->thread, explain_thread, explainer);
+	explainer->started = true;
+}
+
+static void
+wake_up(struct explainer *explainer)
+{
+	pthread_mutex_lock(&explainer->lock);
+	pthread_cond_broadcast(&explainer->wake);
+	pthread_mutex_unlock(&explainer->lock);
 }
 
 void
 explainer_stop(struct explainer *explainer)
 {
-	if (explainer != NULL)
-		atomic_store(&explainer->stopping, true);
+	if (explainer == NULL)
+		return;
+	atomic_store(&explainer->stopping, true);
+	wake_up(explainer);
 }
 
 void
 explainer_free(struct explainer *explainer)
 {
+	struct chunk *chunk;
+
 	if (explainer == NULL)
 		return;
+	explainer_stop(explainer);
+	if (explainer->started)
+		pthread_join(explainer->thread, NULL);
+	while ((chunk = STAILQ_FIRST(&explainer->chunks)) != NULL) {
+		STAILQ_REMOVE_HEAD(&explainer->chunks, link);
+		free(chunk);
+	}
 	explainer_save(explainer);
-	history_free(explainer->history);
+	history_free(explainer->tools.history);
+	pthread_cond_destroy(&explainer->wake);
 	pthread_mutex_destroy(&explainer->saving);
 	pthread_mutex_destroy(&explainer->lock);
 	free(explainer);
@@ -594,7 +491,21 @@ explainer_free(struct explainer *explainer)
 struct history *
 explainer_history(struct explainer *explainer)
 {
-	return explainer != NULL ? explainer->history : NULL;
+	return explainer != NULL ? explainer->tools.history : NULL;
+}
+
+void
+explainer_progress(
+    struct explainer *explainer, uint64_t *noted, uint64_t *explained)
+{
+	/* In this order: explained is never the greater. */
+	*explained = atomic_load(&explainer->explained);
+	*noted = atomic_load(&explainer->noted);
+	if (*explained == *noted)
+		return;
+	atomic_store(
+	    &explainer->hurry_until_ms, clock_monotonic_ms() + HURRY_MS);
+	wake_up(explainer);
 }
 
 void
@@ -606,6 +517,8 @@ explainer_statistics(
 	for (size_t i = 0; i < EXPLAIN_CAUSES; i++)
 		statistics->misses[i] = atomic_load(&explainer->misses[i]);
 	statistics->dropped = atomic_load(&explainer->dropped);
+	statistics->save_failures = atomic_load(&explainer->save_failures);
+	statistics->unsaved = history_count_changes(explainer->tools.history);
 	pthread_mutex_lock(&explainer->lock);
 	statistics->waiting = explainer->waiting;
 	pthread_mutex_unlock(&explainer->lock);

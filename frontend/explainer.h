@@ -2,10 +2,9 @@
 /*
  * Watches the action cache and finds out why actions miss: keeps the history
  * (executor/history.h) and, off the hot path, one after the other on a thread
- * of the pool, reads and compares actions (executor/explain.h). A bounded
- * number waits; what is above is dropped and counted. Each miss that was
- * explained is counted by cause, and by the name of the toolchain that the
- * action asks for, and logged.
+ * of its own, reads and compares actions (frontend/explain_job.h). That waits
+ * while the server is busy (frontend/explain_pace.h). A bounded number waits;
+ * what is above is dropped and counted.
  *
  * A miss is a look-up without result that is followed by an execution or by
  * the client's own result; a look-up alone is not, since clients may ask twice
@@ -26,20 +25,18 @@ struct explainer;
 struct history;
 struct metrics;
 struct store;
-struct thread_pool;
 
-/* All are borrowed; metrics gets the misses by toolchain. */
-struct explainer *explainer_new(
-    struct store *store, struct thread_pool *pool, struct metrics *metrics);
-/* Who knows why results went. Before any event; NULL is allowed. */
-void explainer_ask_collector(
-    struct explainer *explainer, struct collector *collector);
+/* Both are borrowed; metrics gets the misses by toolchain. */
+struct explainer *explainer_new(struct store *store, struct metrics *metrics);
+/* Begins to explain. The collector knows why results went. NULL is allowed. */
+void explainer_start(struct explainer *explainer, struct collector *collector);
 /* Stores what the history has learned since the last time, so that a restart
- * does not forget it. Blocks; NULL is allowed. */
+ * does not forget it; what cannot be stored is kept for the next time. Blocks;
+ * NULL is allowed. */
 void explainer_save(struct explainer *explainer);
-/* From now on nothing more is looked at, so that the pool can end soon. */
+/* From now on nothing more is looked at. */
 void explainer_stop(struct explainer *explainer);
-/* After the pool is gone: saves, too. NULL is allowed. */
+/* When nobody notes anything any more: saves, too. NULL is allowed. */
 void explainer_free(struct explainer *explainer);
 
 enum explainer_event {
@@ -59,10 +56,17 @@ void explainer_note(struct explainer *explainer, enum explainer_event event,
 /* For what people ask. NULL for NULL. */
 struct history *explainer_history(struct explainer *explainer);
 
+/* Somebody asks: how many notes there were, and how many of them were looked
+ * at. What waits is looked at without pause for a moment. */
+void explainer_progress(
+    struct explainer *explainer, uint64_t *noted, uint64_t *explained);
+
 struct explainer_statistics {
 	uint64_t misses[EXPLAIN_CAUSES];
 	uint64_t dropped; /* too many were waiting */
 	uint64_t waiting;
+	uint64_t save_failures;
+	uint64_t unsaved; /* changes of the history that are not stored yet */
 };
 void explainer_statistics(
     struct explainer *explainer, struct explainer_statistics *statistics);

@@ -79,6 +79,7 @@ history_store_save(
 			    .value = changes[i].value};
 		if (count > 0)
 			rc = records_write(store, PREFIX, records, count, err);
+		history_settle_changes(history, rc == 0);
 		for (size_t i = 0; i < count; i++)
 			free((char *)(uintptr_t)changes[i].value.data);
 	} while (rc == 0 && count == SAVE_BATCH);

@@ -13,7 +13,8 @@ struct store;
 /* What is there, into an empty history. */
 int history_store_load(
     struct store *store, struct history *history, struct error *err);
-/* What has changed since the last time. */
+/* What has changed since the last time. What could not be stored is kept for
+ * the next time. */
 int history_store_save(
     struct store *store, struct history *history, struct error *err);
 

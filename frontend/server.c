@@ -252,9 +252,9 @@ open_collector(struct server *server, struct error *err)
 
 	server->collector = collector_new(&collector, err);
 	server->admin.collector = server->collector;
-	explainer_ask_collector(server->storage.explainer, server->collector);
 	if (server->collector == NULL)
 		return -1;
+	explainer_start(server->storage.explainer, server->collector);
 	if (options->scrub_rate == 0)
 		return 0;
 	server->scrub =
@@ -288,8 +288,8 @@ open_storage(struct server *server, struct error *err)
 	    instance_limits_apply(options, storage->store, err) < 0)
 		return -1;
 	if (options->explain)
-		storage->explainer = explainer_new(
-		    storage->store, server->pool, server->metrics);
+		storage->explainer =
+		    explainer_new(storage->store, server->metrics);
 	return 0;
 }
 
@@ -491,10 +491,12 @@ server_close(struct server *server)
 	thread_pool_free(server->pool);
 	rpc_server_free(server->rpc);
 	scrub_free(server->scrub);
+	/* It asks the collector. */
+	explainer_free(server->storage.explainer);
+	server->storage.explainer = NULL;
 	collector_free(server->collector);
 	execution_service_free(server->execution);
 	upload_table_free(server->storage.uploads);
-	explainer_free(server->storage.explainer);
 	store_close(server->storage.store);
 	health_service_free(server->health);
 	reflection_service_free(server->reflection);

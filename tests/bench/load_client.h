@@ -38,6 +38,9 @@ struct load_call {
 	grpc_byte_buffer *request; /* borrowed from the maker of requests */
 	grpc_byte_buffer *reply;
 	grpc_metadata_array initial, trailing;
+	grpc_metadata header; /* with a key when there is one */
+	bool has_header;
+	bool may_miss; /* NOT_FOUND is no failure */
 	grpc_status_code status;
 	grpc_slice text;
 	size_t number;
@@ -56,8 +59,14 @@ struct load_run {
 	/* After the time was taken; ends the program when it is wrong. NULL:
 	 * any reply will do. */
 	void (*check)(size_t number, struct str reply, void *cookie);
+	/* The RequestMetadata of a call. NULL: none is sent. */
+	grpc_slice (*metadata)(size_t number, void *cookie);
+	bool may_miss; /* NOT_FOUND is no failure */
 	void *cookie;
 };
+
+#define LOAD_METADATA_KEY \
+	"build.bazel.remote.execution.v2.requestmetadata-bin"
 
 struct load_figures {
 	double rate; /* calls a second */
@@ -159,7 +168,8 @@ load_call_open(
 static inline void
 load_call_close(struct load_call *call, const char *path)
 {
-	if (call->status != GRPC_STATUS_OK) {
+	if (call->status != GRPC_STATUS_OK &&
+	    (!call->may_miss || call->status != GRPC_STATUS_NOT_FOUND)) {
 		fprintf(stderr, "bench_load: %s: status %d: %.*s\n", path,
 		    (int)call->status, (int)GRPC_SLICE_LENGTH(call->text),
 		    (const char *)GRPC_SLICE_START_PTR(call->text));
@@ -169,6 +179,8 @@ load_call_close(struct load_call *call, const char *path)
 	grpc_slice_unref(call->text);
 	grpc_metadata_array_destroy(&call->initial);
 	grpc_metadata_array_destroy(&call->trailing);
+	if (call->has_header)
+		grpc_slice_unref(call->header.value);
 	grpc_call_unref(call->call);
 }
 
@@ -188,6 +200,11 @@ load_call_ops(struct load_call *call, grpc_op ops[LOAD_OPS])
 {
 	memset(ops, 0, LOAD_OPS * sizeof(*ops));
 	ops[LOAD_SEND_METADATA].op = GRPC_OP_SEND_INITIAL_METADATA;
+	if (call->has_header) {
+		ops[LOAD_SEND_METADATA].data.send_initial_metadata.count = 1;
+		ops[LOAD_SEND_METADATA].data.send_initial_metadata.metadata =
+		    &call->header;
+	}
 	ops[LOAD_RECEIVE_METADATA].op = GRPC_OP_RECV_INITIAL_METADATA;
 	ops[LOAD_RECEIVE_METADATA]
 	    .data.recv_initial_metadata.recv_initial_metadata = &call->initial;
@@ -236,6 +253,12 @@ load_start(struct load_client *client, const struct load_run *run,
 
 	call->number = number;
 	call->request = run->request(number, run->cookie);
+	call->may_miss = run->may_miss;
+	call->has_header = run->metadata != NULL;
+	if (call->has_header)
+		call->header = (grpc_metadata){
+		    .key = grpc_slice_from_static_string(LOAD_METADATA_KEY),
+		    .value = run->metadata(number, run->cookie)};
 	load_call_open(client, call, run->path);
 	load_call_ops(call, ops);
 	if (grpc_call_start_batch(call->call, ops, LOAD_OPS, call, NULL) !=

@@ -10,7 +10,7 @@
 . "$(dirname "$0")/lib/cargo_workspace.sh"
 . "$(dirname "$0")/lib/cargo_build.sh"
 
-plan 17
+plan 20
 
 explain() {
 	"$TOOLROOT" explain --server "grpc://$GRPC_ADDR" 2>&1
@@ -45,6 +45,9 @@ source_of() {
 	echo 'pub fn text() -> Option<&'"'static str"'> { option_env!("EXPLAIN_AMBIENT") }'
 }
 source_of 7 > "$WORK/one/src/lib.rs"
+echo 'fn main() { println!("{}", app::number()) }' > "$WORK/one/src/main.rs"
+echo 'fn main() { println!("cargo:rerun-if-changed=build.rs") }' \
+	> "$WORK/one/build.rs"
 export CARGO_INCREMENTAL=0
 tc=$WORK/toolchain
 sysroot=$(rustc --print sysroot)
@@ -55,7 +58,16 @@ export RUSTC=$tc/bin/rustc
 
 ok "the server starts" server_start --workers 2
 row "the first build" first-seen ": first-seen"
-like "with the crate as the target" "$(cat "$WORK/explained")" "^app Rustc"
+# Of one name, all three of them.
+is "each with its own name" "$(sed -n 's/ Rustc: .*//p' "$WORK/explained" |
+	sort | tr '\n' ',')" 'app (bin "app"),app (build script),app (lib),'
+is "and none is compared with another" \
+	"$(grep -c ': first-seen' "$WORK/explained")" 3
+like "a package is asked for by its name" \
+	"$("$TOOLROOT" explain --server "grpc://$GRPC_ADDR" app)" \
+	'app \(build script\) Rustc'
+is "or one of its targets" "$("$TOOLROOT" explain --server "grpc://$GRPC_ADDR" \
+	'app (lib)' | grep -c Rustc)" 1
 
 source_of 8 > "$WORK/one/src/lib.rs"
 row "a source" source 'changed input .*src/lib\.rs'

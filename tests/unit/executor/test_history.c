@@ -16,6 +16,8 @@
 #include "base/memory.h"
 #include "cas/digest_message.h"
 
+#define HOUR_NS INT64_C(3600000000000)
+
 static struct digest
 digest_of(const char *text)
 {
@@ -181,8 +183,11 @@ what_was_used_longest_ago_is_forgotten_first(void **state)
 		snprintf(name, sizeof(name), "%zu", i);
 		list[i] = action_of(name, name, &outputs[i]);
 		list[i].target = outputs[i];
-		if (i == 3)
+		list[i].use.now_ns += (int64_t)i * HOUR_NS;
+		if (i == 3) {
+			list[0].use.now_ns = list[3].use.now_ns;
 			history_use(history, &list[0].use);
+		}
 		history_add(history, &list[i]);
 	}
 	for (size_t i = 0; i < 4; i++)
@@ -279,6 +284,7 @@ hand_over(struct history *from, struct history *to)
 	struct str values[32];
 	size_t count = history_take_changes(from, changes, 32);
 
+	history_settle_changes(from, true);
 	for (size_t i = 0; i < count; i++)
 		values[i] = changes[i].value;
 	assert_int_equal(history_restore(to, values, count), count);
@@ -302,7 +308,6 @@ what_is_kept_finds_the_same_actions_and_misses_again(void **state)
 	    .invocation = STR("second"),
 	    .summary = STR("toolchain /usr/include/stdio.h changed")};
 	struct history_miss found;
-	struct history_change change;
 	struct arena arena;
 	bool result;
 
@@ -314,8 +319,8 @@ what_is_kept_finds_the_same_actions_and_misses_again(void **state)
 	history_put_miss(history, STR("main"), &miss);
 	hand_over(history, again);
 	/* Nothing has changed since. */
-	assert_int_equal(history_take_changes(history, &change, 1), 0);
-	assert_int_equal(history_take_changes(again, &change, 1), 0);
+	assert_int_equal(history_count_changes(history), 0);
+	assert_int_equal(history_count_changes(again), 0);
 	assert_true(history_knows(again, STR("main"), &a.use.action, &result));
 	assert_true(result);
 	assert_int_equal(
@@ -337,6 +342,19 @@ what_is_kept_finds_the_same_actions_and_misses_again(void **state)
 	history_free(again);
 }
 
+/* Takes all changes and says whether they were stored; how many. */
+static size_t
+take(struct history *history, struct history_change changes[static 8],
+    bool stored)
+{
+	size_t count = history_take_changes(history, changes, 8);
+
+	history_settle_changes(history, stored);
+	for (size_t i = 0; i < count; i++)
+		free((char *)(uintptr_t)changes[i].value.data);
+	return count;
+}
+
 static void
 what_is_forgotten_is_told_to_whoever_keeps_it(void **state)
 {
@@ -345,28 +363,107 @@ what_is_forgotten_is_told_to_whoever_keeps_it(void **state)
 	const struct str output = STR("out");
 	struct history_action a = action_of("a", "//a", &output);
 	struct history_action b = action_of("b", "//b", &output);
-	struct history_change changes[4];
-	size_t count;
+	struct history_change first[8], changes[8];
 
 	(void)state;
 	history_add(history, &a);
-	count = history_take_changes(history, changes, 4);
-	assert_int_equal(count, 1);
-	free((char *)(uintptr_t)changes[0].value.data);
+	assert_int_equal(take(history, first, true), 1);
 	history_add(history, &b);
-	count = history_take_changes(history, changes + 1, 3);
-	assert_int_equal(count, 2);
-	assert_null(changes[1].value.data);
-	assert_memory_equal(changes[1].key, changes[0].key, HISTORY_KEY_SIZE);
-	assert_non_null(changes[2].value.data);
-	free((char *)(uintptr_t)changes[2].value.data);
-	/* One that was never taken leaves no trace. */
+	assert_int_equal(take(history, changes, true), 2);
+	assert_null(changes[0].value.data);
+	assert_memory_equal(changes[0].key, first[0].key, HISTORY_KEY_SIZE);
+	assert_non_null(changes[1].value.data);
+	/* One that was never stored leaves no trace. */
 	history_add(history, &a);
 	history_add(history, &b);
-	count = history_take_changes(history, changes, 4);
-	for (size_t i = 0; i < count; i++)
-		free((char *)(uintptr_t)changes[i].value.data);
-	assert_int_equal(count, 2);
+	assert_int_equal(take(history, changes, true), 2);
+	history_free(history);
+}
+
+static void
+what_was_not_stored_is_given_again(void **state)
+{
+	struct history *history = history_new(&roomy);
+	const struct str output = STR("out");
+	struct history_action a = action_of("a", "//a", &output);
+	struct history_action b = action_of("b", "//b", &output);
+	struct history_change changes[8];
+
+	(void)state;
+	history_add(history, &a);
+	assert_int_equal(take(history, changes, false), 1);
+	assert_int_equal(history_count_changes(history), 1);
+	history_add(history, &b);
+	assert_int_equal(take(history, changes, false), 2);
+	assert_int_equal(take(history, changes, true), 2);
+	assert_int_equal(history_count_changes(history), 0);
+	assert_int_equal(take(history, changes, true), 0);
+	history_free(history);
+}
+
+static void
+what_changes_while_it_is_stored_is_given_again(void **state)
+{
+	struct history *history = history_new(&roomy);
+	const struct str output = STR("out");
+	struct history_action a = action_of("a", "//a", &output);
+	struct history_change changes[8];
+
+	(void)state;
+	history_add(history, &a);
+	assert_int_equal(history_take_changes(history, changes, 8), 1);
+	free((char *)(uintptr_t)changes[0].value.data);
+	a.use.result = true;
+	assert_true(history_use(history, &a.use));
+	history_settle_changes(history, true);
+	assert_int_equal(take(history, changes, true), 1);
+	history_free(history);
+}
+
+static void
+a_removal_that_was_not_stored_is_given_again(void **state)
+{
+	const struct history_limits one = {1, 10u << 20};
+	struct history *history = history_new(&one);
+	const struct str output = STR("out");
+	struct history_action a = action_of("a", "//a", &output);
+	struct history_action b = action_of("b", "//b", &output);
+	struct history_change first[8], changes[8];
+
+	(void)state;
+	history_add(history, &a);
+	assert_int_equal(take(history, first, true), 1);
+	history_add(history, &b);
+	assert_int_equal(take(history, changes, false), 2);
+	/* It comes again meanwhile: what is gone is told before. */
+	history_add(history, &a);
+	assert_int_equal(take(history, changes, true), 2);
+	assert_null(changes[0].value.data);
+	assert_memory_equal(changes[0].key, first[0].key, HISTORY_KEY_SIZE);
+	assert_memory_equal(changes[1].key, first[0].key, HISTORY_KEY_SIZE);
+	assert_int_equal(history_count_changes(history), 0);
+	history_free(history);
+}
+
+static void
+what_is_forgotten_while_it_is_stored_is_removed(void **state)
+{
+	const struct history_limits one = {1, 10u << 20};
+	struct history *history = history_new(&one);
+	const struct str output = STR("out");
+	struct history_action a = action_of("a", "//a", &output);
+	struct history_action b = action_of("b", "//b", &output);
+	struct history_change first, changes[8];
+
+	(void)state;
+	history_add(history, &a);
+	assert_int_equal(history_take_changes(history, &first, 1), 1);
+	free((char *)(uintptr_t)first.value.data);
+	history_add(history, &b);
+	history_settle_changes(history, true);
+	assert_int_equal(take(history, changes, true), 2);
+	assert_null(changes[0].value.data);
+	assert_memory_equal(changes[0].key, first.key, HISTORY_KEY_SIZE);
 	history_free(history);
 }
 
@@ -468,6 +565,10 @@ main(void)
 	    cmocka_unit_test(
 		what_is_kept_finds_the_same_actions_and_misses_again),
 	    cmocka_unit_test(what_is_forgotten_is_told_to_whoever_keeps_it),
+	    cmocka_unit_test(what_was_not_stored_is_given_again),
+	    cmocka_unit_test(what_changes_while_it_is_stored_is_given_again),
+	    cmocka_unit_test(a_removal_that_was_not_stored_is_given_again),
+	    cmocka_unit_test(what_is_forgotten_while_it_is_stored_is_removed),
 	    cmocka_unit_test(a_malformed_record_is_passed_over),
 	    cmocka_unit_test(times_that_make_no_sense_are_passed_over),
 	};
