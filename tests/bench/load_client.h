@@ -65,8 +65,7 @@ struct load_run {
 	void *cookie;
 };
 
-#define LOAD_METADATA_KEY \
-	"build.bazel.remote.execution.v2.requestmetadata-bin"
+#define LOAD_METADATA_KEY "build.bazel.remote.execution.v2.requestmetadata-bin"
 
 struct load_figures {
 	double rate; /* calls a second */
