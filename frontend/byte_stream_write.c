@@ -11,6 +11,7 @@
  * while one is, is sent when the next message or the end arrives.
  */
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/arena.h"
@@ -135,11 +136,18 @@ write_existing_size(const struct write *write)
 	return (int64_t)write->name.digest.size;
 }
 
+static void
+write_finish_task(struct task *task)
+{
+	write_finish((struct write *)task);
+}
+
 /* blob_writer_commit's callback: durable, or not. */
 static void
 write_committed(void *cookie, const struct error *err)
 {
 	struct write *write = cookie;
+	atomic_size_t *committing = &write->storage->committing;
 
 	if (err != NULL) {
 		write->err = *err;
@@ -151,7 +159,14 @@ write_committed(void *cookie, const struct error *err)
 	} else {
 		write_done(write, (int64_t)write->name.digest.size);
 	}
-	write_finish(write);
+	/* One alone is answered here and now. While others wait for the disk,
+	 * the thread that works on it is not held up. */
+	if (atomic_fetch_sub(committing, 1) == 1) {
+		write_finish(write);
+		return;
+	}
+	write->task.run = write_finish_task;
+	rpc_call_submit_to_poller(write->call, &write->task);
 }
 
 /* --- starting --------------------------------------------------------------
@@ -431,6 +446,7 @@ write_conclude(struct write *write)
 		return;
 	}
 	write->writer = NULL;
+	atomic_fetch_add(&write->storage->committing, 1);
 	blob_writer_commit(writer, write_committed, write);
 }
 

@@ -3,11 +3,12 @@
  * What the storage services (ContentAddressableStorage, ByteStream,
  * ActionCache, Capabilities) share: the store, the limits, and the checks that
  * each request goes through. Made by serve before the server starts, constant
- * afterwards; the budget and the uploads guard themselves.
+ * afterwards; the budget, the uploads and counts guard themselves.
  */
 #ifndef TOOLROOT_FRONTEND_STORAGE_H
 #define TOOLROOT_FRONTEND_STORAGE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -43,6 +44,7 @@ struct storage {
 	 * requests theirs. */
 	struct budget *upload_memory;
 	struct upload_table *uploads;
+	atomic_size_t committing;    /* uploads that wait for the store */
 	struct explainer *explainer; /* NULL: misses are not explained */
 	/* Whose actions' output may be read while they run; or NULL. */
 	struct execution_service *executions;

@@ -21,6 +21,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "rpc/message.h"
+#include "rpc/poller.h"
 #include "rpc/server_core.h"
 #include "rpc/status.h"
 #include "rpc/tls.h"
@@ -701,4 +702,10 @@ void
 rpc_call_submit(struct rpc_call *call, struct task *task)
 {
 	thread_pool_submit(call->server->options.pool, task);
+}
+
+void
+rpc_call_submit_to_poller(struct rpc_call *call, struct task *task)
+{
+	rpc_pollers_submit(call->server->pollers, task);
 }

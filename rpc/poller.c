@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Poller threads over one shared completion queue. The next timer's deadline
- * is the deadline of the wait; whoever sets an earlier one from another thread
- * wakes a poller with an empty batch on a call that leads nowhere (gRPC core
- * has no other way to post an event).
+ * is the deadline of the wait; whoever sets an earlier one from another thread,
+ * or has a task for the pollers, wakes one with an empty batch on a call that
+ * leads nowhere (gRPC core has no other way to post an event).
  */
 #include "rpc/poller.h"
 
@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/thread.h"
+#include "base/thread_pool.h"
 #include "rpc/core.h"
 #include "rpc/server.h"
 #include "rpc/timer.h"
@@ -25,17 +26,18 @@ struct rpc_pollers {
 	grpc_channel *nowhere; /* a lame channel, for the call below */
 	grpc_call *wake;
 	struct rpc_tag wake_tag;
-	/* Guards what follows and every timer that is set. */
+	/* Guards what follows, every timer that is set and every task. */
 	pthread_mutex_t lock;
 	pthread_cond_t woken;
 	unsigned waking; /* threads that use `wake` now */
 	bool stopped;    /* `wake` is gone */
+	STAILQ_HEAD(, task) tasks;
 	struct rpc_timer_heap timers;
 	int64_t sleeping_until; /* earliest deadline that a poller waits for */
 };
 
-/* The pollers that this thread belongs to: it looks at the timers before it
- * sleeps, so it needs no waking. */
+/* The pollers that this thread belongs to: it looks at timers and tasks before
+ * it sleeps, so it needs no waking. */
 static _Thread_local struct rpc_pollers *pollers_here;
 
 static void
@@ -61,6 +63,7 @@ rpc_pollers_new(size_t threads)
 	pollers->wake_tag.complete = pollers_woken;
 	pthread_mutex_init(&pollers->lock, NULL);
 	pthread_cond_init(&pollers->woken, NULL);
+	STAILQ_INIT(&pollers->tasks);
 	rpc_timer_heap_init(&pollers->timers);
 	pollers->sleeping_until = CLOCK_NEVER;
 	return pollers;
@@ -72,26 +75,33 @@ rpc_pollers_queue(struct rpc_pollers *pollers)
 	return pollers->queue;
 }
 
-/* Runs the timers that are due; returns when the next one is. */
+/* Runs tasks, and the timers that are due; returns when the next one is. */
 static int64_t
-pollers_run_timers(struct rpc_pollers *pollers)
+pollers_run_due(struct rpc_pollers *pollers)
 {
 	int64_t next;
 
 	for (;;) {
 		struct rpc_timer *timer = NULL;
+		struct task *task;
 
 		pthread_mutex_lock(&pollers->lock);
+		task = STAILQ_FIRST(&pollers->tasks);
 		next = rpc_timer_heap_next(&pollers->timers);
-		if (next != CLOCK_NEVER)
+		if (task != NULL)
+			STAILQ_REMOVE_HEAD(&pollers->tasks, link);
+		else if (next != CLOCK_NEVER)
 			timer = rpc_timer_heap_pop(
 			    &pollers->timers, clock_monotonic_ms());
-		if (timer == NULL)
+		if (task == NULL && timer == NULL)
 			pollers->sleeping_until = next;
 		pthread_mutex_unlock(&pollers->lock);
-		if (timer == NULL)
+		if (task != NULL)
+			task->run(task);
+		else if (timer != NULL)
+			timer->fire(timer);
+		else
 			return next;
-		timer->fire(timer);
 	}
 }
 
@@ -102,7 +112,7 @@ pollers_main(void *argument)
 
 	pollers_here = pollers;
 	for (;;) {
-		int64_t next = pollers_run_timers(pollers);
+		int64_t next = pollers_run_due(pollers);
 		grpc_event event = grpc_completion_queue_next(
 		    pollers->queue, rpc_core_time(next), NULL);
 
@@ -164,6 +174,21 @@ pollers_wake(struct rpc_pollers *pollers)
 	pollers->waking--;
 	pthread_cond_broadcast(&pollers->woken);
 	pthread_mutex_unlock(&pollers->lock);
+}
+
+void
+rpc_pollers_submit(struct rpc_pollers *pollers, struct task *task)
+{
+	bool wake;
+
+	pthread_mutex_lock(&pollers->lock);
+	/* Whoever came first has woken one. */
+	wake = STAILQ_EMPTY(&pollers->tasks) && pollers_here != pollers;
+	STAILQ_INSERT_TAIL(&pollers->tasks, task, link);
+	pollers->waking += wake;
+	pthread_mutex_unlock(&pollers->lock);
+	if (wake)
+		pollers_wake(pollers);
 }
 
 void

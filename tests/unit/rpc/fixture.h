@@ -46,6 +46,7 @@ struct fixture {
 	atomic_int failures_left;
 	atomic_int sent; /* messages of Count */
 	_Atomic(struct rpc_call *) held;
+	atomic_int on_the_pool; /* answers of Poller that were not on one */
 };
 
 static struct fixture fixture;
@@ -111,6 +112,38 @@ handle_pool(struct rpc_call *call, void *service)
 	(void)service;
 	work->call = call;
 	work->task.run = reply_from_pool;
+	rpc_call_submit(call, &work->task);
+}
+
+static _Thread_local bool pool_thread;
+
+static inline void
+reply_from_poller(struct task *task)
+{
+	if (pool_thread)
+		atomic_fetch_add(&fixture.on_the_pool, 1);
+	reply_from_pool(task);
+}
+
+/* From the pool back to a poller. */
+static inline void
+submit_to_poller(struct task *task)
+{
+	struct pool_work *work = (struct pool_work *)(void *)task;
+
+	pool_thread = true;
+	work->task.run = reply_from_poller;
+	rpc_call_submit_to_poller(work->call, &work->task);
+}
+
+static inline void
+handle_poller(struct rpc_call *call, void *service)
+{
+	struct pool_work *work = xmalloc(sizeof(*work));
+
+	(void)service;
+	work->call = call;
+	work->task.run = submit_to_poller;
 	rpc_call_submit(call, &work->task);
 }
 
@@ -354,6 +387,7 @@ handle_describe(struct rpc_call *call, void *service)
 static const struct rpc_method fixture_methods[] = {
     {"/t.T/Unary", RPC_UNARY, handle_unary, NULL},
     {"/t.T/Pool", RPC_UNARY, handle_pool, NULL},
+    {"/t.T/Poller", RPC_UNARY, handle_poller, NULL},
     {"/t.T/Hold", RPC_UNARY, handle_hold, NULL},
     {"/t.T/Count", RPC_SERVER_STREAM, handle_count, NULL},
     {"/t.T/Bidi", RPC_BIDIRECTIONAL, handle_bidi, NULL},

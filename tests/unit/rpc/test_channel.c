@@ -199,13 +199,14 @@ stream_deadline_ends_it(void **state)
 static void *
 call_often(void *argument)
 {
+	static const char *const paths[] = {
+	    "/t.T/Unary", "/t.T/Pool", "/t.T/Poller"};
 	struct error err;
 	char out[16];
 
 	(void)argument;
 	for (int i = 0; i < 200; i++)
-		if (call_text(fixture.channel,
-			i % 2 ? "/t.T/Unary" : "/t.T/Pool", "many", &patience,
+		if (call_text(fixture.channel, paths[i % 3], "many", &patience,
 			out, sizeof(out), &err) < 0)
 			return argument;
 	return NULL;

@@ -42,6 +42,22 @@ pool_thread_may_answer(void **state)
 }
 
 static void
+pool_thread_may_leave_the_answer_to_a_poller(void **state)
+{
+	struct error err;
+	char out[64];
+
+	(void)state;
+	for (int i = 0; i < 200; i++) {
+		assert_int_equal(call_text(fixture.channel, "/t.T/Poller", "p",
+				     &patience, out, sizeof(out), &err),
+		    0);
+		assert_string_equal(out, "p");
+	}
+	assert_int_equal(fixture.on_the_pool, 0);
+}
+
+static void
 empty_request_is_a_request(void **state)
 {
 	struct error err;
@@ -561,6 +577,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    FACT(unary_call_is_answered),
 	    FACT(pool_thread_may_answer),
+	    FACT(pool_thread_may_leave_the_answer_to_a_poller),
 	    FACT(empty_request_is_a_request),
 	    FACT(handler_sees_path_peer_metadata_and_deadline),
 	    FACT(unknown_method_is_unimplemented),
