@@ -168,7 +168,7 @@ struct child {
 	char *const *argv;
 	const int *streams; /* three */
 	pid_t parent;
-	volatile int number; /* errno of what failed */
+	int failure; /* a pipe that closes when it executes; else errno */
 };
 
 /* In our memory until it executes: no call that locks or allocates. */
@@ -178,6 +178,7 @@ become(struct child *child)
 	const struct sigaction defaults = {.sa_handler = SIG_DFL};
 	sigset_t none;
 	bool ready;
+	int number;
 
 	sigaction(SIGPIPE, &defaults, NULL);
 	sigaction(SIGINT, &defaults, NULL);
@@ -192,7 +193,8 @@ become(struct child *child)
 	if (ready)
 		execvpe(
 		    child->argv[0], child->argv, child->process->environment);
-	child->number = errno;
+	number = errno;
+	(void)!write(child->failure, &number, sizeof(number));
 	_exit(EXIT_FAILURE);
 }
 
@@ -200,10 +202,13 @@ become(struct child *child)
 static pid_t
 start(struct child *child)
 {
+	int ends[2], number = 0;
 	sigset_t all, before;
 	pid_t started;
-	int number;
 
+	if (pipe2(ends, O_CLOEXEC) == -1)
+		return -1;
+	child->failure = ends[1];
 	/* A handler of ours must not run in the child. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -212,13 +217,15 @@ start(struct child *child)
 	started = vfork(); /* NOLINT */
 	if (started == 0)
 		become(child); /* NOLINT */
-	number = errno;
+	if (started == -1)
+		number = errno;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (started != -1 && child->number != 0) {
+	file_close(&ends[1]);
+	if (started != -1 && read(ends[0], &number, sizeof(number)) > 0) {
 		waitpid(started, NULL, 0);
 		started = -1;
-		number = child->number;
 	}
+	file_close(&ends[0]);
 	errno = number;
 	return started;
 }
