@@ -7,6 +7,8 @@
 #ifndef TOOLROOT_CLIENT_CAS_CLIENT_CORE_H
 #define TOOLROOT_CLIENT_CAS_CLIENT_CORE_H
 
+#include <sys/uio.h>
+
 #include "client/cas_client.h"
 #include "client/cas_messages.h"
 #include "client/retry.h"
@@ -75,7 +77,8 @@ int cas_batch_item_error(
 /* Where a download goes. append gets the identity bytes in order, each once,
  * over however many tries; received counts them. */
 struct blob_sink {
-	int (*append)(struct blob_sink *sink, const void *data, size_t len,
+	/* The next bytes, as they lie in memory; the array may be changed. */
+	int (*append)(struct blob_sink *sink, struct iovec *parts, size_t count,
 	    struct error *err);
 	uint64_t received;
 };

@@ -275,11 +275,16 @@ struct writer_sink {
 };
 
 static int
-append_to_writer(
-    struct blob_sink *sink, const void *data, size_t len, struct error *err)
+append_to_writer(struct blob_sink *sink, struct iovec *parts, size_t count,
+    struct error *err)
 {
-	return blob_writer_append(
-	    ((struct writer_sink *)sink)->writer, data, len, err);
+	struct blob_writer *writer = ((struct writer_sink *)sink)->writer;
+	int rc = 0;
+
+	for (size_t i = 0; i < count && rc == 0; i++)
+		rc = blob_writer_append(
+		    writer, parts[i].iov_base, parts[i].iov_len, err);
+	return rc;
 }
 
 static void

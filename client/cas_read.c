@@ -5,6 +5,15 @@
 #include "base/error.h"
 #include "base/file.h"
 
+static void
+hash_parts(
+    struct digest_hasher *hasher, const struct iovec *parts, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		digest_hasher_update(
+		    hasher, parts[i].iov_base, parts[i].iov_len);
+}
+
 struct hashing_sink {
 	struct blob_sink sink; /* first: the reader hands this back */
 	struct digest_hasher *hasher;
@@ -13,29 +22,33 @@ struct hashing_sink {
 };
 
 static int
-append_to_buffer(
-    struct blob_sink *sink, const void *data, size_t len, struct error *err)
+append_to_buffer(struct blob_sink *sink, struct iovec *parts, size_t count,
+    struct error *err)
 {
 	struct hashing_sink *self = (struct hashing_sink *)sink;
 
-	if (buffer_append(self->content, data, len) < 0)
-		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
-		    "the blob is larger than the %zu bytes that are wanted",
-		    self->content->limit);
-	digest_hasher_update(self->hasher, data, len);
+	for (size_t i = 0; i < count; i++) {
+		if (buffer_append(
+			self->content, parts[i].iov_base, parts[i].iov_len) < 0)
+			return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+			    "the blob is larger than the %zu bytes that are "
+			    "wanted",
+			    self->content->limit);
+	}
+	hash_parts(self->hasher, parts, count);
 	return 0;
 }
 
 static int
-append_to_file(
-    struct blob_sink *sink, const void *data, size_t len, struct error *err)
+append_to_file(struct blob_sink *sink, struct iovec *parts, size_t count,
+    struct error *err)
 {
 	struct hashing_sink *self = (struct hashing_sink *)sink;
 
-	if (file_pwrite(self->fd, data, len, sink->received, err) < 0)
-		return -1;
-	digest_hasher_update(self->hasher, data, len);
-	return 0;
+	/* Before they are written, which uses them up. One call for a message
+	 * gets larger pages from the file system than one for each part. */
+	hash_parts(self->hasher, parts, count);
+	return file_pwritev(self->fd, parts, count, sink->received, err);
 }
 
 static int

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ByteStream Read: one blob as a stream of messages, identity or zstd. The
- * data of a message is given on part by part, as it lies in gRPC's memory.
+ * data of a message is given on as it lies in gRPC's memory.
  */
 #include "client/cas_client_core.h"
 
@@ -37,15 +37,18 @@ struct reader {
 
 static int
 reader_append(
-    struct reader *reader, const void *data, size_t len, struct error *err)
+    struct reader *reader, struct iovec *parts, size_t count, struct error *err)
 {
 	struct blob_sink *sink = reader->sink;
+	size_t len = 0;
 
+	for (size_t i = 0; i < count; i++)
+		len += parts[i].iov_len;
 	if (len > reader->digest->size - sink->received)
 		return error_set(err, ERROR_DATA_LOSS,
 		    "the server sends more than the %llu bytes of the blob",
 		    (unsigned long long)reader->digest->size);
-	if (sink->append(sink, data, len, err) < 0) {
+	if (sink->append(sink, parts, count, err) < 0) {
 		reader->refused = true;
 		return -1;
 	}
@@ -55,9 +58,9 @@ reader_append(
 
 static int
 reader_decompress(
-    struct reader *reader, const void *data, size_t len, struct error *err)
+    struct reader *reader, const struct iovec *part, struct error *err)
 {
-	ZSTD_inBuffer in = {data, len, 0};
+	ZSTD_inBuffer in = {part->iov_base, part->iov_len, 0};
 	ZSTD_outBuffer out = {reader->out, OUT_SIZE, 0};
 
 	/* A full output may mean that there is more inside, unless the frame
@@ -73,7 +76,8 @@ reader_decompress(
 			    "the server sends malformed zstd: %s",
 			    ZSTD_getErrorName(rc));
 		reader->frame_ended = rc == 0;
-		if (reader_append(reader, out.dst, out.pos, err) < 0)
+		if (reader_append(
+			reader, &(struct iovec){out.dst, out.pos}, 1, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -81,10 +85,31 @@ reader_decompress(
 
 static int
 reader_take(
-    struct reader *reader, const void *data, size_t len, struct error *err)
+    struct reader *reader, struct iovec *parts, size_t count, struct error *err)
 {
-	return reader->zstd != NULL ? reader_decompress(reader, data, len, err)
-				    : reader_append(reader, data, len, err);
+	int rc = 0;
+
+	if (reader->zstd == NULL)
+		return reader_append(reader, parts, count, err);
+	for (size_t i = 0; i < count && rc == 0; i++)
+		rc = reader_decompress(reader, &parts[i], err);
+	return rc;
+}
+
+/* The parts of a message without what precedes the data. */
+static int
+reader_take_parts(struct reader *reader, const struct iovec *parts,
+    size_t count, size_t skip, struct error *err)
+{
+	struct iovec *rest = xreallocarray(NULL, count, sizeof(*rest));
+	int rc;
+
+	memcpy(rest, parts, count * sizeof(*rest));
+	rest[0].iov_base = (char *)rest[0].iov_base + skip;
+	rest[0].iov_len -= skip;
+	rc = reader_take(reader, rest, count, err);
+	free(rest);
+	return rc;
 }
 
 /* Length of what precedes the data when the message is its data and nothing
@@ -117,23 +142,17 @@ reader_message(
 	size_t skip = count > 0 ? data_header(message, &parts[0]) : 0;
 	const Bytestream__ReadResponse *response;
 	struct arena arena;
-	int rc = 0;
+	int rc = -1;
 
-	if (skip > 0) {
-		for (size_t i = 0; i < count && rc == 0; i++) {
-			rc = reader_take(reader,
-			    (const char *)parts[i].iov_base + skip,
-			    parts[i].iov_len - skip, err);
-			skip = 0;
-		}
-		return rc;
-	}
+	if (skip > 0)
+		return reader_take_parts(reader, parts, count, skip, err);
 	arena_init(&arena, 4 * rpc_message_size(message) + 65536);
 	response = rpc_message_unpack(
 	    message, &bytestream__read_response__descriptor, &arena, err);
-	rc = response != NULL ? reader_take(reader, response->data.data,
-				    response->data.len, err)
-			      : -1;
+	if (response != NULL)
+		rc = reader_take(reader,
+		    &(struct iovec){response->data.data, response->data.len}, 1,
+		    err);
 	arena_clear(&arena);
 	return rc;
 }
