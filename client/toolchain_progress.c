@@ -166,6 +166,8 @@ toolchain_progress_phase(
 	phase->what = what;
 	phase->present = present;
 	phase->started_ms = clock_monotonic_ms();
+	/* Shown at once. */
+	pthread_cond_signal(&progress->changed);
 	pthread_mutex_unlock(&progress->lock);
 	return &phase->counters;
 }

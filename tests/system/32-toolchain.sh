@@ -11,7 +11,7 @@
 need python3 python3
 need gcc gcc
 
-plan 71
+plan 74
 
 cd "$WORK" || exit 1
 
@@ -352,4 +352,15 @@ else
 	skip "gcc without g++ is captured for C" "no user namespaces, or no g++"
 	skip "which a note says" "the same"
 fi
+# What a person sees on a terminal; what a program reads has none of it.
+mkdir "$WORK/large"
+head -c 300000000 /dev/zero > "$WORK/large/zeros"
+script -qec "stty cols 120
+	'$TOOLROOT' toolchain add large --dir '$WORK/large'" /dev/null \
+	< /dev/null > "$WORK/terminal" 2> "$WORK/errors"
+is "a capture on a terminal" "$?" 0
+like "shows a bar with files, bytes and rate" "$(tr '\r' '\n' < "$WORK/terminal")" \
+	"\[[#.]+\] [01]/1 files, [0-9.]+ [KMG]?i?B? ?of 286.1? MiB, .*/s"
+run add again --dir "$WORK/large"
+unlike "there is none elsewhere" "$output$errors" "\[[#.]+\]"
 ok "the server ends well" server_stop
