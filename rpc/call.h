@@ -42,7 +42,7 @@ struct rpc_server *rpc_call_server(struct rpc_call *call);
 /* The method's path, "/package.Service/Method". */
 struct str rpc_call_path(const struct rpc_call *call);
 /* "ipv4:127.0.0.1:60028": for the log. */
-struct str rpc_call_peer(struct rpc_call *call);
+struct str rpc_call_peer(const struct rpc_call *call);
 /* The name that a client certificate proves (SPIFFE id, else subject
  * alternative name, else common name); len 0 without one. */
 struct str rpc_call_identity(struct rpc_call *call);
@@ -74,11 +74,8 @@ void *rpc_call_state(const struct rpc_call *call);
 struct rpc_message *rpc_call_request(struct rpc_call *call);
 
 /* Methods with a stream of requests: asks for the next. received runs with the
- * message, which it owns, or with NULL when the client has half-closed (some
- * 20 ms after it did) or the call was cancelled; rpc_call_cancelled tells
- * which. gRPC does not, so on a machine that stalls a break may look like a
- * half-close: what must be complete needs an end mark of its own, as
- * ByteStream's finish_write. One at a time. */
+ * message, which it owns, or with NULL when the client has half-closed or the
+ * call was cancelled; rpc_call_cancelled tells which. One at a time. */
 void rpc_call_receive(struct rpc_call *call,
     void (*received)(
 	struct rpc_call *call, struct rpc_message *message, void *cookie),

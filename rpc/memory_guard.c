@@ -39,6 +39,10 @@
 /* A call is new for so long: what is received well is whole by then. */
 #define GUARD_NEW_NS 5000000
 
+static const char guard_reason[] =
+    "the server's memory is used up by messages that are on their way to it; "
+    "try again, send smaller messages, or raise --memory";
+
 struct memory_guard {
 	struct rpc_server *server;
 	uint64_t limit;
@@ -107,7 +111,8 @@ guard_pick(struct rpc_server *server, enum rank worst, size_t *count)
 		struct candidate candidate = {
 		    call, call_rank(call, since), since};
 
-		if (call->gave_way || candidate.rank > worst ||
+		if (call->cut_status != GRPC_STATUS_OK ||
+		    candidate.rank > worst ||
 		    (since != 0 && since > now_ns - GUARD_NEW_NS))
 			continue;
 		++*count;
@@ -116,12 +121,10 @@ guard_pick(struct rpc_server *server, enum rank worst, size_t *count)
 		if (gives_way_before(&candidate, &best))
 			best = candidate;
 	}
-	if (best.call != NULL) {
-		best.call->gave_way = true;
-		/* It is being freed: as good as ended. */
-		if (!rpc_call_try_ref(best.call))
-			best.call = NULL;
-	}
+	/* Or else it is being freed: as good as ended. */
+	if (best.call != NULL &&
+	    !rpc_call_mark_cut(best.call, GRPC_STATUS_RESOURCE_EXHAUSTED))
+		best.call = NULL;
 	pthread_mutex_unlock(&server->lock);
 	return best.call;
 }
@@ -171,7 +174,7 @@ guard_shed(struct memory_guard *guard)
 			break;
 		/* Before the peer hears of it. */
 		atomic_fetch_add(&guard->ended, 1);
-		rpc_call_give_way(call);
+		rpc_call_cut(call, guard_reason);
 		ended++;
 		patient = true;
 	} while (ended <= count / GUARD_STEP);

@@ -40,14 +40,51 @@ server_on_shutdown(struct rpc_tag *tag, bool ok)
 	pthread_mutex_unlock(&server->lock);
 }
 
+/* Under the lock: a dialogue has no end of its own. */
+static bool
+server_mark_dialogue(struct rpc_call *call)
+{
+	return call->slot != NULL &&
+	       call->slot->method->shape == RPC_BIDIRECTIONAL &&
+	       rpc_call_mark_cut(call, GRPC_STATUS_UNAVAILABLE);
+}
+
+static void
+server_cut_dialogue(struct rpc_call *call)
+{
+	rpc_call_cut(call, "the server is stopping");
+}
+
+static void
+server_cut_dialogues(struct rpc_server *server)
+{
+	struct rpc_call *call;
+
+	do {
+		pthread_mutex_lock(&server->lock);
+		TAILQ_FOREACH (call, &server->live, link) {
+			if (server_mark_dialogue(call))
+				break;
+		}
+		pthread_mutex_unlock(&server->lock);
+		if (call != NULL)
+			server_cut_dialogue(call);
+	} while (call != NULL);
+}
+
 void
 rpc_server_add_call(struct rpc_server *server, struct rpc_call *call)
 {
+	bool too_late;
+
 	pthread_mutex_lock(&server->lock);
 	call->live = true;
 	TAILQ_INSERT_TAIL(&server->live, call, link);
 	memory_guard_wake(server->guard);
+	too_late = atomic_load(&server->stopping) && server_mark_dialogue(call);
 	pthread_mutex_unlock(&server->lock);
+	if (too_late)
+		server_cut_dialogue(call);
 }
 
 void
@@ -335,7 +372,9 @@ rpc_server_stop(struct rpc_server *server, int64_t grace_ms)
 	rpc_tag_give(&server->shutdown_tag);
 	grpc_server_shutdown_and_notify(server->core,
 	    rpc_pollers_queue(server->pollers), &server->shutdown_tag);
+	server_cut_dialogues(server);
 	if (!server_wait(server, clock_monotonic_ms() + grace_ms)) {
+		atomic_store(&server->cutting, true);
 		grpc_server_cancel_all_calls(server->core);
 		server_wait(server, CLOCK_NEVER);
 	}

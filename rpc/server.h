@@ -26,6 +26,8 @@ enum rpc_shape {
 	RPC_UNARY,
 	RPC_SERVER_STREAM,
 	RPC_CLIENT_STREAM,
+	/* Questions and answers in turn: has no end of its own, so it is
+	 * ended with UNAVAILABLE as soon as the server stops. */
 	RPC_BIDIRECTIONAL,
 	/* One of these that many others depend on: when memory is short, any
 	 * other call ends before it. */
@@ -72,8 +74,10 @@ struct rpc_server_options {
 	uint64_t memory_limit;
 	uint64_t transport_memory; /* gRPC's own buffers: the last resort */
 	struct thread_pool *pool;  /* borrowed: work that may block */
-	/* Runs when a call has ended, on any thread: for log and metrics. May
-	 * be NULL. */
+	/* Runs when a call has ended, on any thread: for log and metrics. The
+	 * status is CANCELLED where the client went away, RESOURCE_EXHAUSTED
+	 * where memory was short, UNAVAILABLE where the server stopped. May be
+	 * NULL. */
 	void (*finished)(struct rpc_call *call, int status, int64_t duration_ns,
 	    void *cookie);
 	/* Runs at the start of rpc_server_stop, on its thread: the moment to

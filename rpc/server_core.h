@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The insides of a server and of a call, for server.c and call.c alone.
+ * The insides of a server and of a call, for server.c, call.c, call_batches.c
+ * and memory_guard.c alone.
  *
  * A call is made when its slot is armed, so that gRPC can write into it, and
  * freed when its owner has ended it and every tag has come back: `refs` counts
@@ -15,6 +16,7 @@
 
 #include "base/arena.h"
 #include "rpc/call.h"
+#include "rpc/call_gate.h"
 #include "rpc/core.h"
 #include "rpc/server.h"
 
@@ -33,6 +35,7 @@ struct rpc_server {
 	char *address;
 	struct rpc_tag shutdown_tag;
 	atomic_bool stopping;
+	atomic_bool cutting; /* the grace is over: all calls are cut off */
 	bool started;
 	bool stopped;
 	/* Guards what follows. */
@@ -47,7 +50,8 @@ struct rpc_server {
 /* Waits for the next call of the slot's method, or, slot NULL, of a method
  * that nobody has registered. */
 void rpc_server_arm(struct rpc_server *server, const struct rpc_slot *slot);
-/* A call has arrived: it is in the list from now on. */
+/* A call has arrived: it is in the list from now on. Cut off at once when it
+ * comes while the server stops and might not end by itself. */
 void rpc_server_add_call(struct rpc_server *server, struct rpc_call *call);
 /* A call is gone. */
 void rpc_server_release_call(struct rpc_server *server, struct rpc_call *call);
@@ -75,13 +79,12 @@ struct rpc_call {
 	uint64_t received_bytes; /* of messages; whoever receives */
 	uint64_t sent_bytes;     /* the owner's */
 	unsigned note;           /* the owner's, for options.finished */
-	char *peer;              /* gRPC's memory, or NULL */
+	char *peer;              /* gRPC's memory */
 	char *identity;
 	void *state;
 
 	struct rpc_tag arrived;
 	struct rpc_tag received;
-	struct rpc_timer settle; /* of a receive that ended without message */
 	struct rpc_tag sent;
 	struct rpc_tag closed;
 	struct rpc_tag ended;
@@ -89,12 +92,12 @@ struct rpc_call {
 	/* The server's lock. */
 	TAILQ_ENTRY(rpc_call) link; /* in server->live */
 	bool live;
-	bool gave_way; /* the guard has ended it */
+	int cut_status; /* by rpc_call_mark_cut; OK: it is not cut off */
 	/* Since when the peer is waited for, CLOCK_MONOTONIC; 0: it is not. */
 	_Atomic int64_t waits_since_ns;
 
 	atomic_uint refs;
-	atomic_uint gate; /* CALL_ENDED, CALL_SENDING, running callbacks */
+	struct call_gate gate;
 	atomic_bool cancelled;
 	atomic_bool close_started; /* some batch asks for the close */
 	int close_cancelled;       /* gRPC's answer */
@@ -116,11 +119,18 @@ struct rpc_call {
 struct rpc_call *rpc_call_new(
     struct rpc_server *server, const struct rpc_slot *slot);
 
-/* For memory_guard.c, which finds calls in the list. A reference, unless the
- * call is being freed; under the server's lock. */
-bool rpc_call_try_ref(struct rpc_call *call);
-/* Ends the call from outside with RESOURCE_EXHAUSTED; its owner sees it as
- * cancelled. Takes the reference. Without the lock. */
-void rpc_call_give_way(struct rpc_call *call);
+/* call_batches.c's part of it. */
+void rpc_call_set_tags(struct rpc_call *call);
+
+void rpc_call_ref(struct rpc_call *call);
+void rpc_call_unref(struct rpc_call *call);
+
+/* For whoever finds calls in the list and ends them from outside. Says how the
+ * call is to end and takes a reference, unless somebody has cut it off already
+ * or it is being freed. Under the server's lock. */
+bool rpc_call_mark_cut(struct rpc_call *call, int status);
+/* Cuts it off; its owner sees it as cancelled. Takes the reference. Without the
+ * lock. */
+void rpc_call_cut(struct rpc_call *call, const char *reason);
 
 #endif

@@ -322,6 +322,15 @@ def stalled_requests(
     )
     for call in calls:
         call.close()
+    if sanitized():
+        return
+    log = server.log.read_text(encoding="utf-8", errors="replace")
+    for path in (UPDATE_PATH, WRITE_PATH, REFLECTION_PATH):
+        tap.like(
+            log,
+            rf"method={path} status=RESOURCE_EXHAUSTED .* peer=ipv4:127",
+            f"{path.split('/')[-1]}: the log tells of calls that gave way",
+        )
 
 
 def main() -> None:

@@ -63,6 +63,8 @@ the_call_that_waits_for_its_peer_gives_way(void **state)
 		rpc_message_free(message);
 	assert_int_equal(err.code, ERROR_RESOURCE_EXHAUSTED);
 	assert_int_equal(rpc_server_ended_for_memory(fixture.server), 1);
+	wait_until(&fixture.finished, 1);
+	assert_int_equal(fixture.last_status, ERROR_RESOURCE_EXHAUSTED);
 	rpc_stream_free(reader);
 	/* The other goes on, and new ones are served. */
 	assert_false(rpc_call_cancelled(atomic_load(&fixture.held)));
@@ -104,6 +106,9 @@ any_other_call_ends_before_a_session(void **state)
 	    atomic_load(&fixture.last_cancelled), atomic_load(&fixture.held));
 	assert_int_equal(rpc_stream_receive(session, &message, &err), -1);
 	assert_int_equal(err.code, ERROR_RESOURCE_EXHAUSTED);
+	/* Its owner takes it for a client that has gone. */
+	wait_until(&fixture.finished, 2);
+	assert_int_equal(fixture.last_status, ERROR_RESOURCE_EXHAUSTED);
 	rpc_call_finish(atomic_exchange(&fixture.held, NULL), NULL);
 	rpc_stream_free(held);
 	rpc_stream_free(idle);

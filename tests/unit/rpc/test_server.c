@@ -160,6 +160,34 @@ oversized_stream_message_ends_the_call_as_cancelled(void **state)
 }
 
 static void
+a_request_that_never_comes_does_not_reach_the_handler(void **state)
+{
+	struct rpc_message *message;
+	struct error err;
+	struct rpc_stream *stream =
+	    rpc_stream_open(fixture.channel, "/t.T/Unary", &patience, &err);
+
+	(void)state;
+	assert_int_equal(rpc_stream_half_close(stream, &err), 0);
+	assert_int_equal(rpc_stream_receive(stream, &message, &err), -1);
+	assert_int_equal(err.code, ERROR_UNIMPLEMENTED);
+	rpc_stream_free(stream);
+	wait_until(&fixture.finished, 1);
+	assert_int_equal(fixture.last_status, ERROR_UNIMPLEMENTED);
+	/* Nor does one of a client that goes away meanwhile, which is not the
+	 * fault of its size. */
+	stream =
+	    rpc_stream_open(fixture.channel, "/t.T/Unary", &patience, &err);
+	assert_int_equal(call_text(fixture.channel, "/t.T/Pool", "", &patience,
+			     (char[8]){""}, 8, &err),
+	    0);
+	rpc_stream_free(stream);
+	wait_until(&fixture.finished, 3);
+	assert_int_equal(fixture.last_status, ERROR_CANCELLED);
+	assert_int_equal(fixture.handled, 1);
+}
+
+static void
 end_held_call(void)
 {
 	struct rpc_call *call = atomic_exchange(&fixture.held, NULL);
@@ -268,7 +296,6 @@ no_callback_runs_after_the_end(void **state)
 {
 	struct error err;
 	struct rpc_stream *streams[8];
-	int before;
 
 	(void)state;
 	for (int round = 0; round < 50; round++) {
@@ -282,14 +309,13 @@ no_callback_runs_after_the_end(void **state)
 			rpc_stream_free(streams[i]);
 		}
 	}
-	/* How many reached the server before they were cancelled is open: wait
-	 * until nothing more happens. */
-	do {
-		before = fixture.finished;
-		nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
-	} while (before != fixture.finished);
-	assert_true(before > 0);
-	assert_int_equal(fixture.finished, fixture.handled);
+	/* How many reached the server before they were cancelled is open; when
+	 * it has stopped, all of these have ended. */
+	rpc_server_stop(fixture.server, 60000);
+	assert_true(fixture.finished > 0);
+	wait_until(&fixture.handled, fixture.finished);
+	rpc_server_free(fixture.server);
+	fixture.server = NULL;
 }
 
 static struct rpc_stream *
@@ -419,11 +445,12 @@ stop_cancels_what_outlives_the_grace(void **state)
 {
 	struct error err;
 	struct rpc_stream *stream =
-	    rpc_stream_open(fixture.channel, "/t.T/HoldBidi", &patience, &err);
+	    rpc_stream_open(fixture.channel, "/t.T/Hold", &patience, &err);
 	pthread_t thread;
 	int64_t before;
 
 	(void)state;
+	assert_int_equal(rpc_stream_send(stream, message_of(""), &err), 0);
 	wait_until(&fixture.handled, 1);
 	/* The owner does not listen to "stopping". */
 	pthread_create(&thread, NULL, end_when_cancelled,
@@ -432,6 +459,31 @@ stop_cancels_what_outlives_the_grace(void **state)
 	rpc_server_stop(fixture.server, 200);
 	assert_in_range(clock_monotonic_ms() - before, 190, 2000);
 	pthread_join(thread, NULL);
+	assert_int_equal(fixture.last_status, ERROR_UNAVAILABLE);
+	rpc_stream_free(stream);
+	rpc_server_free(fixture.server);
+	fixture.server = NULL;
+}
+
+static void
+stop_does_not_wait_for_the_next_question_of_a_dialogue(void **state)
+{
+	struct error err;
+	struct rpc_message *message;
+	struct rpc_stream *stream =
+	    rpc_stream_open(fixture.channel, "/t.T/Bidi", &patience, &err);
+	int64_t before;
+
+	(void)state;
+	assert_int_equal(rpc_stream_send(stream, message_of("x"), &err), 0);
+	assert_int_equal(rpc_stream_receive(stream, &message, &err), 1);
+	rpc_message_free(message);
+	before = clock_monotonic_ms();
+	rpc_server_stop(fixture.server, 60000);
+	assert_true(clock_monotonic_ms() - before < 30000);
+	assert_int_equal(fixture.last_status, ERROR_UNAVAILABLE);
+	assert_int_equal(rpc_stream_receive(stream, &message, &err), -1);
+	assert_int_equal(err.code, ERROR_UNAVAILABLE);
 	rpc_stream_free(stream);
 	rpc_server_free(fixture.server);
 	fixture.server = NULL;
@@ -583,6 +635,7 @@ main(void)
 	    FACT(unknown_method_is_unimplemented),
 	    FACT(oversized_request_does_not_reach_the_handler),
 	    FACT(oversized_stream_message_ends_the_call_as_cancelled),
+	    FACT(a_request_that_never_comes_does_not_reach_the_handler),
 	    FACT(deadline_cancels_the_held_call),
 	    FACT(client_cancel_reaches_the_held_call),
 	    FACT(connection_lost_in_a_stream_is_a_cancel),
@@ -595,6 +648,7 @@ main(void)
 	    FACT(status_details_arrive_within_the_metadata_limit),
 	    FACT(stop_ends_a_running_stream_with_unavailable),
 	    FACT(stop_cancels_what_outlives_the_grace),
+	    FACT(stop_does_not_wait_for_the_next_question_of_a_dialogue),
 	    FACT(taken_port_is_a_clear_error),
 	    FACT(plain_text_beyond_loopback_is_refused),
 	    FACT(unix_socket_serves_and_is_not_stolen),
