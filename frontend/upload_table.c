@@ -5,12 +5,14 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 
 #include "base/clock.h"
 #include "base/map.h"
 #include "base/memory.h"
+#include "base/thread_pool.h"
 #include "cas/store.h"
 
 struct upload {
@@ -26,26 +28,16 @@ TAILQ_HEAD(upload_list, upload);
 
 struct upload_table {
 	struct upload_table_options options;
-	/* Guards what follows and the uploads' fields but received. Writers
-	 * are freed after it is released, since that may touch the disk. */
+	struct task free_task; /* on the pool: frees `gone` */
+	/* Guards what follows and the uploads' fields but received. */
 	pthread_mutex_t lock;
 	struct map uploads;      /* running and interrupted, by name */
 	struct upload_list idle; /* interrupted, oldest first */
 	size_t idle_count;
 	size_t idle_memory;
+	struct upload_list gone; /* swept; their files are still there */
+	bool freeing;            /* free_task is on its way */
 };
-
-struct upload_table *
-upload_table_new(const struct upload_table_options *options)
-{
-	struct upload_table *table = xcalloc(1, sizeof(*table));
-
-	table->options = *options;
-	pthread_mutex_init(&table->lock, NULL);
-	map_init(&table->uploads);
-	TAILQ_INIT(&table->idle);
-	return table;
-}
 
 static void
 upload_free(struct upload *upload)
@@ -75,10 +67,9 @@ upload_table_must_drop(const struct upload_table *table,
 }
 
 /* Moves interrupted uploads that are too old or too many to `gone`. Under the
- * lock. */
+ * lock; upload_table_hand_over follows. */
 static void
-upload_table_sweep(
-    struct upload_table *table, int64_t now_ms, struct upload_list *gone)
+upload_table_sweep(struct upload_table *table, int64_t now_ms)
 {
 	struct upload *oldest;
 
@@ -86,7 +77,7 @@ upload_table_sweep(
 	       upload_table_must_drop(table, oldest, now_ms)) {
 		upload_table_remove_idle(table, oldest);
 		map_remove(&table->uploads, oldest->name);
-		TAILQ_INSERT_TAIL(gone, oldest, link);
+		TAILQ_INSERT_TAIL(&table->gone, oldest, link);
 	}
 }
 
@@ -99,6 +90,48 @@ upload_list_free(struct upload_list *list)
 		TAILQ_REMOVE(list, upload, link);
 		upload_free(upload);
 	}
+}
+
+static void
+upload_table_free_gone(struct task *task)
+{
+	struct upload_table *table =
+	    (struct upload_table *)(void *)((char *)task -
+					    offsetof(struct upload_table,
+						free_task));
+	struct upload_list gone = TAILQ_HEAD_INITIALIZER(gone);
+
+	pthread_mutex_lock(&table->lock);
+	TAILQ_CONCAT(&gone, &table->gone, link);
+	table->freeing = false;
+	pthread_mutex_unlock(&table->lock);
+	upload_list_free(&gone);
+}
+
+/* Under the lock, which it releases: what was swept goes to the pool. */
+static void
+upload_table_hand_over(struct upload_table *table)
+{
+	bool start = !TAILQ_EMPTY(&table->gone) && !table->freeing;
+
+	table->freeing |= start;
+	pthread_mutex_unlock(&table->lock);
+	if (start)
+		thread_pool_submit(table->options.pool, &table->free_task);
+}
+
+struct upload_table *
+upload_table_new(const struct upload_table_options *options)
+{
+	struct upload_table *table = xcalloc(1, sizeof(*table));
+
+	table->options = *options;
+	table->free_task.run = upload_table_free_gone;
+	pthread_mutex_init(&table->lock, NULL);
+	map_init(&table->uploads);
+	TAILQ_INIT(&table->idle);
+	TAILQ_INIT(&table->gone);
+	return table;
 }
 
 void
@@ -148,7 +181,6 @@ upload_table_end(struct upload_table *table, struct upload *upload,
     struct blob_writer *writer)
 {
 	int64_t now_ms = clock_monotonic_ms();
-	struct upload_list gone = TAILQ_HEAD_INITIALIZER(gone);
 
 	if (writer != NULL)
 		blob_writer_suspend(writer);
@@ -162,11 +194,10 @@ upload_table_end(struct upload_table *table, struct upload *upload,
 		table->idle_memory += upload->memory;
 	} else {
 		map_remove(&table->uploads, upload->name);
-		TAILQ_INSERT_TAIL(&gone, upload, link);
+		upload_free(upload); /* without a writer: only memory */
 	}
-	upload_table_sweep(table, now_ms, &gone);
-	pthread_mutex_unlock(&table->lock);
-	upload_list_free(&gone);
+	upload_table_sweep(table, now_ms);
+	upload_table_hand_over(table);
 }
 
 bool
@@ -186,12 +217,9 @@ upload_table_query(
 void
 upload_table_expire(struct upload_table *table)
 {
-	struct upload_list gone = TAILQ_HEAD_INITIALIZER(gone);
-
 	pthread_mutex_lock(&table->lock);
-	upload_table_sweep(table, clock_monotonic_ms(), &gone);
-	pthread_mutex_unlock(&table->lock);
-	upload_list_free(&gone);
+	upload_table_sweep(table, clock_monotonic_ms());
+	upload_table_hand_over(table);
 }
 
 size_t

@@ -3,7 +3,7 @@
  * Uploads by resource name: how far a running one is (QueryWriteStatus), and
  * what an interrupted one left, so that the client can go on where it stopped.
  * What is left is kept for a while and in bounded number, the oldest goes
- * first. Any thread.
+ * first. Any thread; what may touch the disk happens on the pool.
  *
  * begin -> progress... -> end, by the one call that writes under a name.
  */
@@ -17,11 +17,13 @@
 #include "base/str.h"
 
 struct blob_writer;
+struct thread_pool;
 struct upload;
 struct upload_table;
 
 struct upload_table_options {
-	int64_t keep_ms; /* how long an interrupted upload lives */
+	struct thread_pool *pool; /* borrowed */
+	int64_t keep_ms;          /* how long an interrupted upload lives */
 	/* Of interrupted uploads, at the most: */
 	size_t count;
 	size_t memory; /* bytes */
@@ -29,7 +31,7 @@ struct upload_table_options {
 
 struct upload_table *upload_table_new(
     const struct upload_table_options *options);
-/* No upload is running. NULL is allowed. */
+/* No upload is running, and the pool has ended. NULL is allowed. */
 void upload_table_free(struct upload_table *table);
 
 /* Claims the name. *writer is what an earlier call left (now the caller's), or
@@ -46,7 +48,7 @@ void upload_table_end(struct upload_table *table, struct upload *upload,
 /* True and the bytes received, for a running or interrupted upload. */
 bool upload_table_query(
     struct upload_table *table, struct str name, uint64_t *received);
-/* Drops what is older than keep_ms. May block on the disk. */
+/* Drops what is older than keep_ms. */
 void upload_table_expire(struct upload_table *table);
 /* Uploads running now. */
 size_t upload_table_running(struct upload_table *table);

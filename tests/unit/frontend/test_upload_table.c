@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Uploads by name: one at a time, gone on with after an interruption, dropped
  * when old or too many. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,9 +13,11 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/thread_pool.h"
 #include "cas/store.h"
 #include "frontend/upload_table.h"
 
+static struct thread_pool *pool;
 static char path[] = "/tmp/toolroot-uploads-XXXXXX";
 static struct store *store;
 
@@ -44,8 +47,16 @@ close_store(void **state)
 static struct upload_table *
 make_table(int64_t keep_ms, size_t count, size_t memory)
 {
+	pool = thread_pool_new(1);
 	return upload_table_new(
-	    &(struct upload_table_options){keep_ms, count, memory});
+	    &(struct upload_table_options){pool, keep_ms, count, memory});
+}
+
+static void
+free_table(struct upload_table *table)
+{
+	thread_pool_free(pool);
+	upload_table_free(table);
 }
 
 /* A writer that has received three bytes. */
@@ -81,7 +92,7 @@ a_name_belongs_to_one_upload_at_a_time(void **state)
 	upload = upload_table_begin(table, STR("a"), &writer);
 	assert_non_null(upload);
 	upload_table_end(table, upload, NULL);
-	upload_table_free(table);
+	free_table(table);
 }
 
 static void
@@ -104,7 +115,7 @@ an_interrupted_upload_is_gone_on_with(void **state)
 	upload = upload_table_begin(table, STR("a"), &writer);
 	assert_ptr_equal(writer, left);
 	upload_table_end(table, upload, writer);
-	upload_table_free(table);
+	free_table(table);
 }
 
 static void
@@ -125,7 +136,7 @@ the_oldest_goes_when_too_many_are_kept(void **state)
 	assert_false(upload_table_query(table, STR("a"), &received));
 	assert_true(upload_table_query(table, STR("b"), &received));
 	assert_true(upload_table_query(table, STR("c"), &received));
-	upload_table_free(table);
+	free_table(table);
 }
 
 static void
@@ -147,7 +158,7 @@ the_oldest_goes_when_they_hold_too_much(void **state)
 	}
 	assert_false(upload_table_query(table, STR("a"), &received));
 	assert_true(upload_table_query(table, STR("b"), &received));
-	upload_table_free(table);
+	free_table(table);
 }
 
 static void
@@ -168,9 +179,46 @@ the_old_expire_and_free_their_reservation(void **state)
 	nanosleep(&wait, NULL);
 	upload_table_expire(table);
 	assert_false(upload_table_query(table, STR("a"), &received));
+	free_table(table);
 	store_usage(store, &after);
 	assert_int_equal(before.bytes, after.bytes);
-	upload_table_free(table);
+}
+
+static pthread_mutex_t busy = PTHREAD_MUTEX_INITIALIZER;
+
+static void
+wait_while_busy(struct task *task)
+{
+	(void)task;
+	pthread_mutex_lock(&busy);
+	pthread_mutex_unlock(&busy);
+}
+
+static void
+whoever_ends_an_upload_removes_nothing(void **state)
+{
+	struct upload_table *table = make_table(60000, 0, 1u << 20);
+	struct task occupied = {.run = wait_while_busy};
+	struct store_usage before, meanwhile, after;
+	struct blob_writer *writer;
+	struct upload *upload;
+	uint64_t received;
+
+	(void)state;
+	store_usage(store, &before);
+	pthread_mutex_lock(&busy); /* and so is the pool */
+	thread_pool_submit(pool, &occupied);
+	for (int i = 0; i < 2; i++) {
+		upload = upload_table_begin(table, STR("a"), &writer);
+		upload_table_end(table, upload, started_writer());
+		assert_false(upload_table_query(table, STR("a"), &received));
+	}
+	store_usage(store, &meanwhile);
+	assert_true(meanwhile.bytes > before.bytes);
+	pthread_mutex_unlock(&busy);
+	free_table(table);
+	store_usage(store, &after);
+	assert_int_equal(before.bytes, after.bytes);
 }
 
 int
@@ -182,6 +230,7 @@ main(void)
 	    cmocka_unit_test(the_oldest_goes_when_too_many_are_kept),
 	    cmocka_unit_test(the_oldest_goes_when_they_hold_too_much),
 	    cmocka_unit_test(the_old_expire_and_free_their_reservation),
+	    cmocka_unit_test(whoever_ends_an_upload_removes_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, open_store, close_store);
