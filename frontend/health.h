@@ -30,7 +30,7 @@ void health_service_show(
 /* Watchers are told. */
 void health_service_set(struct health_service *service, bool serving);
 /* Not serving from now on; watchers are told, then their streams end with
- * UNAVAILABLE. For rpc_server_options.stopping. */
+ * UNAVAILABLE. */
 void health_service_stop(struct health_service *service);
 
 #endif

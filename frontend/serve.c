@@ -23,7 +23,6 @@
 #include "rpc/runtime.h"
 
 #define EXIT_USAGE 2
-#define LOCAL_WORKER_GRACE_MS 10000
 
 /* The address for clients: who listens everywhere is found by the host's name.
  * malloc. */
@@ -120,7 +119,7 @@ tend(struct local_workers *workers, struct first_toolchain *toolchain,
 }
 
 static int
-run_children(const struct serve_options *options, const struct server *server,
+run_children(const struct serve_options *options, struct server *server,
     bool capture, struct error *err)
 {
 	const struct local_workers_options local = {
@@ -159,8 +158,9 @@ run_children(const struct serve_options *options, const struct server *server,
 		log_error("default_toolchain_not_captured", "error=\"%s\"",
 		    err->text);
 	tend(workers, &toolchain, &signals);
+	server_drain(server);
 	first_toolchain_stop(&toolchain);
-	local_workers_stop(workers, LOCAL_WORKER_GRACE_MS);
+	local_workers_stop(workers, options->shutdown_grace);
 	return 0;
 }
 

@@ -102,7 +102,8 @@ static const struct setting table[] = {
     {"upload-keep", SETTING_DURATION, FIELD(upload_keep), "TIME", "10m",
 	"How long an interrupted upload can be gone on with."},
     {"shutdown-grace", SETTING_DURATION, FIELD(shutdown_grace), "TIME", "10s",
-	"How long running calls may take to end after SIGTERM."},
+	"How long running actions of local workers and calls may take to end\n"
+	"after SIGTERM."},
     {"tls-cert", SETTING_TEXT, FIELD(tls_certificate), "FILE", NULL,
 	"Serve TLS with this certificate chain (PEM); read anew when it\n"
 	"changes."},

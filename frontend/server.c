@@ -2,6 +2,7 @@
 /* Assembly of the server. Main thread, but for the callbacks, which say. */
 #include "frontend/server.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -53,6 +54,8 @@
 /* Of `memory`, for what is not in files yet. */
 #define INTERRUPTED_UPLOADS_PART 32
 #define EXPIRE_MS 10000
+/* For calls, where local workers have taken most of the grace. */
+#define CALLS_GRACE_MS 1000
 
 static const int64_t batch_bounds[] = {
     1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384};
@@ -98,6 +101,8 @@ struct server {
 	char *http_address;
 	char *local_socket;   /* path, for local workers */
 	char *worker_address; /* the same as an address */
+	atomic_bool draining; /* it has been asked to end */
+	int64_t stop_ms;      /* while draining: until when calls have time */
 	int64_t started_ns;
 	/* Drops interrupted uploads that nobody came back for, and probes. */
 	struct rpc_timer expire_timer;
@@ -134,7 +139,6 @@ calls_stopping(void *cookie)
 {
 	struct server *server = cookie;
 
-	health_service_stop(server->health);
 	explainer_stop(server->storage.explainer);
 	execution_service_stopping(server->execution);
 	collector_stop(server->collector);
@@ -193,7 +197,7 @@ report(struct status_report *report, void *cookie)
 	report->now_ns = clock_wall_ns();
 	report->certificate_not_after_s =
 	    rpc_server_certificate_not_after(server->rpc);
-	if (rpc_server_stopping(server->rpc))
+	if (atomic_load(&server->draining))
 		report->not_ready = "the server is shutting down";
 	else if (store_failing(server->storage.store, &report->disk))
 		report->not_ready = report->disk.text;
@@ -267,6 +271,7 @@ open_storage(struct server *server, struct error *err)
 {
 	const struct serve_options *options = server->options;
 	const struct upload_table_options interrupted = {
+	    .pool = server->pool,
 	    .keep_ms = options->upload_keep,
 	    .count = INTERRUPTED_UPLOADS_MAX,
 	    .memory = options->memory / INTERRUPTED_UPLOADS_PART,
@@ -476,9 +481,26 @@ server_worker_address(const struct server *server)
 }
 
 void
+server_drain(struct server *server)
+{
+	if (atomic_exchange(&server->draining, true))
+		return;
+	server->stop_ms =
+	    clock_monotonic_ms() + server->options->shutdown_grace;
+	health_service_stop(server->health);
+}
+
+void
 server_stop(struct server *server)
 {
-	rpc_server_stop(server->rpc, server->options->shutdown_grace);
+	int64_t grace_ms = server->options->shutdown_grace;
+	int64_t left_ms;
+
+	server_drain(server);
+	left_ms = server->stop_ms - clock_monotonic_ms();
+	if (left_ms < CALLS_GRACE_MS)
+		left_ms = grace_ms < CALLS_GRACE_MS ? grace_ms : CALLS_GRACE_MS;
+	rpc_server_stop(server->rpc, left_ms);
 }
 
 void

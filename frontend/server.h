@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The server put together: store, services, gRPC and HTTP. Order:
- * server_open (binds the ports), server_start, server_stop, server_close; all
- * from the main thread.
+ * server_open (binds the ports), server_start, server_drain, server_stop,
+ * server_close; all from the main thread.
  */
 #ifndef TOOLROOT_FRONTEND_SERVER_H
 #define TOOLROOT_FRONTEND_SERVER_H
@@ -28,7 +28,10 @@ int server_default_toolchain(const struct server *server,
     char root[static DIGEST_TEXT_MAX], struct error *err);
 /* Where local workers connect. */
 const char *server_worker_address(const struct server *server);
-/* Running calls get the grace of the options; long ones are ended so that
+/* It is not ready or healthy any more, for balancers to see; still answers. The
+ * grace of the options begins. */
+void server_drain(struct server *server);
+/* Running calls get what is left of the grace; long ones are ended so that
  * their clients come back. */
 void server_stop(struct server *server);
 /* NULL is allowed. */

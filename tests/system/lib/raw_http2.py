@@ -47,6 +47,7 @@ class RawRequest:
         self._room = {0: _DEFAULT_WINDOW, _STREAM: _DEFAULT_WINDOW}
         self._initial = _DEFAULT_WINDOW
         self._received = b""
+        self._pongs = 0
         self.ended = False
         pairs = [
             (":method", "POST"),
@@ -90,6 +91,13 @@ class RawRequest:
             pass  # closed or silent: what was sent was sent
         return self._sent
 
+    def settle(self) -> None:
+        """Return when the server has seen all that was sent."""
+        self._pongs = 0
+        self._link.sendall(_frame(_PING, 0, 0, bytes(8)))
+        while not self._pongs and self._receive():
+            pass
+
     def close(self) -> None:
         """End the connection."""
         self._link.close()
@@ -127,5 +135,7 @@ class RawRequest:
                     self._room[_STREAM] += value - self._initial
                     self._initial = value
             self._link.sendall(_frame(_SETTINGS, _ACK, 0))
-        elif kind == _PING and not flags & _ACK:
+        elif kind == _PING and flags & _ACK:
+            self._pongs += 1
+        elif kind == _PING:
             self._link.sendall(_frame(_PING, _ACK, 0, body))

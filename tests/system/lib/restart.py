@@ -9,6 +9,8 @@ import os
 import signal
 import socket
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from random import Random
 
@@ -17,9 +19,15 @@ import grpc
 from ledger import Ledger, check_contents
 from load import Load
 from process import Server, memory, refused, sanitized, work_folder
+from raw_http2 import RawRequest
 from remote import connect, digest_of, load_messages
 from tap import Tap
 
+CAS = "/build.bazel.remote.execution.v2.ContentAddressableStorage/"
+UPDATE_PATH = CAS + "BatchUpdateBlobs"
+REFLECTION_PATH = (
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+)
 MIB = 1 << 20
 MANY = 200_000
 BATCH = 10_000
@@ -181,6 +189,51 @@ def stop_under_load(tap: Tap, server: Server) -> None:
         client.channel.close()
 
 
+def readiness(server: Server) -> int:
+    """The status of /readyz."""
+    try:
+        with urllib.request.urlopen(
+            f"http://{server.http}/readyz", timeout=5
+        ) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def stop_with_silent_clients(tap: Tap, work: Path) -> None:
+    """Clients that leave a request half sent, or ask nothing more."""
+    work.mkdir()
+    server = Server(work, "--workers", "0", "--shutdown-grace", "2s")
+    server.start()
+    tap.equal(readiness(server), 200, "silent clients: it is ready")
+    half = RawRequest(server.address, UPDATE_PATH, MIB)
+    half.stall(1000)
+    half.settle()
+    silent = RawRequest(server.address, REFLECTION_PATH, 100)
+    silent.settle()
+    server.signal(signal.SIGTERM)
+    seen = 200
+    while seen == 200:
+        seen = readiness(server)
+    tap.equal(seen, 503, "silent clients: at SIGTERM it is not ready at once")
+    tap.equal(server.stop(), 0, "silent clients: it ends after the grace")
+    half.close()
+    silent.close()
+    log = server.log.read_text(encoding="utf-8")
+    for path in (UPDATE_PATH, REFLECTION_PATH):
+        tap.like(
+            log,
+            rf"method={path} status=UNAVAILABLE .* peer=ipv4:127",
+            f"silent clients: the log tells of {path.split('/')[-1]}",
+        )
+    server.options[-1] = "1h"
+    server.start()
+    silent = RawRequest(server.address, REFLECTION_PATH, 100)
+    silent.settle()
+    tap.equal(server.stop(), 0, "a reflection stream holds nothing up")
+    silent.close()
+
+
 def unknown_format(tap: Tap, server: Server) -> None:
     """A store of another version is left alone."""
     tap.equal(server.stop(), 0, "the server ends when asked")
@@ -299,6 +352,7 @@ def main() -> None:
         large_store(tap, server)
         second_server(tap, server)
         stop_under_load(tap, server)
+        stop_with_silent_clients(tap, work / "silent")
         unknown_format(tap, server)
         tap.equal(server.faults(), [], "no sanitizer found a fault")
 
