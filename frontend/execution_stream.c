@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The streams of clients that wait for an operation. Changes, the timer, the
- * client's cancellation and the end of a send only set flags; the pump looks
- * at them and does one thing after the other with the call. Whoever finds the
- * pump running leaves the work to it, so the call has one user at a time, and
- * updates that come while one is being sent become one.
+ * The streams of clients that wait for an operation, each with a pump
+ * (rpc/call_pump.h): updates that come while one is being sent become one.
  */
 #include <stdatomic.h>
 #include <stddef.h>
@@ -18,34 +15,27 @@
 #include "frontend/execution_internal.h"
 #include "frontend/operation_message.h"
 #include "rpc/call.h"
+#include "rpc/call_pump.h"
 #include "rpc/message.h"
 
 /* Of paths to be inlined. */
 #define WISHES_MAX (256u << 10)
 
 struct execution_stream {
+	/* First. References: the timer's when set, the task's, and those of
+	 * threads that notify. */
+	struct call_pump pump;
 	struct execution_service *service;
-	struct rpc_call *call; /* the pump's, while watching */
 	enum execution_mode mode;
-	/* One of the call's, one of the timer when set, one of each thread
-	 * that notifies. */
-	atomic_size_t references;
 	struct operation *operation; /* a reference; NULL before watching */
 	struct watch *watch;
 	TAILQ_ENTRY(execution_stream) link; /* the service's lock */
 
-	/* Guards what follows; not held across calls of rpc/call.h. */
-	pthread_mutex_t lock;
+	/* The pump's lock guards what follows. */
 	struct rpc_timer timer;
 	int64_t expires_ms; /* UNARY: answer then at the latest */
-	bool watching;
-	bool pumping;
-	bool again; /* look once more */
 	bool changed;
-	bool sending;
-	bool cancelled;
 	bool stopping;
-	bool ended;
 	struct rpc_message *last; /* with contents inline: to be sent */
 
 	/* What the client wants inline; constant while watching. */
@@ -54,48 +44,25 @@ struct execution_stream {
 	struct task inline_task;
 };
 
-static void execution_stream_pump(struct execution_stream *stream);
+static struct execution_stream *
+execution_stream_of(struct call_pump *pump)
+{
+	return (struct execution_stream *)(void *)pump;
+}
 
 static void
-execution_stream_unref(struct execution_stream *stream)
+execution_stream_free(struct call_pump *pump)
 {
-	if (atomic_fetch_sub(&stream->references, 1) != 1)
-		return;
+	struct execution_stream *stream = execution_stream_of(pump);
+
 	operation_unref(stream->operation);
 	rpc_message_free(stream->last);
 	arena_clear(&stream->wishes);
-	pthread_mutex_destroy(&stream->lock);
 	free(stream);
 }
 
-/* --- what sets flags -------------------------------------------------------
+/* --- the timer -------------------------------------------------------------
  */
-
-static void
-execution_stream_cancelled(struct rpc_call *call, void *cookie)
-{
-	struct execution_stream *stream = cookie;
-
-	(void)call;
-	pthread_mutex_lock(&stream->lock);
-	stream->cancelled = true;
-	pthread_mutex_unlock(&stream->lock);
-	execution_stream_pump(stream);
-}
-
-static void
-execution_stream_sent(struct rpc_call *call, bool ok, void *cookie)
-{
-	struct execution_stream *stream = cookie;
-
-	(void)call;
-	pthread_mutex_lock(&stream->lock);
-	stream->sending = false;
-	if (!ok)
-		stream->cancelled = true;
-	pthread_mutex_unlock(&stream->lock);
-	execution_stream_pump(stream);
-}
 
 /* Under the lock. */
 static void
@@ -105,7 +72,7 @@ execution_stream_set_timer(struct execution_stream *stream)
 
 	if (stream->mode == EXECUTION_UNARY)
 		at = stream->expires_ms;
-	atomic_fetch_add(&stream->references, 1);
+	call_pump_ref(&stream->pump);
 	rpc_timer_set(
 	    atomic_load(&stream->service->server), &stream->timer, at);
 }
@@ -116,13 +83,12 @@ execution_stream_timer(struct rpc_timer *timer)
 	struct execution_stream *stream = (struct execution_stream *)(void
 		*)((char *)timer - offsetof(struct execution_stream, timer));
 
-	pthread_mutex_lock(&stream->lock);
-	stream->changed = true;
-	if (!stream->ended && stream->mode == EXECUTION_STREAM)
+	pthread_mutex_lock(&stream->pump.lock);
+	if (!stream->pump.ended && stream->mode == EXECUTION_STREAM)
 		execution_stream_set_timer(stream);
-	pthread_mutex_unlock(&stream->lock);
-	execution_stream_pump(stream);
-	execution_stream_unref(stream); /* the timer's */
+	pthread_mutex_unlock(&stream->pump.lock);
+	call_pump_set(&stream->pump, &stream->changed);
+	call_pump_unref(&stream->pump); /* the timer's */
 }
 
 /* --- the end ---------------------------------------------------------------
@@ -146,22 +112,34 @@ execution_stream_leave_watch(struct execution_stream *stream)
 	pthread_mutex_unlock(&service->lock);
 }
 
-/* By the pump, for the one that set ended. answer: UNARY's, taken. */
+static void
+execution_stream_stop_timer(struct execution_stream *stream)
+{
+	pthread_mutex_lock(&stream->pump.lock);
+	stream->pump.ended = true; /* it is not set again */
+	if (rpc_timer_cancel(
+		atomic_load(&stream->service->server), &stream->timer))
+		/* The call's reference is still there. */
+		atomic_fetch_sub(&stream->pump.references, 1);
+	pthread_mutex_unlock(&stream->pump.lock);
+}
+
+/* By the pump. answer: UNARY's, taken. */
 static void
 execution_stream_end(struct execution_stream *stream, const struct error *err,
     struct rpc_message *answer)
 {
 	struct execution_service *service = stream->service;
 
+	execution_stream_stop_timer(stream);
 	execution_stream_leave_watch(stream);
 	if (answer != NULL)
-		rpc_call_reply(stream->call, answer);
+		call_pump_reply(&stream->pump, answer);
 	else
-		rpc_call_finish(stream->call, err);
+		call_pump_finish(&stream->pump, err);
 	scheduler_unwait(
 	    service->scheduler, stream->operation, clock_monotonic_ms());
 	execution_service_kick(service);
-	execution_stream_unref(stream); /* the call's */
 }
 
 /* --- the pump --------------------------------------------------------------
@@ -178,26 +156,13 @@ enum execution_step {
 static enum execution_step
 execution_stream_next(struct execution_stream *stream)
 {
-	if (!stream->watching || stream->ended)
-		return STEP_NONE;
-	if (stream->cancelled)
+	if (stream->pump.cancelled)
 		return STEP_CANCELLED;
-	if (stream->changed && !stream->sending) {
+	if (stream->changed && !stream->pump.sending) {
 		stream->changed = false;
 		return STEP_UPDATE;
 	}
 	return stream->stopping ? STEP_STOPPING : STEP_NONE;
-}
-
-/* Under the lock. */
-static void
-execution_stream_set_ended(struct execution_stream *stream)
-{
-	stream->ended = true;
-	/* The call's reference is still there. */
-	if (rpc_timer_cancel(
-		atomic_load(&stream->service->server), &stream->timer))
-		atomic_fetch_sub(&stream->references, 1);
 }
 
 /* The pool: reads what the client wants inline. */
@@ -213,13 +178,12 @@ execution_stream_inline(struct task *task)
 	    stream->service->scheduler, stream->operation,
 	    stream->service->storage->store, &stream->inlining);
 
-	pthread_mutex_lock(&stream->lock);
+	pthread_mutex_lock(&stream->pump.lock);
 	stream->last = message;
-	stream->sending = false;
-	stream->changed = true;
-	pthread_mutex_unlock(&stream->lock);
-	execution_stream_pump(stream);
-	execution_stream_unref(stream); /* the task's */
+	stream->pump.sending = false;
+	pthread_mutex_unlock(&stream->pump.lock);
+	call_pump_set(&stream->pump, &stream->changed);
+	call_pump_unref(&stream->pump); /* the task's */
 }
 
 /* Whether the pool has to make the last message first. */
@@ -230,13 +194,13 @@ execution_stream_must_inline(struct execution_stream *stream)
 	    !stream->inlining.stderr_wanted &&
 	    stream->inlining.output_file_count == 0)
 		return false;
-	pthread_mutex_lock(&stream->lock);
+	pthread_mutex_lock(&stream->pump.lock);
 	/* Counts as sending: nothing else is sent meanwhile. */
-	stream->sending = true;
-	pthread_mutex_unlock(&stream->lock);
-	atomic_fetch_add(&stream->references, 1);
+	stream->pump.sending = true;
+	pthread_mutex_unlock(&stream->pump.lock);
+	call_pump_ref(&stream->pump);
 	stream->inline_task.run = execution_stream_inline;
-	rpc_call_submit(stream->call, &stream->inline_task);
+	rpc_call_submit(stream->pump.call, &stream->inline_task);
 	return true;
 }
 
@@ -246,10 +210,10 @@ execution_stream_update(struct execution_stream *stream)
 	struct rpc_message *message = NULL;
 	bool done;
 
-	pthread_mutex_lock(&stream->lock);
+	pthread_mutex_lock(&stream->pump.lock);
 	message = stream->last;
 	stream->last = NULL;
-	pthread_mutex_unlock(&stream->lock);
+	pthread_mutex_unlock(&stream->pump.lock);
 	done = message != NULL;
 	if (!done) {
 		message = operation_message_now(
@@ -259,22 +223,14 @@ execution_stream_update(struct execution_stream *stream)
 			return;
 		}
 	}
-	pthread_mutex_lock(&stream->lock);
-	if (stream->mode == EXECUTION_UNARY)
-		done |= clock_monotonic_ms() >= stream->expires_ms;
-	if (done)
-		execution_stream_set_ended(stream);
-	else if (stream->mode == EXECUTION_STREAM)
-		stream->sending = true;
-	pthread_mutex_unlock(&stream->lock);
 	if (stream->mode == EXECUTION_UNARY) {
-		if (done)
+		if (done || clock_monotonic_ms() >= stream->expires_ms)
 			execution_stream_end(stream, NULL, message);
 		else
 			rpc_message_free(message);
 		return;
 	}
-	rpc_call_send(stream->call, message, execution_stream_sent, stream);
+	call_pump_send(&stream->pump, message);
 	/* The message goes out before the status. */
 	if (done)
 		execution_stream_end(stream, NULL, NULL);
@@ -292,39 +248,23 @@ execution_stream_give_up(
 		error_set_retry(&err, ERROR_UNAVAILABLE, 1000,
 		    "the server is stopping; ask again for %.*s",
 		    STR_ARG(stream->operation->name));
-	pthread_mutex_lock(&stream->lock);
-	execution_stream_set_ended(stream);
-	pthread_mutex_unlock(&stream->lock);
 	execution_stream_end(stream, &err, NULL);
 }
 
-static void
-execution_stream_pump(struct execution_stream *stream)
+static bool
+execution_stream_step(struct call_pump *pump)
 {
+	struct execution_stream *stream = execution_stream_of(pump);
 	enum execution_step step;
 
-	pthread_mutex_lock(&stream->lock);
-	stream->again = true;
-	if (stream->pumping) {
-		pthread_mutex_unlock(&stream->lock);
-		return;
-	}
-	stream->pumping = true;
-	/* The end gives up the call's reference. */
-	atomic_fetch_add(&stream->references, 1);
-	while (stream->again) {
-		step = execution_stream_next(stream);
-		stream->again = step != STEP_NONE;
-		pthread_mutex_unlock(&stream->lock);
-		if (step == STEP_UPDATE)
-			execution_stream_update(stream);
-		else if (step != STEP_NONE)
-			execution_stream_give_up(stream, step);
-		pthread_mutex_lock(&stream->lock);
-	}
-	stream->pumping = false;
-	pthread_mutex_unlock(&stream->lock);
-	execution_stream_unref(stream);
+	pthread_mutex_lock(&pump->lock);
+	step = execution_stream_next(stream);
+	pthread_mutex_unlock(&pump->lock);
+	if (step == STEP_UPDATE)
+		execution_stream_update(stream);
+	else if (step != STEP_NONE)
+		execution_stream_give_up(stream, step);
+	return step != STEP_NONE;
 }
 
 /* --- the beginning ---------------------------------------------------------
@@ -334,16 +274,15 @@ struct execution_stream *
 execution_stream_new(struct execution_service *service, struct rpc_call *call,
     enum execution_mode mode)
 {
+	static const struct call_pump_type type = {
+	    execution_stream_step, execution_stream_free};
 	struct execution_stream *stream = xcalloc(1, sizeof(*stream));
 
 	stream->service = service;
-	stream->call = call;
 	stream->mode = mode;
-	atomic_init(&stream->references, 1);
-	pthread_mutex_init(&stream->lock, NULL);
 	rpc_timer_init(&stream->timer, execution_stream_timer);
 	arena_init(&stream->wishes, WISHES_MAX);
-	rpc_call_on_cancel(call, execution_stream_cancelled, stream);
+	call_pump_init(&stream->pump, &type, call);
 	return stream;
 }
 
@@ -377,24 +316,21 @@ void
 execution_stream_answer(
     struct execution_stream *stream, struct rpc_message *message)
 {
-	rpc_call_send(stream->call, message, execution_stream_sent, stream);
-	rpc_call_finish(stream->call, NULL);
-	execution_stream_unref(stream);
+	call_pump_send(&stream->pump, message);
+	call_pump_finish(&stream->pump, NULL);
 }
 
 void
 execution_stream_fail(struct execution_stream *stream, const struct error *err)
 {
-	rpc_call_finish(stream->call, err);
-	execution_stream_unref(stream);
+	call_pump_finish(&stream->pump, err);
 }
 
 void
 execution_stream_fail_status(
     struct execution_stream *stream, const struct GrpcStatus__Status *status)
 {
-	rpc_call_finish_status(stream->call, status);
-	execution_stream_unref(stream);
+	call_pump_finish_status(&stream->pump, status);
 }
 
 /* Under the service's lock. */
@@ -421,8 +357,6 @@ execution_stream_watch(struct execution_stream *stream,
 	struct execution_service *service = stream->service;
 	bool stopping;
 
-	/* Others may end it as soon as it watches. */
-	atomic_fetch_add(&stream->references, 1);
 	stream->operation = operation;
 	pthread_mutex_lock(&service->lock);
 	stream->watch = execution_watch(service, operation);
@@ -431,15 +365,13 @@ execution_stream_watch(struct execution_stream *stream,
 	stopping = service->stopping;
 	pthread_mutex_unlock(&service->lock);
 
-	pthread_mutex_lock(&stream->lock);
+	pthread_mutex_lock(&stream->pump.lock);
 	stream->expires_ms = clock_monotonic_ms() + wait_ms;
-	stream->watching = true;
 	stream->changed = true; /* the state as it is, first of all */
 	stream->stopping |= stopping;
 	execution_stream_set_timer(stream);
-	pthread_mutex_unlock(&stream->lock);
-	execution_stream_pump(stream);
-	execution_stream_unref(stream);
+	pthread_mutex_unlock(&stream->pump.lock);
+	call_pump_start(&stream->pump);
 }
 
 /* --- all of them -----------------------------------------------------------
@@ -461,7 +393,7 @@ stream_list_add(struct stream_list *list, const struct watch *watch)
 		count++;
 	list->items = xreallocarray(list->items, count, sizeof(*list->items));
 	TAILQ_FOREACH (stream, &watch->streams, link) {
-		atomic_fetch_add(&stream->references, 1);
+		call_pump_ref(&stream->pump);
 		list->items[list->count++] = stream;
 	}
 }
@@ -473,12 +405,9 @@ stream_list_poke(struct stream_list *list, bool stopping)
 	for (size_t i = 0; i < list->count; i++) {
 		struct execution_stream *stream = list->items[i];
 
-		pthread_mutex_lock(&stream->lock);
-		stream->changed |= !stopping;
-		stream->stopping |= stopping;
-		pthread_mutex_unlock(&stream->lock);
-		execution_stream_pump(stream);
-		execution_stream_unref(stream);
+		call_pump_set(&stream->pump,
+		    stopping ? &stream->stopping : &stream->changed);
+		call_pump_unref(&stream->pump);
 	}
 	free(list->items);
 }

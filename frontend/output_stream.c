@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * One object a read. As with the other streams, what happens only sets flags,
- * and one pump at a time looks at them, asks, sends and ends the call.
- */
+/* One object a read, with a pump (rpc/call_pump.h) that asks and sends. */
 #include "frontend/output_stream.h"
 
 #include <stdatomic.h>
@@ -18,6 +15,7 @@
 #include "protos/arena_allocator.h"
 #include "protos/wire.h"
 #include "rpc/call.h"
+#include "rpc/call_pump.h"
 #include "rpc/message.h"
 
 /* Of one ask. */
@@ -28,19 +26,20 @@
 enum { DATA = 10 };
 
 struct output_stream {
+	/* First. References: those of threads and of the task. */
+	struct call_pump pump;
 	struct execution_service *service;
-	struct rpc_call *call; /* the pump's */
-	/* The call's, and those of threads that use it for a while. */
-	atomic_size_t references;
-	uint64_t id;                 /* of its reads */
 	struct operation *operation; /* a reference */
 	bool standard_error;
 	LIST_ENTRY(output_stream) link; /* the service's lock */
 	struct task rest_task;
 	struct blob_stream *rest; /* the task's, while it runs */
 
-	/* Guards what follows; not held across calls of rpc/call.h. */
-	pthread_mutex_t lock;
+	/* Of the last piece that was asked for; a new one each time, so that
+	 * no answer is taken for another. The pump's. */
+	_Atomic uint64_t read_id;
+
+	/* The pump's lock guards what follows. */
 	uint64_t offset;                /* of the next byte */
 	uint64_t left;                  /* that may be sent */
 	unsigned lease_number;          /* whose output it is; 0: no one's */
@@ -53,14 +52,13 @@ struct output_stream {
 	size_t piece_len;
 	struct error end; /* once finished; code OK: a plain end */
 	bool finished;
-	bool pumping;
-	bool again;
-	bool sending;
-	bool cancelled;
-	bool ended;
 };
 
-static void output_stream_pump(struct output_stream *stream);
+static struct output_stream *
+output_stream_of(struct call_pump *pump)
+{
+	return (struct output_stream *)(void *)pump;
+}
 
 bool
 output_stream_parse(struct str resource, struct output_stream_request *request)
@@ -84,46 +82,19 @@ output_stream_parse(struct str resource, struct output_stream_request *request)
 }
 
 static void
-output_stream_unref(struct output_stream *stream)
+output_stream_free(struct call_pump *pump)
 {
-	if (atomic_fetch_sub(&stream->references, 1) != 1)
-		return;
+	struct output_stream *stream = output_stream_of(pump);
+
 	worker_session_unref(stream->session);
 	operation_unref(stream->operation);
 	blob_stream_free(stream->rest);
-	pthread_mutex_destroy(&stream->lock);
 	free(stream->piece);
 	free(stream);
 }
 
 /* --- what sets flags -------------------------------------------------------
  */
-
-static void
-output_stream_cancelled(struct rpc_call *call, void *cookie)
-{
-	struct output_stream *stream = cookie;
-
-	(void)call;
-	pthread_mutex_lock(&stream->lock);
-	stream->cancelled = true;
-	pthread_mutex_unlock(&stream->lock);
-	output_stream_pump(stream);
-}
-
-static void
-output_stream_sent(struct rpc_call *call, bool ok, void *cookie)
-{
-	struct output_stream *stream = cookie;
-
-	(void)call;
-	pthread_mutex_lock(&stream->lock);
-	stream->sending = false;
-	if (!ok)
-		stream->cancelled = true;
-	pthread_mutex_unlock(&stream->lock);
-	output_stream_pump(stream);
-}
 
 /* Under the lock. */
 static void
@@ -151,7 +122,7 @@ output_streams_list(struct execution_service *service,
 	LIST_FOREACH (stream, &service->output_streams, link) {
 		if (!wanted(stream, cookie))
 			continue;
-		atomic_fetch_add(&stream->references, 1);
+		call_pump_ref(&stream->pump);
 		list[(*count)++] = stream;
 	}
 	pthread_mutex_unlock(&service->lock);
@@ -165,9 +136,9 @@ is_of_operation(const struct output_stream *stream, const void *operation)
 }
 
 static bool
-has_id(const struct output_stream *stream, const void *id)
+has_asked(const struct output_stream *stream, const void *read_id)
 {
-	return stream->id == *(const uint64_t *)id;
+	return atomic_load(&stream->read_id) == *(const uint64_t *)read_id;
 }
 
 static bool
@@ -187,8 +158,8 @@ output_streams_notify(
 	    output_streams_list(service, is_of_operation, operation, &count);
 
 	for (size_t i = 0; i < count; i++) {
-		output_stream_pump(list[i]);
-		output_stream_unref(list[i]);
+		call_pump_run(&list[i]->pump);
+		call_pump_unref(&list[i]->pump);
 	}
 	free(list);
 }
@@ -203,11 +174,11 @@ output_streams_stop(struct execution_service *service)
 
 	error_set(&err, ERROR_UNAVAILABLE, "the server is stopping");
 	for (size_t i = 0; i < count; i++) {
-		pthread_mutex_lock(&list[i]->lock);
+		pthread_mutex_lock(&list[i]->pump.lock);
 		output_stream_finish(list[i], &err);
-		pthread_mutex_unlock(&list[i]->lock);
-		output_stream_pump(list[i]);
-		output_stream_unref(list[i]);
+		pthread_mutex_unlock(&list[i]->pump.lock);
+		call_pump_run(&list[i]->pump);
+		call_pump_unref(&list[i]->pump);
 	}
 	free(list);
 }
@@ -215,12 +186,13 @@ output_streams_stop(struct execution_service *service)
 /* Only from the worker that was asked, and never more than was asked for. */
 static void
 output_stream_take(struct output_stream *stream,
-    const struct worker_session *session, struct str data)
+    const struct worker_session *session, uint64_t read_id, struct str data)
 {
 	size_t len = data.len < PIECE_MAX ? data.len : PIECE_MAX;
 
-	pthread_mutex_lock(&stream->lock);
-	if (stream->asked && stream->session == session) {
+	pthread_mutex_lock(&stream->pump.lock);
+	if (stream->asked && stream->session == session &&
+	    atomic_load(&stream->read_id) == read_id) {
 		stream->asked = false;
 		stream->lease_over = len == 0;
 		if (len > stream->left)
@@ -231,8 +203,8 @@ output_stream_take(struct output_stream *stream,
 			stream->piece_len = len;
 		}
 	}
-	pthread_mutex_unlock(&stream->lock);
-	output_stream_pump(stream);
+	pthread_mutex_unlock(&stream->pump.lock);
+	call_pump_run(&stream->pump);
 }
 
 void
@@ -241,12 +213,12 @@ output_streams_take(struct execution_service *service,
 {
 	size_t count;
 	struct output_stream **list =
-	    output_streams_list(service, has_id, &read_id, &count);
+	    output_streams_list(service, has_asked, &read_id, &count);
 
-	/* None: the reader has gone meanwhile. */
+	/* None: the reader has gone meanwhile, or asked anew. */
 	for (size_t i = 0; i < count; i++) {
-		output_stream_take(list[i], session, data);
-		output_stream_unref(list[i]);
+		output_stream_take(list[i], session, read_id, data);
+		call_pump_unref(&list[i]->pump);
 	}
 	free(list);
 }
@@ -263,6 +235,19 @@ digest_of_output(const struct output_stream *stream,
 				      : result->stdout_digest;
 }
 
+/* Of an output of so many bytes. 1: there are some from the offset on. */
+static int
+check_offset(
+    const struct output_stream *stream, uint64_t size, struct error *err)
+{
+	if (stream->offset > size)
+		return error_set(err, ERROR_OUT_OF_RANGE,
+		    "read_offset %llu is beyond the output's %llu bytes",
+		    (unsigned long long)stream->offset,
+		    (unsigned long long)size);
+	return stream->offset < size;
+}
+
 /* The whole output lies in this blob. */
 static int
 open_rest(struct output_stream *stream, const Reapi__Digest *message,
@@ -272,18 +257,15 @@ open_rest(struct output_stream *stream, const Reapi__Digest *message,
 	struct digest digest;
 	char text[DIGEST_TEXT_MAX];
 	struct blob *blob;
+	int more;
 	int found;
 
 	if (digest_from_message(stream->operation->action_digest.function,
 		message, &digest, err) < 0)
 		return -1;
-	if (stream->offset > digest.size)
-		return error_set(err, ERROR_OUT_OF_RANGE,
-		    "read_offset %llu is beyond the output's %llu bytes",
-		    (unsigned long long)stream->offset,
-		    (unsigned long long)digest.size);
-	if (stream->offset == digest.size)
-		return 0;
+	more = check_offset(stream, digest.size, err);
+	if (more <= 0)
+		return more;
 	found = store_open_blob(
 	    stream->service->storage->store, &digest, &blob, err);
 	if (found < 0)
@@ -296,6 +278,21 @@ open_rest(struct output_stream *stream, const Reapi__Digest *message,
 	options.offset = stream->offset;
 	stream->rest = blob_stream_open(blob, &options, err);
 	return stream->rest != NULL ? 0 : -1;
+}
+
+/* The whole output lies in the response itself. */
+static int
+copy_rest(const struct output_stream *stream, const ProtobufCBinaryData *raw,
+    struct str *piece, struct error *err)
+{
+	int more = check_offset(stream, raw->len, err);
+
+	if (more > 0) {
+		piece->len = raw->len - (size_t)stream->offset;
+		piece->data =
+		    xstrndup((char *)raw->data + stream->offset, piece->len);
+	}
+	return more < 0 ? -1 : 0;
 }
 
 /* Sets rest, or the piece that the response itself holds; neither: there is no
@@ -327,13 +324,8 @@ find_rest(struct output_stream *stream, struct str *piece, struct error *err)
 			    response->status->message);
 	} else {
 		digest = digest_of_output(stream, response->result, &raw);
-		if (digest != NULL)
-			rc = open_rest(stream, digest, err);
-		else if (raw.len > stream->offset)
-			*piece = (struct str){
-			    xstrndup((char *)raw.data + stream->offset,
-				raw.len - (size_t)stream->offset),
-			    raw.len - (size_t)stream->offset};
+		rc = digest != NULL ? open_rest(stream, digest, err)
+				    : copy_rest(stream, &raw, piece, err);
 	}
 	arena_clear(&arena);
 	return rc;
@@ -371,7 +363,7 @@ rest_run(struct task *task)
 	struct error err;
 	int rc = next_of_rest(stream, &piece, &err);
 
-	pthread_mutex_lock(&stream->lock);
+	pthread_mutex_lock(&stream->pump.lock);
 	stream->resting = false;
 	if (rc < 0) {
 		output_stream_finish(stream, &err);
@@ -383,9 +375,9 @@ rest_run(struct task *task)
 		stream->piece_len =
 		    piece.len < stream->left ? piece.len : (size_t)stream->left;
 	}
-	pthread_mutex_unlock(&stream->lock);
-	output_stream_pump(stream);
-	output_stream_unref(stream);
+	pthread_mutex_unlock(&stream->pump.lock);
+	call_pump_run(&stream->pump);
+	call_pump_unref(&stream->pump);
 }
 
 /* --- the pump --------------------------------------------------------------
@@ -423,27 +415,23 @@ output_stream_change_lease(
 static enum output_step
 output_stream_next(struct output_stream *stream, struct operation_lease *lease)
 {
+	static atomic_uint_least64_t last_read_id;
+	const struct call_pump *pump = &stream->pump;
 	bool told =
 	    lease->number == atomic_load(&stream->operation->told_lease);
 
-	if (stream->ended || stream->resting)
+	if (stream->resting)
 		return OUTPUT_STEP_NONE;
-	if (!stream->cancelled && stream->piece != NULL) {
-		if (stream->sending)
-			return OUTPUT_STEP_NONE;
-		stream->sending = true;
-		return OUTPUT_STEP_SEND;
-	}
+	if (!pump->cancelled && stream->piece != NULL)
+		return pump->sending ? OUTPUT_STEP_NONE : OUTPUT_STEP_SEND;
 	if (stream->left == 0)
 		output_stream_finish(stream, NULL);
-	if (lease->number != stream->lease_number && !stream->sending &&
+	if (lease->number != stream->lease_number && !pump->sending &&
 	    !stream->finished)
 		output_stream_change_lease(stream, lease);
-	if (stream->cancelled || stream->finished) {
-		stream->ended = true;
+	if (pump->cancelled || stream->finished)
 		return OUTPUT_STEP_END;
-	}
-	if (stream->sending)
+	if (pump->sending)
 		return OUTPUT_STEP_NONE;
 	if (lease->state == OPERATION_DONE) {
 		stream->asked = false; /* what still comes is too late */
@@ -454,6 +442,7 @@ output_stream_next(struct output_stream *stream, struct operation_lease *lease)
 	    stream->lease_over)
 		return OUTPUT_STEP_NONE;
 	stream->asked = true;
+	atomic_store(&stream->read_id, atomic_fetch_add(&last_read_id, 1) + 1);
 	worker_session_unref(stream->session);
 	stream->session = lease->session;
 	lease->session = NULL;
@@ -464,7 +453,8 @@ output_stream_next(struct output_stream *stream, struct operation_lease *lease)
 static void
 output_stream_ask(struct output_stream *stream, uint32_t limit)
 {
-	const struct server_message_read read = {.id = stream->id,
+	const struct server_message_read read = {
+	    .id = atomic_load(&stream->read_id),
 	    .lease_id = stream->lease_id,
 	    .standard_error = stream->standard_error,
 	    .offset = stream->offset,
@@ -482,18 +472,18 @@ output_stream_send(struct output_stream *stream)
 	void *piece;
 	size_t len;
 
-	pthread_mutex_lock(&stream->lock);
+	pthread_mutex_lock(&stream->pump.lock);
 	piece = stream->piece;
 	len = stream->piece_len;
 	stream->piece = NULL;
 	stream->offset += len;
 	if (stream->left != UINT64_MAX)
 		stream->left -= len;
-	pthread_mutex_unlock(&stream->lock);
+	pthread_mutex_unlock(&stream->pump.lock);
 	rpc_message_add(
 	    message, header, wire_put_bytes_header(header, DATA, len));
 	rpc_message_add_take(message, piece, len);
-	rpc_call_send(stream->call, message, output_stream_sent, stream);
+	call_pump_send(&stream->pump, message);
 }
 
 static void
@@ -508,15 +498,14 @@ output_stream_end(struct output_stream *stream)
 	service->output_stream_count--;
 	pthread_mutex_unlock(&service->lock);
 	error_set(&err, ERROR_CANCELLED, "the client ended the read");
-	pthread_mutex_lock(&stream->lock);
+	pthread_mutex_lock(&stream->pump.lock);
 	if (stream->finished)
 		err = stream->end;
 	asked = stream->asked;
-	pthread_mutex_unlock(&stream->lock);
+	pthread_mutex_unlock(&stream->pump.lock);
 	if (asked)
 		output_stream_ask(stream, 0);
-	rpc_call_finish(stream->call, err.code != ERROR_OK ? &err : NULL);
-	output_stream_unref(stream); /* the call's */
+	call_pump_finish(&stream->pump, err.code != ERROR_OK ? &err : NULL);
 }
 
 static void
@@ -530,8 +519,8 @@ output_stream_act(struct output_stream *stream, enum output_step step)
 		output_stream_send(stream);
 		break;
 	case OUTPUT_STEP_REST:
-		atomic_fetch_add(&stream->references, 1);
-		rpc_call_submit(stream->call, &stream->rest_task);
+		call_pump_ref(&stream->pump);
+		rpc_call_submit(stream->pump.call, &stream->rest_task);
 		break;
 	case OUTPUT_STEP_END:
 		output_stream_end(stream);
@@ -541,37 +530,21 @@ output_stream_act(struct output_stream *stream, enum output_step step)
 	}
 }
 
-static void
-output_stream_pump(struct output_stream *stream)
+static bool
+output_stream_step(struct call_pump *pump)
 {
-	struct scheduler *scheduler = stream->service->scheduler;
+	struct output_stream *stream = output_stream_of(pump);
 	struct operation_lease lease;
 	enum output_step step;
 
-	pthread_mutex_lock(&stream->lock);
-	stream->again = true;
-	if (stream->pumping) {
-		pthread_mutex_unlock(&stream->lock);
-		return;
-	}
-	stream->pumping = true;
-	/* The end gives up the call's reference. */
-	atomic_fetch_add(&stream->references, 1);
-	while (stream->again) {
-		stream->again = false;
-		pthread_mutex_unlock(&stream->lock);
-		scheduler_operation_lease(scheduler, stream->operation, &lease);
-		pthread_mutex_lock(&stream->lock);
-		step = output_stream_next(stream, &lease);
-		stream->again = stream->again || step != OUTPUT_STEP_NONE;
-		pthread_mutex_unlock(&stream->lock);
-		worker_session_unref(lease.session);
-		output_stream_act(stream, step);
-		pthread_mutex_lock(&stream->lock);
-	}
-	stream->pumping = false;
-	pthread_mutex_unlock(&stream->lock);
-	output_stream_unref(stream);
+	scheduler_operation_lease(
+	    stream->service->scheduler, stream->operation, &lease);
+	pthread_mutex_lock(&pump->lock);
+	step = output_stream_next(stream, &lease);
+	pthread_mutex_unlock(&pump->lock);
+	worker_session_unref(lease.session);
+	output_stream_act(stream, step);
+	return step != OUTPUT_STEP_NONE;
 }
 
 /* --- beginning -------------------------------------------------------------
@@ -602,12 +575,10 @@ find_operation(struct execution_service *service,
 static int
 output_stream_enlist(struct output_stream *stream, struct error *err)
 {
-	static atomic_uint_least64_t last_id;
 	struct execution_service *service = stream->service;
 	bool stopping;
 	bool room;
 
-	stream->id = atomic_fetch_add(&last_id, 1) + 1;
 	pthread_mutex_lock(&service->lock);
 	room = service->output_stream_count < OUTPUT_STREAMS_MAX;
 	stopping = service->stopping;
@@ -631,20 +602,17 @@ static struct output_stream *
 output_stream_new(struct execution_service *service, struct rpc_call *call,
     const struct output_stream_request *request)
 {
+	static const struct call_pump_type type = {
+	    output_stream_step, output_stream_free};
 	struct output_stream *stream = xcalloc(1, sizeof(*stream));
 
 	stream->service = service;
-	stream->call = call;
-	/* The call's, and ours: others may end it once it is in the list. */
-	atomic_init(&stream->references, 2);
-	pthread_mutex_init(&stream->lock, NULL);
 	stream->standard_error = request->standard_error;
 	stream->offset = (uint64_t)request->offset;
 	stream->left =
 	    request->limit > 0 ? (uint64_t)request->limit : UINT64_MAX;
 	stream->rest_task.run = rest_run;
-	/* Until it is in the list nobody is to end it. */
-	stream->pumping = true;
+	call_pump_init(&stream->pump, &type, call);
 	return stream;
 }
 
@@ -664,16 +632,8 @@ output_stream_read(struct execution_service *service, struct rpc_call *call,
 	}
 	stream = output_stream_new(service, call, request);
 	stream->operation = operation;
-	rpc_call_on_cancel(call, output_stream_cancelled, stream);
-	if (output_stream_enlist(stream, &err) < 0) {
-		rpc_call_finish(call, &err);
-		output_stream_unref(stream); /* the call's */
-		output_stream_unref(stream);
-		return;
-	}
-	pthread_mutex_lock(&stream->lock);
-	stream->pumping = false;
-	pthread_mutex_unlock(&stream->lock);
-	output_stream_pump(stream);
-	output_stream_unref(stream);
+	if (output_stream_enlist(stream, &err) < 0)
+		call_pump_finish(&stream->pump, &err);
+	else
+		call_pump_start(&stream->pump);
 }

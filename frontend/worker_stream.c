@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Workers.Serve: one stream a worker. What the worker sends is handled as it
- * comes, on the poller; what it is to be told waits in the outbox. As with
- * clients' streams (execution_stream.c) everything only sets flags, and one
- * pump at a time uses the call.
+ * Workers.Serve: one stream a worker, with a pump (rpc/call_pump.h). What the
+ * worker sends is handled as it comes, one message at a time, by the pump; what
+ * it is to be told waits in the outbox.
  *
  * A session's cookie is its stream, of which it holds a reference; the stream
  * gives up its session when it ends, which breaks the circle.
@@ -23,6 +22,7 @@
 #include "protos/arena_allocator.h"
 #include "protos/binary.h"
 #include "rpc/call.h"
+#include "rpc/call_pump.h"
 #include "rpc/message.h"
 
 /* An operation with a worker's result must fit into the 4 MiB that clients
@@ -32,32 +32,31 @@
 
 struct outgoing {
 	struct rpc_message *message;
+	uint64_t read_id; /* of a ReadOutput that asks; else 0 */
 	STAILQ_ENTRY(outgoing) link;
 };
 
 struct worker_stream {
+	/* First. References: the session's, and those of threads. */
+	struct call_pump pump;
 	struct execution_service *service;
-	struct rpc_call *call; /* the pump's */
-	/* The call's, the session's, those of threads that use it for a
-	 * while. */
-	atomic_size_t references;
 	LIST_ENTRY(worker_stream) link; /* the service's lock */
+	struct worker_session *session; /* the pump's, from Hello on */
 
-	/* Guards what follows; not held across calls of rpc/call.h. */
-	pthread_mutex_t lock;
-	struct worker_session *session; /* a reference, from Hello on */
+	/* The pump's lock guards what follows. */
 	STAILQ_HEAD(, outgoing) outbox;
 	struct error end; /* once finishing; code OK: a plain end */
-	bool pumping;
-	bool again;
-	bool receiving;
-	bool sending;
-	bool cancelled;
 	bool finishing;
-	bool ended;
+	bool receiving;
+	bool has_received;           /* what follows is to be handled */
+	struct rpc_message *message; /* NULL: the worker sends no more */
 };
 
-static void worker_stream_pump(struct worker_stream *stream);
+static struct worker_stream *
+worker_stream_of(struct call_pump *pump)
+{
+	return (struct worker_stream *)(void *)pump;
+}
 
 static void
 worker_stream_clear_outbox(struct worker_stream *stream)
@@ -72,19 +71,21 @@ worker_stream_clear_outbox(struct worker_stream *stream)
 }
 
 static void
-worker_stream_unref(struct worker_stream *stream)
+worker_stream_free(struct call_pump *pump)
 {
-	if (atomic_fetch_sub(&stream->references, 1) != 1)
-		return;
+	struct worker_stream *stream = worker_stream_of(pump);
+
 	worker_stream_clear_outbox(stream);
-	pthread_mutex_destroy(&stream->lock);
+	rpc_message_free(stream->message);
 	free(stream);
 }
 
 static void
 worker_stream_release(void *cookie)
 {
-	worker_stream_unref(cookie);
+	struct worker_stream *stream = cookie;
+
+	call_pump_unref(&stream->pump);
 }
 
 /* --- sending ---------------------------------------------------------------
@@ -92,32 +93,57 @@ worker_stream_release(void *cookie)
 
 /* Under the lock. Takes the message. */
 static void
-worker_stream_put(struct worker_stream *stream, struct rpc_message *message)
+worker_stream_put(
+    struct worker_stream *stream, struct rpc_message *message, uint64_t read_id)
 {
 	struct outgoing *outgoing = xcalloc(1, sizeof(*outgoing));
 
 	outgoing->message = message;
+	outgoing->read_id = read_id;
 	STAILQ_INSERT_TAIL(&stream->outbox, outgoing, link);
 }
 
 /* To go out with the next pump. Takes the message; it is dropped when the
  * stream ends. */
 static void
-worker_stream_queue(struct worker_stream *stream, struct rpc_message *message)
+worker_stream_queue(
+    struct worker_stream *stream, struct rpc_message *message, uint64_t read_id)
 {
-	pthread_mutex_lock(&stream->lock);
-	if (stream->finishing || stream->ended)
+	pthread_mutex_lock(&stream->pump.lock);
+	if (stream->finishing || stream->pump.ended)
 		rpc_message_free(message);
 	else
-		worker_stream_put(stream, message);
-	pthread_mutex_unlock(&stream->lock);
+		worker_stream_put(stream, message, read_id);
+	pthread_mutex_unlock(&stream->pump.lock);
 }
 
 static void
 worker_stream_send(struct worker_stream *stream, struct rpc_message *message)
 {
-	worker_stream_queue(stream, message);
-	worker_stream_pump(stream);
+	worker_stream_queue(stream, message, 0);
+	call_pump_run(&stream->pump);
+}
+
+/* Whether the worker has not been asked yet; then it never is. */
+static bool
+worker_stream_take_back(struct worker_stream *stream, uint64_t read_id)
+{
+	struct outgoing *outgoing;
+
+	pthread_mutex_lock(&stream->pump.lock);
+	STAILQ_FOREACH(outgoing, &stream->outbox, link)
+	{
+		if (outgoing->read_id == read_id)
+			break;
+	}
+	if (outgoing != NULL)
+		STAILQ_REMOVE(&stream->outbox, outgoing, outgoing, link);
+	pthread_mutex_unlock(&stream->pump.lock);
+	if (outgoing == NULL)
+		return false;
+	rpc_message_free(outgoing->message);
+	free(outgoing);
+	return true;
 }
 
 /* The end: what waits is dropped, a reason is sent as Shutdown (gRPC may drop
@@ -126,7 +152,7 @@ static void
 worker_stream_finish(
     struct worker_stream *stream, const struct error *err, const char *reason)
 {
-	pthread_mutex_lock(&stream->lock);
+	pthread_mutex_lock(&stream->pump.lock);
 	if (!stream->finishing) {
 		stream->finishing = true;
 		stream->end =
@@ -134,10 +160,10 @@ worker_stream_finish(
 		worker_stream_clear_outbox(stream);
 		if (reason != NULL)
 			worker_stream_put(
-			    stream, server_message_shutdown(reason));
+			    stream, server_message_shutdown(reason), 0);
 	}
-	pthread_mutex_unlock(&stream->lock);
-	worker_stream_pump(stream);
+	pthread_mutex_unlock(&stream->pump.lock);
+	call_pump_run(&stream->pump);
 }
 
 static void
@@ -146,7 +172,8 @@ worker_stream_welcome(
 {
 	worker_stream_queue(stream,
 	    server_message_welcome(session,
-		stream->service->options.scheduler.heartbeat_ms, MESSAGE_MAX));
+		stream->service->options.scheduler.heartbeat_ms, MESSAGE_MAX),
+	    0);
 }
 
 /* Readers of its output may ask the worker only once it knows the lease. */
@@ -170,7 +197,15 @@ void
 worker_stream_read_output(
     struct worker_session *session, const struct server_message_read *read)
 {
-	worker_stream_send(session->cookie, server_message_read_output(read));
+	struct worker_stream *stream = session->cookie;
+
+	/* So that what waits for a worker which does not listen is bounded by
+	 * the readers at a time, however many come and go. */
+	if (read->limit == 0 && worker_stream_take_back(stream, read->id))
+		return;
+	worker_stream_queue(stream, server_message_read_output(read),
+	    read->limit > 0 ? read->id : 0);
+	call_pump_run(&stream->pump);
 }
 
 void
@@ -197,14 +232,14 @@ worker_streams_stop(struct execution_service *service)
 	streams = xcalloc(count + 1, sizeof(stream));
 	count = 0;
 	LIST_FOREACH (stream, &service->workers, link) {
-		atomic_fetch_add(&stream->references, 1);
+		call_pump_ref(&stream->pump);
 		streams[count++] = stream;
 	}
 	pthread_mutex_unlock(&service->lock);
 	while (count > 0) {
 		stream = streams[--count];
 		worker_stream_finish(stream, &err, err.text);
-		worker_stream_unref(stream);
+		call_pump_unref(&stream->pump);
 	}
 	free(streams);
 }
@@ -212,7 +247,7 @@ worker_streams_stop(struct execution_service *service)
 /* --- what the worker says --------------------------------------------------
  */
 
-/* The session that a Hello begins; the caller has a reference of its own. */
+/* The session that a Hello begins. */
 static struct worker_session *
 worker_stream_session(struct worker_stream *stream,
     struct worker_message *worker_message, struct error *err)
@@ -248,51 +283,27 @@ worker_stream_session(struct worker_stream *stream,
 	session = worker_session_new(&options, err);
 	if (session == NULL)
 		return NULL;
-	worker_session_ref(session);
-	atomic_fetch_add(&stream->references, 1); /* the session's */
+	call_pump_ref(&stream->pump); /* the session's */
 	worker_session_set_held_roots(session, roots, hello->n_held_roots);
-	pthread_mutex_lock(&stream->lock);
-	stream->session = session;
-	pthread_mutex_unlock(&stream->lock);
 	log_info("worker_joined",
 	    "worker=\"%.*s\" session=%s slots=%zu version=\"%s\" "
 	    "sandbox=\"%s\" peer=%.*s",
 	    STR_ARG(session->worker_name), session->id, session->slots,
 	    hello->software_version, hello->sandbox_tier,
-	    STR_ARG(rpc_call_peer(stream->call)));
+	    STR_ARG(rpc_call_peer(stream->pump.call)));
 	return session;
-}
-
-/* The stream may end on another thread at any moment: the session is held, and
- * one that was left before it joined leaves once more. */
-static void
-worker_stream_join(struct worker_stream *stream, struct worker_session *session)
-{
-	struct scheduler *scheduler = stream->service->scheduler;
-	bool left;
-
-	/* Before any lease; the caller pumps. */
-	worker_stream_welcome(stream, session);
-	scheduler_join_session(scheduler, session, clock_monotonic_ms());
-	pthread_mutex_lock(&stream->lock);
-	left = stream->session != session;
-	pthread_mutex_unlock(&stream->lock);
-	if (left)
-		scheduler_leave_session(
-		    scheduler, session, clock_monotonic_ms());
-	worker_session_unref(session);
 }
 
 static int
 on_hello(struct worker_stream *stream, struct worker_message *worker_message,
     struct error *err)
 {
-	struct worker_session *session =
-	    worker_stream_session(stream, worker_message, err);
-
-	if (session == NULL)
+	stream->session = worker_stream_session(stream, worker_message, err);
+	if (stream->session == NULL)
 		return -1;
-	worker_stream_join(stream, session);
+	worker_stream_welcome(stream, stream->session); /* before any lease */
+	scheduler_join_session(
+	    stream->service->scheduler, stream->session, clock_monotonic_ms());
 	return 0;
 }
 
@@ -367,7 +378,7 @@ worker_stream_handle(struct worker_stream *stream,
 		rc = on_heartbeat(stream, worker_message, err);
 		break;
 	case WORKERAPI__WORKER_MESSAGE__MESSAGE_LEASE_RESULT:
-		lease_result_take(stream->service, stream->call,
+		lease_result_take(stream->service, stream->pump.call,
 		    stream->session, worker_message);
 		return 0;
 	case WORKERAPI__WORKER_MESSAGE__MESSAGE_DRAIN:
@@ -424,47 +435,27 @@ worker_stream_received(
     struct rpc_call *call, struct rpc_message *message, void *cookie)
 {
 	struct worker_stream *stream = cookie;
-	struct error err;
 
 	(void)call;
-	/* The end, which may come in here, gives up the call's. */
-	atomic_fetch_add(&stream->references, 1);
+	pthread_mutex_lock(&stream->pump.lock);
+	stream->message = message;
+	stream->has_received = true;
+	stream->receiving = false;
+	pthread_mutex_unlock(&stream->pump.lock);
+	call_pump_run(&stream->pump);
+}
+
+/* Takes the message. */
+static void
+worker_stream_take(struct worker_stream *stream, struct rpc_message *message)
+{
+	struct error err;
+
 	if (message == NULL)
 		worker_stream_finish(stream, NULL, NULL);
 	else if (worker_stream_parse(stream, message, &err) < 0)
 		worker_stream_finish(stream, &err, err.text);
 	execution_service_kick(stream->service);
-	pthread_mutex_lock(&stream->lock);
-	stream->receiving = false;
-	pthread_mutex_unlock(&stream->lock);
-	worker_stream_pump(stream);
-	worker_stream_unref(stream);
-}
-
-static void
-worker_stream_sent(struct rpc_call *call, bool ok, void *cookie)
-{
-	struct worker_stream *stream = cookie;
-
-	(void)call;
-	pthread_mutex_lock(&stream->lock);
-	stream->sending = false;
-	if (!ok)
-		stream->cancelled = true;
-	pthread_mutex_unlock(&stream->lock);
-	worker_stream_pump(stream);
-}
-
-static void
-worker_stream_cancelled(struct rpc_call *call, void *cookie)
-{
-	struct worker_stream *stream = cookie;
-
-	(void)call;
-	pthread_mutex_lock(&stream->lock);
-	stream->cancelled = true;
-	pthread_mutex_unlock(&stream->lock);
-	worker_stream_pump(stream);
 }
 
 /* --- the pump --------------------------------------------------------------
@@ -472,6 +463,7 @@ worker_stream_cancelled(struct rpc_call *call, void *cookie)
 
 enum worker_step {
 	WORKER_STEP_NONE,
+	WORKER_STEP_TAKE,
 	WORKER_STEP_SEND,
 	WORKER_STEP_RECEIVE,
 	WORKER_STEP_END,
@@ -483,19 +475,22 @@ worker_stream_next(struct worker_stream *stream, struct rpc_message **message)
 {
 	struct outgoing *outgoing = STAILQ_FIRST(&stream->outbox);
 
-	if (stream->ended)
-		return WORKER_STEP_NONE;
-	if (!stream->cancelled && !stream->sending && outgoing != NULL) {
+	/* What came before the end counts. */
+	if (stream->has_received) {
+		stream->has_received = false;
+		*message = stream->message;
+		stream->message = NULL;
+		return WORKER_STEP_TAKE;
+	}
+	if (!stream->pump.cancelled && !stream->pump.sending &&
+	    outgoing != NULL) {
 		STAILQ_REMOVE_HEAD(&stream->outbox, link);
 		*message = outgoing->message;
 		free(outgoing);
-		stream->sending = true;
 		return WORKER_STEP_SEND;
 	}
-	if (stream->cancelled || stream->finishing) {
-		stream->ended = true;
+	if (stream->pump.cancelled || stream->finishing)
 		return WORKER_STEP_END;
-	}
 	if (!stream->receiving) {
 		stream->receiving = true;
 		return WORKER_STEP_RECEIVE;
@@ -507,23 +502,19 @@ static void
 worker_stream_end(struct worker_stream *stream)
 {
 	struct execution_service *service = stream->service;
-	struct worker_session *session;
+	struct worker_session *session = stream->session;
 	struct error err;
 
 	pthread_mutex_lock(&service->lock);
 	LIST_REMOVE(stream, link);
 	pthread_mutex_unlock(&service->lock);
 	error_set(&err, ERROR_CANCELLED, "the worker has gone");
-	pthread_mutex_lock(&stream->lock);
+	pthread_mutex_lock(&stream->pump.lock);
 	if (stream->finishing)
 		err = stream->end;
-	pthread_mutex_unlock(&stream->lock);
-	rpc_call_finish(stream->call, err.code != ERROR_OK ? &err : NULL);
-	/* No callback runs any more, so no Hello can come after this. */
-	pthread_mutex_lock(&stream->lock);
-	session = stream->session;
+	pthread_mutex_unlock(&stream->pump.lock);
+	call_pump_finish(&stream->pump, err.code != ERROR_OK ? &err : NULL);
 	stream->session = NULL;
-	pthread_mutex_unlock(&stream->lock);
 	if (session != NULL) {
 		log_info("worker_left", "worker=\"%.*s\" session=%s",
 		    STR_ARG(session->worker_name), session->id);
@@ -532,60 +523,51 @@ worker_stream_end(struct worker_stream *stream)
 		worker_session_unref(session);
 	}
 	execution_service_kick(service);
-	worker_stream_unref(stream); /* the call's */
 }
 
-static void
-worker_stream_pump(struct worker_stream *stream)
+static bool
+worker_stream_step(struct call_pump *pump)
 {
+	struct worker_stream *stream = worker_stream_of(pump);
 	struct rpc_message *message = NULL;
 	enum worker_step step;
 
-	pthread_mutex_lock(&stream->lock);
-	stream->again = true;
-	if (stream->pumping) {
-		pthread_mutex_unlock(&stream->lock);
-		return;
+	pthread_mutex_lock(&pump->lock);
+	step = worker_stream_next(stream, &message);
+	pthread_mutex_unlock(&pump->lock);
+	switch (step) {
+	case WORKER_STEP_TAKE:
+		worker_stream_take(stream, message);
+		break;
+	case WORKER_STEP_SEND:
+		call_pump_send(pump, message);
+		break;
+	case WORKER_STEP_RECEIVE:
+		rpc_call_receive(pump->call, worker_stream_received, stream);
+		break;
+	case WORKER_STEP_END:
+		worker_stream_end(stream);
+		break;
+	case WORKER_STEP_NONE:
+		break;
 	}
-	stream->pumping = true;
-	/* The end gives up the call's reference. */
-	atomic_fetch_add(&stream->references, 1);
-	while (stream->again) {
-		step = worker_stream_next(stream, &message);
-		stream->again = step != WORKER_STEP_NONE;
-		pthread_mutex_unlock(&stream->lock);
-		if (step == WORKER_STEP_SEND)
-			rpc_call_send(
-			    stream->call, message, worker_stream_sent, stream);
-		else if (step == WORKER_STEP_RECEIVE)
-			rpc_call_receive(
-			    stream->call, worker_stream_received, stream);
-		else if (step == WORKER_STEP_END)
-			worker_stream_end(stream);
-		pthread_mutex_lock(&stream->lock);
-	}
-	stream->pumping = false;
-	pthread_mutex_unlock(&stream->lock);
-	worker_stream_unref(stream);
+	return step != WORKER_STEP_NONE;
 }
 
 void
 workers_serve(struct rpc_call *call, void *cookie)
 {
+	static const struct call_pump_type type = {
+	    worker_stream_step, worker_stream_free};
 	struct execution_service *service = cookie;
 	struct worker_stream *stream = xcalloc(1, sizeof(*stream));
 
 	execution_service_meet(service, call);
 	stream->service = service;
-	stream->call = call;
-	/* The call's, and ours: others may end it once it is in the list. */
-	atomic_init(&stream->references, 2);
-	pthread_mutex_init(&stream->lock, NULL);
 	STAILQ_INIT(&stream->outbox);
-	rpc_call_on_cancel(call, worker_stream_cancelled, stream);
+	call_pump_init(&stream->pump, &type, call);
 	pthread_mutex_lock(&service->lock);
 	LIST_INSERT_HEAD(&service->workers, stream, link);
 	pthread_mutex_unlock(&service->lock);
-	worker_stream_pump(stream);
-	worker_stream_unref(stream);
+	call_pump_start(&stream->pump);
 }

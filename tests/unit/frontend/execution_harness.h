@@ -9,6 +9,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -51,6 +52,7 @@ struct world {
 	struct rpc_server *server;
 	struct rpc_channel *channel;
 	struct arena arena;
+	atomic_uint finished; /* calls */
 };
 
 static inline void
@@ -60,17 +62,40 @@ world_stopping(void *cookie)
 }
 
 static inline void
+world_finished(
+    struct rpc_call *call, int status, int64_t duration_ns, void *cookie)
+{
+	(void)call;
+	(void)status;
+	(void)duration_ns;
+	atomic_fetch_add(&((struct world *)cookie)->finished, 1);
+}
+
+static inline void
+world_wait_finished(struct world *world, unsigned calls)
+{
+	for (int i = 0; i < TIMEOUT_MS; i++) {
+		if (atomic_load(&world->finished) >= calls)
+			return;
+		usleep(1000);
+	}
+	fail_msg(
+	    "%u of %u calls have ended", atomic_load(&world->finished), calls);
+}
+
+static inline void
 world_serve(struct world *world)
 {
 	struct rpc_server_options options = {.listen = "127.0.0.1:0",
 	    .methods = world->table.items,
 	    .method_count = world->table.count,
-	    .pollers = 2,
+	    .pollers = 4, /* as with 16 cores */
 	    .max_receive_bytes = 8 << 20,
 	    .max_call_memory = 8 << 20,
 	    .max_streams = 100,
 	    .transport_memory = 256 << 20,
 	    .pool = world->pool,
+	    .finished = world_finished,
 	    .stopping = world_stopping,
 	    .cookie = world};
 	struct rpc_channel_options channel = {.address = NULL};
@@ -119,17 +144,27 @@ set_up(void **state)
 	return 0;
 }
 
+/* After rpc_server_stop. */
+static inline void
+world_close(struct world *world)
+{
+	rpc_channel_close(world->channel);
+	world->channel = NULL;
+	thread_pool_free(world->pool);
+	world->pool = NULL;
+	rpc_server_free(world->server);
+	world->server = NULL;
+}
+
 static inline int
 tear_down(void **state)
 {
 	struct world *world = *state;
 	struct error err;
 
-	rpc_channel_close(world->channel);
 	if (world->server != NULL)
 		rpc_server_stop(world->server, 1000);
-	thread_pool_free(world->pool);
-	rpc_server_free(world->server);
+	world_close(world);
 	execution_service_free(world->execution);
 	store_close(world->storage.store);
 	file_remove_tree(world->path, &err);
@@ -182,6 +217,7 @@ put(struct world *world, const ProtobufCMessage *message, bool stored)
 
 struct wish {
 	const char *argument; /* makes the action distinct */
+	size_t salt;          /* bytes, which make it large */
 	const char *pool;
 	int64_t timeout_s;
 	bool do_not_cache;
@@ -208,6 +244,8 @@ make_action(struct world *world, const struct wish *wish)
 	struct digest digest;
 	struct error err;
 
+	action.salt = (ProtobufCBinaryData){
+	    wish->salt, arena_zalloc(&world->arena, 1, wish->salt + 1)};
 	for (int i = 0; i < 3; i++)
 		reapi__digest__init(&digests[i]);
 	command.n_arguments = 1;
@@ -507,6 +545,34 @@ report_exit(
 	result.exit_code = exit_code;
 	result.stdout_raw = bytes_of("said");
 	report(stream, lease, 0, &result);
+}
+
+/* An action that a worker has the lease of, and its client. */
+struct run {
+	struct rpc_stream *worker;
+	struct rpc_stream *client;
+	Workerapi__Lease *lease;
+};
+
+static inline struct run
+begin_run(struct world *world)
+{
+	struct digest action =
+	    make_action(world, &(struct wish){.argument = "a"});
+	struct run run = {.worker = work(world, "w", 60)};
+
+	run.client = execute(world, &action, false);
+	run.lease = take_lease(world, run.worker);
+	return run;
+}
+
+/* The client hears of the end. */
+static inline void
+end_run(struct world *world, struct run *run)
+{
+	reapi__execute_response__free_unpacked(
+	    finish(world, run->client), NULL);
+	rpc_stream_free(run->worker);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

@@ -425,12 +425,7 @@ a_stopping_server_sends_clients_and_workers_away(void **state)
 	assert_int_equal(err.code, ERROR_UNAVAILABLE);
 	assert_int_equal(refusal(world, client, &err), ERROR_UNAVAILABLE);
 	rpc_stream_free(worker);
-	rpc_channel_close(world->channel);
-	world->channel = NULL;
-	thread_pool_free(world->pool);
-	world->pool = NULL;
-	rpc_server_free(world->server);
-	world->server = NULL;
+	world_close(world);
 }
 
 int

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The execution services under load, for the sanitizers: clients that come,
- * leave in the middle and re-attach, workers that fail and vanish. Whatever
+ * leave in the middle, re-attach and read what is written, workers that fail
+ * and vanish, all at once now and then, or answer for others. Whatever
  * happens, a client that stays gets an answer. Threads count what went wrong
  * instead of asserting.
  */
 #include "tests/unit/frontend/execution_harness.h"
 
+#include <google/bytestream/bytestream.pb-c.h>
 #include <pthread.h>
 #include <stdatomic.h>
+
+#include "frontend/output_stream.h"
 
 #define ACTIONS 12
 #define CLIENTS 4
@@ -66,6 +70,21 @@ send_result(struct player *player, struct rpc_stream *stream,
 	return send_message(stream, &message);
 }
 
+/* Now and then for a read that another worker was asked for. */
+static int
+send_piece(struct player *player, struct rpc_stream *stream,
+    const Workerapi__ReadOutput *read)
+{
+	Workerapi__WorkerMessage message = WORKERAPI__WORKER_MESSAGE__INIT;
+	Workerapi__OutputPiece piece = WORKERAPI__OUTPUT_PIECE__INIT;
+
+	piece.read_id = read->read_id - draw(player, 2);
+	piece.data = bytes_of(draw(player, 4) == 0 ? "" : "some output");
+	message.message_case = WORKERAPI__WORKER_MESSAGE__MESSAGE_OUTPUT_PIECE;
+	message.output_piece = &piece;
+	return send_message(stream, &message);
+}
+
 /* One session: ends when the stream does, or in the middle of it all. */
 static void
 run_session(struct player *player, struct rpc_stream *stream)
@@ -81,7 +100,7 @@ run_session(struct player *player, struct rpc_stream *stream)
 	message.hello = &hello;
 	if (send_message(stream, &message) < 0)
 		return;
-	while (draw(player, 25) > 0 &&
+	while (draw(player, 50) > 0 &&
 	       rpc_stream_receive(stream, &received, &err) > 0) {
 		Workerapi__ServerMessage *heard;
 		struct arena arena;
@@ -93,6 +112,10 @@ run_session(struct player *player, struct rpc_stream *stream)
 		    heard->message_case ==
 			WORKERAPI__SERVER_MESSAGE__MESSAGE_LEASE)
 			send_result(player, stream, heard->lease);
+		if (heard != NULL &&
+		    heard->message_case ==
+			WORKERAPI__SERVER_MESSAGE__MESSAGE_READ_OUTPUT)
+			send_piece(player, stream, heard->read_output);
 		rpc_message_free(received);
 		arena_clear(&arena);
 	}
@@ -123,6 +146,24 @@ run_worker(void *cookie)
 /* --- clients ---------------------------------------------------------------
  */
 
+/* A piece of the operation's output, or none. */
+static void
+look_on(struct player *player, struct world *mine, ProtobufCBinaryData name)
+{
+	Bytestream__ReadRequest request = BYTESTREAM__READ_REQUEST__INIT;
+	struct rpc_message *message;
+	struct rpc_stream *stream;
+	struct error err;
+
+	request.resource_name = bytes_of(arena_printf(&mine->arena, "%.*s%s",
+	    (int)name.len, (const char *)name.data, OUTPUT_STREAM_STDOUT));
+	stream = ask(mine, "/google.bytestream.ByteStream/Read", &request.base);
+	if (draw(player, 2) == 0 &&
+	    rpc_stream_receive(stream, &message, &err) > 0)
+		rpc_message_free(message);
+	rpc_stream_free(stream);
+}
+
 /* 1 done, 0 the client left, with the operation's name if it heard it, -1. */
 static int
 follow(struct player *player, struct world *mine, struct rpc_stream *stream,
@@ -134,6 +175,8 @@ follow(struct player *player, struct world *mine, struct rpc_stream *stream,
 
 	while ((operation = next_update(mine, stream, &err)) != NULL) {
 		*name = operation->name;
+		if (draw(player, 2) == 0)
+			look_on(player, mine, *name);
 		if (operation->done)
 			rc = 1;
 		else if (draw(player, 6) == 0)
@@ -150,7 +193,7 @@ run_client(void *cookie)
 {
 	struct player *player = cookie;
 	struct stress *stress = player->stress;
-	struct world mine = *stress->world;
+	struct world mine = {.channel = stress->world->channel};
 
 	arena_init(&mine.arena, 64 << 20);
 	for (int i = 0; i < ROUNDS; i++) {
@@ -201,12 +244,7 @@ every_client_that_stays_is_answered(void **state)
 	assert_int_equal(atomic_load(&stress.wrong), 0);
 	assert_true(atomic_load(&stress.answered) > CLIENTS * ROUNDS / 4);
 	print_message("%u answers\n", atomic_load(&stress.answered));
-	rpc_channel_close(stress.world->channel);
-	stress.world->channel = NULL;
-	thread_pool_free(stress.world->pool);
-	stress.world->pool = NULL;
-	rpc_server_free(stress.world->server);
-	stress.world->server = NULL;
+	world_close(stress.world);
 }
 
 int
