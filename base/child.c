@@ -5,11 +5,12 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/settings.h"
+#include "base/str.h"
 
 #define PROGRAM "/proc/self/exe"
 #define OUR_VARIABLES "TOOLROOT_"
@@ -34,9 +35,19 @@ child_arguments_clear(struct child_arguments *arguments)
 	*arguments = (struct child_arguments){NULL, 0};
 }
 
+static bool
+is_ours(const char *entry, const struct settings *settings)
+{
+	struct str text = str_from(entry);
+	struct str name = str_cut(&text, '=');
+
+	return settings != NULL ? settings_have_variable(settings, name)
+				: str_starts_with(name, STR(OUR_VARIABLES));
+}
+
 /* Borrowed texts; the array is the caller's. */
 static char **
-environment_without_settings(void)
+environment_without(const struct settings *settings)
 {
 	size_t count = 0;
 	size_t kept = 0;
@@ -46,18 +57,17 @@ environment_without_settings(void)
 		count++;
 	environment = xcalloc(count + 1, sizeof(*environment));
 	for (size_t i = 0; i < count; i++) {
-		if (strncmp(environ[i], OUR_VARIABLES, strlen(OUR_VARIABLES)) !=
-		    0)
+		if (!is_ours(environ[i], settings))
 			environment[kept++] = environ[i];
 	}
 	return environment;
 }
 
 int
-child_start(const struct child_arguments *arguments, bool output_to_errors,
-    pid_t *pid, struct error *err)
+child_start(const struct child_arguments *arguments,
+    const struct child_options *options, pid_t *pid, struct error *err)
 {
-	char **environment = environment_without_settings();
+	char **environment = environment_without(options->settings);
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
 	sigset_t none;
@@ -68,7 +78,7 @@ child_start(const struct child_arguments *arguments, bool output_to_errors,
 	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
 	posix_spawnattr_setsigmask(&attributes, &none);
 	posix_spawn_file_actions_init(&actions);
-	if (output_to_errors)
+	if (options->output_to_errors)
 		posix_spawn_file_actions_adddup2(
 		    &actions, STDERR_FILENO, STDOUT_FILENO);
 	number = posix_spawn(

@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 struct error;
+struct settings;
 
 /* A NULL-terminated vector of allocated texts. */
 struct child_arguments {
@@ -23,11 +24,16 @@ struct child_arguments {
 void child_arguments_add(struct child_arguments *arguments, char *text);
 void child_arguments_clear(struct child_arguments *arguments);
 
+struct child_options {
+	/* Our settings, whose variables are not the child's; NULL: none that
+	 * begins with TOOLROOT_ is. */
+	const struct settings *settings;
+	bool output_to_errors; /* its standard output is our standard error */
+};
+
 /* Starts the program with these arguments (the first being its name) and our
- * environment without the variables that begin with TOOLROOT_: our settings
- * are not the child's. output_to_errors: its standard output is our standard
- * error. The caller waits for *pid. */
-int child_start(const struct child_arguments *arguments, bool output_to_errors,
-    pid_t *pid, struct error *err);
+ * environment without our settings. The caller waits for *pid. */
+int child_start(const struct child_arguments *arguments,
+    const struct child_options *options, pid_t *pid, struct error *err);
 
 #endif

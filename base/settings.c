@@ -337,6 +337,19 @@ variable_name(const char *name, char variable[static SETTINGS_NAME_MAX])
 	}
 }
 
+bool
+settings_have_variable(const struct settings *settings, struct str name)
+{
+	char variable[SETTINGS_NAME_MAX];
+
+	for (size_t i = 0; i < settings->count; i++) {
+		variable_name(settings->table[i].name, variable);
+		if (str_equal(name, str_from(variable)))
+			return true;
+	}
+	return false;
+}
+
 static int
 settings_environment(
     const struct settings *settings, void *target, struct error *err)

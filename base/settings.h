@@ -72,6 +72,9 @@ struct setting_arguments {
 };
 int settings_read(const struct settings *settings, char **argv, void *target,
     struct setting_arguments *arguments, struct error *err);
+/* Whether a variable of the environment (TOOLROOT_MAX_SIZE) sets one of them.
+ */
+bool settings_have_variable(const struct settings *settings, struct str name);
 /* Prints --help to standard output. */
 void settings_help(const struct settings *settings);
 /* Frees the texts and lists in target. */

@@ -27,7 +27,9 @@ first_toolchain_start(struct first_toolchain *toolchain,
 	    &arguments, xasprintf("--instance=%s", options->instance));
 	child_arguments_add(&arguments,
 	    xasprintf("--digest-function=%s", options->digest_function));
-	rc = child_start(&arguments, true, &toolchain->pid, err);
+	rc = child_start(&arguments,
+	    &(struct child_options){.output_to_errors = true}, &toolchain->pid,
+	    err);
 	child_arguments_clear(&arguments);
 	return rc;
 }

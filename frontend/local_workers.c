@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "frontend/serve_options.h"
 
 #define PAUSE_FIRST_MS 200
 #define PAUSE_LONGEST_MS 30000
@@ -77,7 +78,10 @@ local_workers_spawn(
 	int rc;
 
 	put_arguments(workers->options, &arguments);
-	rc = child_start(&arguments, false, &workers->pid, err);
+	/* What serve has no setting for is the worker's to read. */
+	rc = child_start(&arguments,
+	    &(struct child_options){.settings = &serve_settings}, &workers->pid,
+	    err);
 	child_arguments_clear(&arguments);
 	workers->started_ms = now_ms;
 	if (rc < 0)

@@ -8,7 +8,7 @@
 . "$(dirname "$0")/server.sh"
 
 commands='serve worker'
-plan 20
+plan 24
 
 config=$ROOT/config/toolroot.conf
 page=$WORK/page
@@ -92,3 +92,18 @@ like "commands are completed" "$(complete_line '')" "serve.*worker"
 is "options are completed" "$(complete_line serve --max-s)" "--max-size"
 is "values that are known are completed" \
 	"$(complete_line serve --log-level d)" "debug"
+
+# Local workers read what serve has no setting for: from the file, and before
+# it from the environment. TOOLROOT_HTTP is the server's: two cannot listen.
+printf '[worker]\npids-per-action = 55\nscratch-files = 4444\n' > "$WORK/conf"
+worker_has_limit() {
+	grep -qE " limits .* pids=77 " "$SERVER_LOG"
+}
+export TOOLROOT_CONFIG=$WORK/conf TOOLROOT_PIDS_PER_ACTION=77
+export TOOLROOT_HTTP=127.0.0.1:0 TOOLROOT_LOG_FORMAT=text
+ok "a server with a local worker starts" server_start --workers 1
+ok "the worker has a limit from the server's environment" \
+	wait_until 30 worker_has_limit
+ok "the server ends when asked" server_stop
+unlike "the worker was started once" "$(cat "$SERVER_LOG")" \
+	local_worker_ended
