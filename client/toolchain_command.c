@@ -10,18 +10,13 @@
 #include "base/memory.h"
 #include "cas/digest_message.h"
 #include "client/cas_client.h"
+#include "client/subcommands.h"
 #include "client/toolchain_commands.h"
 #include "rpc/channel.h"
 #include "rpc/runtime.h"
 
 #define EXIT_USAGE 2
 #define ANSWER_MEMORY (256u << 20)
-
-struct subcommand {
-	const char *name;
-	int (*run)(char **argv);
-	const char *about;
-};
 
 static const struct subcommand subcommands[] = {
     {"add", toolchain_commands_add, "capture a toolchain and give it a name"},
@@ -31,40 +26,17 @@ static const struct subcommand subcommands[] = {
     {"rm", toolchain_commands_rm, "forget a name"},
 };
 
-#define SUBCOMMANDS (sizeof(subcommands) / sizeof(subcommands[0]))
-
-static void
-usage(FILE *out)
-{
-	fputs("usage: toolroot toolchain COMMAND [options]\n\n"
-	      "A toolchain is an input root in the store. Its digest is part "
-	      "of every action\nthat uses it: another toolchain, other "
-	      "actions.\n\n",
-	    out);
-	for (size_t i = 0; i < SUBCOMMANDS; i++)
-		fprintf(out, "  %-8s %s\n", subcommands[i].name,
-		    subcommands[i].about);
-	fputs("\n`toolroot toolchain COMMAND --help` tells more.\n", out);
-}
-
 int
 toolchain_command(char **argv)
 {
-	const char *name = argv[1] != NULL ? argv[1] : "";
+	const struct subcommands set = {.command = "toolchain",
+	    .about = "A toolchain is an input root in the store. Its digest "
+		     "is part of every action\nthat uses it: another "
+		     "toolchain, other actions.\n\n",
+	    .table = subcommands,
+	    .count = sizeof(subcommands) / sizeof(subcommands[0])};
 
-	for (size_t i = 0; i < SUBCOMMANDS; i++) {
-		if (strcmp(name, subcommands[i].name) == 0)
-			return subcommands[i].run(argv + 1);
-	}
-	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
-		usage(stdout);
-		return EXIT_SUCCESS;
-	}
-	if (*name != '\0')
-		fprintf(stderr,
-		    "toolroot toolchain: there is no command \"%s\"\n\n", name);
-	usage(stderr);
-	return EXIT_USAGE;
+	return subcommands_run(&set, argv);
 }
 
 /* --- calling -------------------------------------------------------------- */
