@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The store after the worst: killed at any moment, on a full disk. A child
  * process writes and tells what was acknowledged; we judge. */
+#include "small_disk.h"
 #include "store_fixture.h"
 
-#include <sched.h>
 #include <signal.h>
-#include <sys/mount.h>
 #include <sys/wait.h>
 
 #include "base/arena.h"
@@ -96,15 +95,6 @@ all_that_was_acknowledged_survives_a_kill(void **state)
 	assert_true(next > ROUNDS);
 }
 
-/* A small file system of our own; false when we may not mount. */
-static bool
-mount_small_disk(const char *path)
-{
-	return geteuid() == 0 && unshare(CLONE_NEWNS) == 0 &&
-	       mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-	       mount("tmpfs", path, "tmpfs", 0, "size=6m") == 0;
-}
-
 static enum error_code
 put_new(struct store *store, uint64_t seed, size_t len, struct error *err)
 {
@@ -116,17 +106,15 @@ put_new(struct store *store, uint64_t seed, size_t len, struct error *err)
 	return code;
 }
 
-/* Exit codes tell what went wrong: asserts of cmocka do not work here. */
+/* In a child of small_disk.h. */
 static int
-full_disk_in_child(struct fixture *fixture)
+with_full_disk(struct fixture *fixture)
 {
 	static const size_t sizes[] = {20000, 100000};
 	struct error err = {0};
 	uint64_t stored = 0;
 	enum error_code code;
 
-	if (!mount_small_disk(fixture->path))
-		return 77;
 	fixture->store = store_open(&fixture->options, &err);
 	if (fixture->store == NULL)
 		return 1;
@@ -167,20 +155,7 @@ full_disk_in_child(struct fixture *fixture)
 static void
 a_full_disk_is_an_error_and_the_store_goes_on(void **state)
 {
-	struct fixture *fixture = *state;
-	int status;
-	pid_t child;
-
-	store_close(fixture->store);
-	fixture->store = NULL;
-	child = fork();
-	if (child == 0)
-		_exit(full_disk_in_child(fixture));
-	waitpid(child, &status, 0);
-	assert_true(WIFEXITED(status));
-	if (WEXITSTATUS(status) == 77)
-		skip();
-	assert_int_equal(WEXITSTATUS(status), 0);
+	small_disk_run(*state, "size=6m", with_full_disk);
 }
 
 #define TEST(name) \

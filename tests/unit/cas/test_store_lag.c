@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How far the index may lag behind the log, and what becomes of that when it
  * cannot be written. The test's thread and one that writes. */
+#include "small_disk.h"
 #include "store_fixture.h"
 #include "store_stall.h"
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
-#include <sys/mount.h>
-#include <sys/wait.h>
 
 #include "base/clock.h"
 
@@ -128,14 +126,6 @@ writers_wait_for_an_index_that_lags_too_far(void **state)
 
 /* --- a full disk ---------------------------------------------------------- */
 
-static bool
-mount_small_disk(const char *path)
-{
-	return geteuid() == 0 && unshare(CLONE_NEWNS) == 0 &&
-	       mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-	       mount("tmpfs", path, "tmpfs", 0, "size=24m") == 0;
-}
-
 static void
 fill_disk(const char *path)
 {
@@ -174,17 +164,15 @@ put_new(struct store *store, uint64_t seed, struct error *err)
 	return code;
 }
 
-/* Exit codes tell what went wrong. */
+/* In a child of small_disk.h. */
 static int
-full_disk_in_child(struct fixture *fixture)
+with_full_disk(struct fixture *fixture)
 {
 	uint64_t stored = 100;
 	struct error err = {0};
 	struct stall stall;
 	char name[128];
 
-	if (!mount_small_disk(fixture->path))
-		return 77;
 	fixture_open(fixture);
 	stall_begin(&stall, fixture->store);
 	for (uint64_t i = 0; i < 100; i++)
@@ -225,20 +213,7 @@ full_disk_in_child(struct fixture *fixture)
 static void
 a_disk_that_is_full_for_the_index_loses_nothing(void **state)
 {
-	struct fixture *fixture = *state;
-	int status;
-	pid_t child;
-
-	store_close(fixture->store);
-	fixture->store = NULL;
-	child = fork();
-	if (child == 0)
-		_exit(full_disk_in_child(fixture));
-	waitpid(child, &status, 0);
-	assert_true(WIFEXITED(status));
-	if (WEXITSTATUS(status) == 77)
-		skip();
-	assert_int_equal(WEXITSTATUS(status), 0);
+	small_disk_run(*state, "size=24m", with_full_disk);
 }
 
 #define TEST(name) \

@@ -317,26 +317,23 @@ static void
 cancelling_ends_it_for_all_and_tells_the_worker(void **state)
 {
 	struct world *world = *state;
-	struct digest action =
-	    make_action(world, &(struct wish){.argument = "a"});
-	struct rpc_stream *worker = work(world, "w", 1);
-	struct rpc_stream *client = execute(world, &action, false);
+	struct run run = begin_run(world);
 	Longrunning__CancelOperationRequest cancel =
 	    LONGRUNNING__CANCEL_OPERATION_REQUEST__INIT;
-	Workerapi__Lease *lease = take_lease(world, worker);
 	Workerapi__ServerMessage *message;
 	struct error err;
 
-	cancel.name = next_update(world, client, &err)->name;
+	cancel.name = next_update(world, run.client, &err)->name;
 	assert_non_null(call(world, OPERATIONS "CancelOperation", &cancel.base,
 	    &google__protobuf__empty__descriptor, &err));
-	assert_int_equal(status_code(finish(world, client)), ERROR_CANCELLED);
-	message = hear(world, worker, &err);
+	assert_int_equal(
+	    status_code(finish(world, run.client)), ERROR_CANCELLED);
+	message = hear(world, run.worker, &err);
 	assert_int_equal(message->message_case,
 	    WORKERAPI__SERVER_MESSAGE__MESSAGE_CANCEL_LEASE);
 	assert_memory_equal(message->cancel_lease->lease_id.data,
-	    lease->lease_id.data, lease->lease_id.len);
-	rpc_stream_free(worker);
+	    run.lease->lease_id.data, run.lease->lease_id.len);
+	rpc_stream_free(run.worker);
 }
 
 static void

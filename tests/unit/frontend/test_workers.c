@@ -130,21 +130,17 @@ static void
 an_unknown_lease_changes_nothing(void **state)
 {
 	struct world *world = *state;
-	struct digest action =
-	    make_action(world, &(struct wish){.argument = "a"});
-	struct rpc_stream *worker = work(world, "w", 1);
-	struct rpc_stream *client = execute(world, &action, false);
+	struct run run = begin_run(world);
 	struct execution_statistics statistics;
-	Workerapi__Lease *lease = take_lease(world, worker);
-	Workerapi__Lease other = *lease;
+	Workerapi__Lease other = *run.lease;
 
 	other.lease_id = bytes_of("another");
-	report_exit(worker, &other, 7);
-	report_exit(worker, lease, 0);
-	assert_int_equal(status_code(finish(world, client)), 0);
+	report_exit(run.worker, &other, 7);
+	report_exit(run.worker, run.lease, 0);
+	assert_int_equal(status_code(finish(world, run.client)), 0);
 	execution_service_statistics(world->execution, &statistics);
 	assert_int_equal(statistics.scheduler.unknown_results, 1);
-	rpc_stream_free(worker);
+	rpc_stream_free(run.worker);
 }
 
 static void
