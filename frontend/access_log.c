@@ -44,6 +44,7 @@ access_log_write(
 	char tool[LOG_VALUE_MAX], invocation[LOG_VALUE_MAX];
 	char target[LOG_VALUE_MAX], action[LOG_VALUE_MAX];
 	char identity[LOG_VALUE_MAX], trace[LOG_VALUE_MAX];
+	char error[LOG_VALUE_MAX];
 	struct request_metadata metadata;
 
 	if (!log_is_written(level))
@@ -53,7 +54,7 @@ access_log_write(
 	    "method=%.*s status=%s us=%lld in=%llu out=%llu peer=%.*s "
 	    "identity=\"%s\" "
 	    "tool=\"%s\" invocation=\"%s\" target=\"%s\" action=\"%s\" "
-	    "traceparent=\"%s\"",
+	    "traceparent=\"%s\" error=\"%s\"",
 	    STR_ARG(path), error_code_name((enum error_code)status),
 	    (long long)(duration_ns / 1000),
 	    (unsigned long long)rpc_call_received_bytes(call),
@@ -64,5 +65,6 @@ access_log_write(
 	    log_value(metadata.tool_invocation_id, invocation),
 	    log_value(metadata.target_id, target),
 	    log_value(metadata.action_id, action),
-	    log_value(rpc_call_metadata(call, STR("traceparent")), trace));
+	    log_value(rpc_call_metadata(call, STR("traceparent")), trace),
+	    log_value(rpc_call_end_text(call), error));
 }

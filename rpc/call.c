@@ -151,6 +151,13 @@ rpc_call_identity(struct rpc_call *call)
 }
 
 struct str
+rpc_call_end_text(const struct rpc_call *call)
+{
+	return (struct str){(const char *)GRPC_SLICE_START_PTR(call->end.text),
+	    GRPC_SLICE_LENGTH(call->end.text)};
+}
+
+struct str
 rpc_call_metadata(const struct rpc_call *call, struct str key)
 {
 	return rpc_core_metadata(&call->metadata, key);

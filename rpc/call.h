@@ -46,6 +46,9 @@ struct str rpc_call_peer(const struct rpc_call *call);
 /* The name that a client certificate proves (SPIFFE id, else subject
  * alternative name, else common name); len 0 without one. */
 struct str rpc_call_identity(struct rpc_call *call);
+/* Once it has ended: the text of the status that the client was sent; len 0 for
+ * none. */
+struct str rpc_call_end_text(const struct rpc_call *call);
 /* Value of a metadata key (lower case; raw bytes for "-bin" keys); data NULL
  * when absent. The first, when a key comes several times. */
 struct str rpc_call_metadata(const struct rpc_call *call, struct str key);
