@@ -2,17 +2,16 @@
 /* Running a command, opening its store, writing figures. */
 #include "client/admin_command.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/standard_output.h"
 #include "cas/store.h"
 
 #define EXIT_USAGE 2
@@ -66,11 +65,8 @@ admin_command_run(const struct admin_command *command, char **argv)
 	if (rc < 0)
 		fprintf(
 		    stderr, "toolroot %s: %s\n", settings->command, err.text);
-	if (fflush(stdout) != 0 && rc == 0) {
-		fprintf(stderr, "toolroot %s: standard output: %s\n",
-		    settings->command, strerror(errno));
+	if (rc == 0 && standard_output_finish(settings->command) < 0)
 		status = EXIT_FAILURE;
-	}
 out:
 	free(arguments.items);
 	settings_clear(settings, command->options);

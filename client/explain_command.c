@@ -3,7 +3,6 @@
 #include "client/explain_command.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +15,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/standard_output.h"
 #include "cas/digest_message.h"
 #include "client/cas_client.h"
 #include "client/client_options.h"
@@ -608,11 +608,8 @@ run(const struct explain_options *options,
 		fprintf(stderr, "toolroot explain: %s\n", err.text);
 		return EXIT_FAILURE;
 	}
-	if (fflush(stdout) != 0) {
-		fprintf(stderr, "toolroot explain: standard output: %s\n",
-		    strerror(errno));
+	if (standard_output_finish("explain") < 0)
 		return EXIT_FAILURE;
-	}
 	return EXIT_SUCCESS;
 }
 

@@ -3,7 +3,6 @@
  * by a thread of its own. */
 #include "client/logs_command.h"
 
-#include <errno.h>
 #include <google/bytestream/bytestream.pb-c.h>
 #include <jansson.h>
 #include <pthread.h>
@@ -18,6 +17,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/standard_output.h"
 #include "client/admin_command.h"
 #include "client/client_options.h"
 #include "client/operation_list.h"
@@ -374,11 +374,8 @@ run(const struct logs_options *options,
 		fprintf(stderr, "toolroot logs: %s\n", err.text);
 		return EXIT_FAILURE;
 	}
-	if (fflush(stdout) != 0) {
-		fprintf(stderr, "toolroot logs: standard output: %s\n",
-		    strerror(errno));
+	if (standard_output_finish("logs") < 0)
 		return EXIT_FAILURE;
-	}
 	return status;
 }
 

@@ -2,12 +2,12 @@
 /* Picks the subcommand; and what the subcommands share. */
 #include "client/toolchain_command.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/standard_output.h"
 #include "cas/digest_message.h"
 #include "client/cas_client.h"
 #include "client/subcommands.h"
@@ -84,11 +84,8 @@ toolchain_commands_run(const struct toolchain_call *call, char **argv)
 	if (rc < 0)
 		fprintf(
 		    stderr, "toolroot %s: %s\n", settings->command, err.text);
-	if (fflush(stdout) != 0 && rc == 0) {
-		fprintf(stderr, "toolroot %s: standard output: %s\n",
-		    settings->command, strerror(errno));
+	if (rc == 0 && standard_output_finish(settings->command) < 0)
 		status = EXIT_FAILURE;
-	}
 out:
 	free(arguments.items);
 	settings_clear(settings, call->options);

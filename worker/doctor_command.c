@@ -2,14 +2,13 @@
 /* Settings; then the host, the server, cargo. */
 #include "worker/doctor_command.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/settings.h"
+#include "base/standard_output.h"
 #include "client/client_options.h"
 #include "client/doctor_cargo.h"
 #include "client/doctor_report.h"
@@ -72,11 +71,8 @@ run(const struct doctor_options *options)
 	rpc_shutdown();
 	good = doctor_report_finish(report);
 	doctor_report_free(report);
-	if (fflush(stdout) != 0) {
-		fprintf(stderr, "toolroot doctor: standard output: %s\n",
-		    strerror(errno));
+	if (standard_output_finish("doctor") < 0)
 		return EXIT_FAILURE;
-	}
 	return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
