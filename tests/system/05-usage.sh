@@ -10,7 +10,7 @@
 need openssl openssl
 need python3 python3
 
-plan 44
+plan 48
 
 export XDG_CACHE_HOME=$WORK/cache
 
@@ -122,11 +122,19 @@ ok "the recipe works" bash -e -c "cd $WORK/tls && . $WORK/recipe"
 cd "$WORK/tls" || exit 1
 SERVER_STORE=$WORK/other
 ok "a server takes them" server_start --workers 0 --tls-cert server.pem \
-	--tls-key server.key --tls-client-ca ca.pem || exit 1
+	--tls-key server.key --tls-client-ca ca.pem --log-level debug || exit 1
 port=${GRPC_ADDR##*:}
 like "a client with one is let in" \
 	"$("$TOOLROOT" toolchain list --json --server "grpcs://localhost:$port" \
 		--tls-ca ca.pem --tls-cert me.pem --tls-key me.key)" '^\[\]$'
+"$TOOLROOT" toolchain show x --server "grpcs://localhost:$port" --tls-ca ca.pem \
+	--tls-cert me.pem --tls-key me.key > "$WORK/out" 2>&1
+named() {
+	grep -q 'rpc .*identity="me"' "$SERVER_LOG"
+}
+ok "and called by the name in it" wait_until 10 named
+like "why a call failed is in the server's log" "$(grep ' rpc .*NOT_FOUND' \
+	"$SERVER_LOG")" 'error="there is no toolchain .x.;'
 list=(toolchain list --server "grpcs://localhost:$port")
 refused "without an authority it is told of --tls-ca" 1 \
 	'who signed it with --tls-ca.*certificate verify failed' "${list[@]}"
@@ -144,3 +152,13 @@ timeout 2 "$TOOLROOT" worker --server "grpcs://localhost:$port" \
 like "and a worker's log" "$(cat "$WORK/err")" \
 	'not_connected .* remedy="[^"]*--tls-cert'
 ok "the server ends again" server_stop || server_show_log
+
+note "output that does not arrive"
+full=$("$TOOLROOT" store stats --store "$SERVER_STORE" 2>&1 > /dev/full)
+is "a full disk is told" "$full, status $?" \
+	"toolroot store stats: standard output: No space left on device, status 1"
+left=$({
+	sleep 1
+	"$TOOLROOT" store stats --store "$SERVER_STORE"
+} 2>&1 > >(true))
+is "a reader that has left is not" "$left" ""
