@@ -79,8 +79,9 @@ log_group_add(
 	struct pending_blob *fresh;
 	struct place place;
 
+	/* The key is the caller's until the group has ended. */
 	if (!blob->moves &&
-	    map_get(&group->digests, digest_key(&blob->digest)) != NULL)
+	    map_put(&group->digests, digest_key(&blob->digest), blob) != NULL)
 		return 0;
 	/* While something is being dropped, it may be what is pending. */
 	if (!blob->moves && atomic_load(&store->drops) == 0 &&
@@ -104,8 +105,6 @@ log_group_add(
 	}
 	segment_writer_add(group->segment, blob);
 	STAILQ_INSERT_TAIL(&group->blobs, fresh, link);
-	if (!fresh->moves)
-		map_put(&group->digests, digest_key(&fresh->digest), fresh);
 	group->count++;
 	return 0;
 }

@@ -102,15 +102,19 @@ void
 pending_add(struct pending *pending, struct pending_list *list)
 {
 	struct pending_blob *blob;
+	uint64_t bytes = 0;
+	size_t count = 0;
 
 	pthread_rwlock_wrlock(&pending->lock);
 	STAILQ_FOREACH(blob, list, link)
 	{
 		if (!blob->moves)
 			map_put(&pending->map, digest_key(&blob->digest), blob);
-		atomic_fetch_add(&pending->count, 1);
-		atomic_fetch_add(&pending->bytes, pending_blob_length(blob));
+		count++;
+		bytes += pending_blob_length(blob);
 	}
+	atomic_fetch_add(&pending->count, count);
+	atomic_fetch_add(&pending->bytes, bytes);
 	STAILQ_CONCAT(&pending->list, list);
 	pthread_rwlock_unlock(&pending->lock);
 }

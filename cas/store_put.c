@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Writing blobs that are in memory, and dropping blobs. Verification runs on
- * the caller's thread and idle ones of the pool, the rest in jobs for the
- * committer.
+ * Writing blobs that are in memory, and dropping blobs. Look-ups and
+ * verification run on the caller's thread and idle ones of the pool, the rest
+ * in jobs for the committer.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -31,7 +31,7 @@ store_check_digest(const struct digest *declared, const struct digest *computed,
 
 /* --- verification --------------------------------------------------------- */
 
-/* A run of puts that one thread verifies. */
+/* A run of puts that one thread looks up and verifies. */
 struct put_range {
 	size_t first;
 	size_t count;
@@ -137,20 +137,21 @@ store_put_verify(struct put_range *range, const struct store_put *put,
 
 /* --- the job -------------------------------------------------------------- */
 
-/* Which of the puts are absent; one look for all of them. */
+/* Which of the range are absent; one look for all of them. */
 static int
-put_batch_find(struct put_batch_job *job, struct error *err)
+put_range_find(
+    struct put_batch_job *job, const struct put_range *range, struct error *err)
 {
-	const struct store_batch *batch = job->batch;
-	struct digest *digests = xcalloc(batch->count + 1, sizeof(*digests));
+	const struct store_put *puts = job->batch->puts + range->first;
+	struct digest *digests = xcalloc(range->count + 1, sizeof(*digests));
 	int rc;
 
-	for (size_t i = 0; i < batch->count; i++)
-		digests[i] = batch->puts[i].digest;
+	for (size_t i = 0; i < range->count; i++)
+		digests[i] = puts[i].digest;
 	rc = store_check_writable(job->store, err);
 	if (rc == 0)
-		rc = store_find_missing(
-		    job->store, digests, batch->count, job->missing, err);
+		rc = store_find_missing(job->store, digests, range->count,
+		    job->missing + range->first, err);
 	free(digests);
 	return rc;
 }
@@ -267,10 +268,13 @@ put_batch_prepare(void *cookie, size_t number)
 	struct put_batch_job *job = cookie;
 	struct put_range *range = &job->ranges[number];
 	struct error err;
+	int found = put_range_find(job, range, &err);
 
 	for (size_t i = range->first; i < range->first + range->count; i++) {
-		int rc = store_put_prepare(job, range, i, &err);
+		int rc = found;
 
+		if (found == 0)
+			rc = store_put_prepare(job, range, i, &err);
 		if (rc < 0)
 			store_put_set_error(&job->batch->puts[i], &err);
 		job->wanted[i] = rc == 1;
@@ -318,17 +322,11 @@ void
 store_put_batch(struct store *store, struct store_batch *batch)
 {
 	struct put_batch_job *job = put_batch_job_new(store, batch);
-	struct error err;
 
 	for (size_t i = 0; i < batch->count; i++)
 		batch->puts[i].error = NULL;
-	if (put_batch_find(job, &err) == 0) {
-		thread_pool_share(
-		    store->pool, put_batch_divide(job), put_batch_prepare, job);
-	} else {
-		for (size_t i = 0; i < batch->count; i++)
-			store_put_set_error(&batch->puts[i], &err);
-	}
+	thread_pool_share(
+	    store->pool, put_batch_divide(job), put_batch_prepare, job);
 	for (size_t i = 0; i < batch->count; i++) {
 		if (job->wanted[i])
 			put_batch_queue(job, &job->blobs[i]);

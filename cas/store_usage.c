@@ -248,6 +248,8 @@ store_unreserve(struct store *store, uint16_t owner, uint64_t bytes)
 void
 store_release(struct store *store, uint16_t owner, uint64_t bytes)
 {
+	if (bytes == 0)
+		return;
 	pthread_mutex_lock(&store->usage_lock);
 	store_unreserve(store, owner, bytes);
 	pthread_mutex_unlock(&store->usage_lock);

@@ -56,31 +56,39 @@ batch_update_free(struct batch_update *update)
 	free(update);
 }
 
+/* Adds the answer for one blob; body is used for what is in it. */
 static int
-put_response(struct buffer *reply, const struct batch_update *update,
-    const struct entry *entry)
+put_response(struct buffer *reply, struct buffer *body,
+    const struct batch_update *update, const struct entry *entry)
 {
 	static const struct error none = {.code = ERROR_OK};
 	const struct error *error = entry->error;
 	uint8_t header[2 * WIRE_VARINT_MAX];
-	struct buffer body;
-	int rc = -1;
 
 	if (error == NULL && entry->put != SIZE_MAX)
 		error = update->batch.puts[entry->put].error;
-	buffer_init(&body, entry->digest.len + sizeof(struct error) + 64);
-	if (buffer_append(&body, header,
+	buffer_reset(body);
+	if (buffer_append(body, header,
 		wire_put_bytes_header(
 		    header, RESPONSE_DIGEST, entry->digest.len)) < 0 ||
-	    buffer_append(&body, entry->digest.data, entry->digest.len) < 0 ||
+	    buffer_append(body, entry->digest.data, entry->digest.len) < 0 ||
 	    storage_put_status(
-		&body, RESPONSE_STATUS, error != NULL ? error : &none) < 0)
-		goto out;
-	if (buffer_append(reply, header,
-		wire_put_bytes_header(header, RESPONSES, body.len)) < 0)
-		goto out;
-	rc = buffer_append(reply, body.data, body.len);
-out:
+		body, RESPONSE_STATUS, error != NULL ? error : &none) < 0 ||
+	    buffer_append(reply, header,
+		wire_put_bytes_header(header, RESPONSES, body->len)) < 0)
+		return -1;
+	return buffer_append(reply, body->data, body->len);
+}
+
+static int
+put_responses(struct buffer *reply, const struct batch_update *update)
+{
+	struct buffer body;
+	int rc = 0;
+
+	buffer_init(&body, STORAGE_SEND_MAX);
+	for (size_t i = 0; rc == 0 && i < update->count; i++)
+		rc = put_response(reply, &body, update, &update->entries[i]);
 	buffer_clear(&body);
 	return rc;
 }
@@ -96,9 +104,7 @@ batch_update_done(struct store_batch *batch)
 	struct error err;
 
 	buffer_init(&reply, STORAGE_SEND_MAX);
-	for (size_t i = 0; i < update->count; i++) {
-		if (put_response(&reply, update, &update->entries[i]) == 0)
-			continue;
+	if (put_responses(&reply, update) < 0) {
 		error_set(&err, ERROR_INVALID_ARGUMENT,
 		    "the answers for %zu blobs would exceed the %u bytes that "
 		    "gRPC clients accept; send fewer blobs in a batch",
