@@ -3,14 +3,15 @@
 #
 # A build while the store is being collected: just above what it needs, with the
 # rest of the store full of what nobody uses any more. The build passes, the old
-# goes, and nothing that the build needs.
+# goes, and nothing that the build needs. Below what it needs it fails, and says
+# what to do.
 
 . "$(dirname "$0")/tap.sh"
 . "$(dirname "$0")/server.sh"
 . "$ROOT/tests/bazel/lib.sh"
 
 need bazel bazel-bootstrap
-plan 13
+plan 19
 
 targets=(//words/... //shapes/... //trees/... //bulk/...)
 mib=$((1 << 20))
@@ -62,7 +63,9 @@ ok "the server ends" server_stop
 bazel_shutdown measured
 
 note "just above that"
+# No room is made for one blob of more than a third: there is one of 24 MiB.
 above=$((needed + needed / 4 + 6 * mib))
+test $((above / 3)) -gt $((25 * mib)) || above=$((3 * 25 * mib))
 ok "a store of that size is full of old things" fresh "$above" || {
 	server_show_log
 	exit 1
@@ -87,4 +90,22 @@ ok "from the cache: no result of the first was dropped" \
 ok "the store is within its limit" \
 	test "$(status bytes)" -le "$(status max_bytes)"
 ok "the server ends" server_stop || server_show_log
+
+note "below that"
+SERVER_STORE=$WORK/store-below
+below=$((mib / 3))
+ok "a server starts" server_start --workers 2 --host-root --max-size "$below"
+bazel_run above clean
+# Without --verbose_failures Bazel counts "errors during bulk transfer" only.
+bazel_run above build --config=exec --remote_local_fallback=false \
+	--verbose_failures --remote_retries=1 --remote_executor="grpc://$GRPC_ADDR" \
+	//words/... //shapes/... //bulk:pieces
+not_ok "the build fails" test "$BAZEL_STATUS" -eq 0
+like "it names limit, use and remedy" "$(cat "$BAZEL_LOG")" \
+	"the store is full: limit $below bytes, in use [0-9]+, needed [0-9]+.*max-size"
+not_ok "no input was lost" grep -qiE 'lost input|missing digest|evicted' \
+	"$BAZEL_LOG"
+ok "the server ends" server_stop || server_show_log
 bazel_shutdown above
+"$TOOLROOT" store check --store "$SERVER_STORE" > "$WORK/check.out" 2>&1
+is "nothing in the store is bad" "$?" 0 || diag "$(cat "$WORK/check.out")"
