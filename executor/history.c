@@ -478,6 +478,15 @@ history_add(struct history *history, const struct history_action *action)
 	pthread_mutex_unlock(&history->lock);
 }
 
+/* Another action of the target in the same build: its neighbour, not what it
+ * was before. */
+static bool
+is_sibling(const struct entry *entry, const struct history_action *action)
+{
+	return action->use.invocation.len > 0 && entry->invocation != NULL &&
+	       str_equal(entry->invocation->text, action->use.invocation);
+}
+
 int
 history_previous(struct history *history, const struct history_action *action,
     struct digest *previous)
@@ -496,6 +505,8 @@ history_previous(struct history *history, const struct history_action *action,
 
 		if (node == NULL || node->latest == NULL ||
 		    digest_equal(&node->latest->action, &action->use.action))
+			continue;
+		if (i == SUBJECT_TARGET && is_sibling(node->latest, action))
 			continue;
 		*previous = node->latest->action;
 		found = 1;

@@ -2,8 +2,9 @@
 /*
  * The actions that were asked for lately, so that a miss can be compared with
  * the nearest earlier action: the last one with the same target and outputs,
- * else with the same target and mnemonic, else with the same outputs. And why
- * the misses among them were misses. Of an instance never another's.
+ * else with the same target and mnemonic if it was used in another invocation,
+ * else with the same outputs. And why the misses among them were misses. Of an
+ * instance never another's.
  *
  * In memory and bounded by entries and bytes; what was used longest ago goes
  * first. Whoever wants it kept over a restart stores what history_take_changes

@@ -78,6 +78,27 @@ an_action_of_the_same_target_and_outputs_comes_first(void **state)
 }
 
 static void
+a_neighbour_in_the_same_build_is_no_earlier_action(void **state)
+{
+	struct history *history = history_new(&roomy);
+	const struct str log = STR("test.log"), xml = STR("test.xml");
+	struct history_action test = action_of("test", "//x", &log);
+	struct history_action report = action_of("report", "//x", &xml);
+
+	(void)state;
+	history_add(history, &test);
+	assert_previous(history, &report, NULL);
+	report.use.invocation = STR("second");
+	assert_previous(history, &report, "test");
+	/* Who does not say which build it is may mean another. */
+	test.use.invocation = STR("");
+	report.use.invocation = STR("");
+	history_add(history, &test);
+	assert_previous(history, &report, "test");
+	history_free(history);
+}
+
+static void
 a_changed_output_directory_finds_the_same_file_name(void **state)
 {
 	struct history *history = history_new(&roomy);
@@ -553,6 +574,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(
 		an_action_of_the_same_target_and_outputs_comes_first),
+	    cmocka_unit_test(
+		a_neighbour_in_the_same_build_is_no_earlier_action),
 	    cmocka_unit_test(
 		a_changed_output_directory_finds_the_same_file_name),
 	    cmocka_unit_test(without_metadata_the_outputs_count),
