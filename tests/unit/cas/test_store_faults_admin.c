@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Faults at each system call of a repair, of removing results and of an import:
+ * Faults at each system call of a repair, of removing results, of a first write
+ * by an instance and of an import:
  * afterwards the store opens, or says that it wants a repair, which then ends
  * well; nothing sound is lost; and doing it again does it.
  */
 #include "fault_fixture.h"
+#include "owner_fixture.h"
 
 #include "cas/archive.h"
 #include "cas/provenance.h"
@@ -280,6 +282,70 @@ no_fault_while_results_are_removed_harms_others(void **state)
 	with_faults(work_remove, look_after_remove, NULL);
 }
 
+/* --- instances ------------------------------------------------------------ */
+
+static void
+put_some_by(struct store *store, uint16_t owner)
+{
+	struct error err;
+
+	for (uint64_t i = 3000; i < 3006; i++) {
+		size_t len = i % 2 == 0 ? SMALL : LARGE;
+		struct digest digest = digest_of(i, len);
+		char *data = make_content(i, len);
+
+		(void)put_content_by(store, owner, &digest, data, len, &err);
+		free(data);
+	}
+}
+
+static void
+work_owners(struct fixture *unused)
+{
+	const struct owner_limits limits = {STR("other"), 1 << 20, 0};
+	struct store *store;
+	struct error err;
+	uint16_t owner;
+
+	(void)unused;
+	store = store_open(&fixture.options, &err);
+	if (store == NULL)
+		_exit(1);
+	atomic_store(&faults->armed, true);
+	if (store_owner(store, STR("fresh"), &owner, &err) == 0)
+		put_some_by(store, owner);
+	(void)store_set_owner_limits(store, &limits, 1, &err);
+	store_close(store);
+}
+
+/* No number stands anywhere without its name, and what each has adds up. */
+static void
+look_after_owners(void)
+{
+	struct owner_list list;
+	struct error err;
+
+	fixture_open(&fixture);
+	look_at_blobs();
+	if (!owners_add_up(fixture.store, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(store_owners(fixture.store, &list, &err), 0);
+	for (size_t i = 0; i < list.count; i++)
+		assert_true(list.items[i].named);
+	owner_list_clear(&list);
+	put_some_by(fixture.store, owner_named(fixture.store, "fresh"));
+	assert_true(owners_add_up(fixture.store, &err));
+	assert_int_equal(use_of(fixture.store, "fresh").blobs, 6);
+	close_store();
+}
+
+static void
+no_fault_at_the_first_write_of_an_instance_parts_number_and_name(void **state)
+{
+	(void)state;
+	with_faults(work_owners, look_after_owners, NULL);
+}
+
 /* --- import ----------------------------------------------------------------
  */
 
@@ -362,6 +428,8 @@ main(void)
 	    cmocka_unit_test(
 		no_fault_while_a_lost_index_is_made_anew_loses_a_blob),
 	    cmocka_unit_test(no_fault_while_results_are_removed_harms_others),
+	    cmocka_unit_test(
+		no_fault_at_the_first_write_of_an_instance_parts_number_and_name),
 	    cmocka_unit_test(no_fault_in_an_import_leaves_what_is_not_sound),
 	};
 
