@@ -39,7 +39,7 @@ cargo_execute_find(const struct cargo_execute *execute,
 	Reapi__GetActionResultRequest request =
 	    REAPI__GET_ACTION_RESULT_REQUEST__INIT;
 	Reapi__Digest digest = REAPI__DIGEST__INIT;
-	ProtobufCBinaryData wanted = binary(execute->wanted_inline);
+	ProtobufCBinaryData wanted;
 	struct rpc_message *message, *response = NULL;
 	char text[DIGEST_TEXT_MAX];
 	int rc;
@@ -48,8 +48,11 @@ cargo_execute_find(const struct cargo_execute *execute,
 	request.instance_name = binary(execute->instance);
 	request.action_digest = &digest;
 	request.inline_stderr = 1;
-	request.inline_output_files = &wanted;
-	request.n_inline_output_files = 1;
+	if (execute->wanted_inline != NULL) {
+		wanted = binary(execute->wanted_inline);
+		request.inline_output_files = &wanted;
+		request.n_inline_output_files = 1;
+	}
 	request.digest_function =
 	    (Reapi__DigestFunction__Value)execute->action.function;
 	message = rpc_message_pack(&request.base);
@@ -137,7 +140,7 @@ make_request(const struct cargo_execute *execute)
 {
 	Reapi__ExecuteRequest request = REAPI__EXECUTE_REQUEST__INIT;
 	Reapi__Digest digest = REAPI__DIGEST__INIT;
-	ProtobufCBinaryData wanted = binary(execute->wanted_inline);
+	ProtobufCBinaryData wanted;
 	char text[DIGEST_TEXT_MAX];
 
 	digest_to_message(&execute->action, text, &digest);
@@ -145,8 +148,11 @@ make_request(const struct cargo_execute *execute)
 	request.action_digest = &digest;
 	request.skip_cache_lookup = execute->anew;
 	request.inline_stderr = 1;
-	request.inline_output_files = &wanted;
-	request.n_inline_output_files = 1;
+	if (execute->wanted_inline != NULL) {
+		wanted = binary(execute->wanted_inline);
+		request.inline_output_files = &wanted;
+		request.n_inline_output_files = 1;
+	}
 	request.digest_function =
 	    (Reapi__DigestFunction__Value)execute->action.function;
 	return rpc_message_pack(&request.base);

@@ -23,7 +23,7 @@ struct cargo_execute {
 	const struct request_metadata *metadata;
 	struct arena *arena; /* results live in it */
 	struct digest action;
-	/* Path of a small output that is to come with the result. */
+	/* Path of a small output that is to come with the result; or NULL. */
 	const char *wanted_inline;
 	int64_t timeout_ms; /* of the execution, queueing included */
 	int64_t silence_ms; /* of the server meanwhile */
