@@ -72,7 +72,7 @@ static const char *const gcc_programs[] = {"cc1", "cc1plus", "collect2", "lto1",
     "addr2line", "c++filt", "dwp"};
 
 static const char *const linking_programs[] = {
-    "collect2", "lto-wrapper", "ld", "ld.bfd", "ld.gold", "ld.lld"};
+    "collect2", "lto-wrapper", "ld", "ld.bfd", "ld.gold", "ld.lld", "ld.mold"};
 
 /* Beside the driver, with what stands behind its name ("-12"). */
 static const char *const gcc_siblings[] = {

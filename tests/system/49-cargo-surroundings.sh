@@ -26,7 +26,7 @@ log() {
 	cat "$WORK/build.log"
 }
 
-plan 36
+plan 37
 ok "a server starts" server_start --workers 2
 
 # --- nowhere to remember -------------------------------------------------------
@@ -120,6 +120,13 @@ cargo_workspace "$WORK/six"
 RUSTFLAGS="-C linker=$gcc" builds "elsewhere: hits" "10 10 0 0" six build
 ok "the program is the same, byte for byte" \
 	cmp "$WORK/five/target/debug/app" "$WORK/six/target/debug/app"
+if command -v ld.mold > /dev/null; then
+	rm -rf "$WORK/six/target"
+	RUSTFLAGS="-C link-arg=-fuse-ld=mold" builds "mold, by the usual option" \
+		"10 0 10 0" six build
+else
+	skip "mold, by the usual option" "it is not installed"
+fi
 # Not in /tmp, which is an action's own. It looks for its parts from where it is.
 linkers=$(mktemp -d "$BUILD/linkers.XXXXXX")
 at_exit rm -rf "$linkers"
