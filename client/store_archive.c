@@ -314,6 +314,9 @@ import_from(const struct archive_command *command, const char *path,
 		rc = archive_import(store, &import, report, err);
 	if (store != NULL && rc < 0)
 		error_prefix(err, "%s", path);
+	/* It is the archive that is wrong, not the call. */
+	if (rc < 0 && err->code == ERROR_INVALID_ARGUMENT)
+		err->code = ERROR_FAILED_PRECONDITION;
 	store_close(store);
 out:
 	file_close(&import.fd);
