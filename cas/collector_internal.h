@@ -3,8 +3,8 @@
  * What the files of the collector share: collector.c (one collection at a
  * time), collector_watch.c (what the thread does), collector_survey.c (what
  * there is, how old, where to cut), collector_classes.c (whose it is),
- * collector_sweep.c (results and blobs), collector_segments.c (their bytes).
- * Not for others.
+ * collector_pick.c (which of an age), collector_sweep.c (results and blobs),
+ * collector_segments.c (their bytes). Not for others.
  */
 #ifndef TOOLROOT_CAS_COLLECTOR_INTERNAL_H
 #define TOOLROOT_CAS_COLLECTOR_INTERNAL_H
@@ -33,7 +33,11 @@ struct collection_class {
 	bool nothing;       /* no cutoff: nothing goes */
 	/* Epochs before the cutoff go, and of its own as much as says rest. */
 	uint32_t cutoff;
-	uint64_t rest;                 /* bytes; UINT64_MAX = all of it */
+	uint64_t rest; /* bytes; UINT64_MAX = all of it */
+	/* What the rest is taken of (collector_pick.c): of files, and no
+	 * record goes; or of a segment, and files and earlier segments go. */
+	enum { REST_OF_FILES, REST_OF_SEGMENT } rest_of;
+	uint32_t segment;
 	struct survey_bucket *buckets; /* from the limit backwards */
 };
 
@@ -99,6 +103,9 @@ int collection_roots(struct collection *collection,
  * all that is older than the wish's max_age. The report gets what stays. */
 int collection_survey(
     struct collection *collection, uint64_t needed, struct error *err);
+/* Chooses what goes of an epoch that goes in part. */
+int collection_pick(struct collection *collection,
+    struct collection_class *class, struct error *err);
 /* Removes what the cutoffs say. */
 int collection_sweep(struct collection *collection, struct error *err);
 /* Bytes in sealed segments that nothing uses. */

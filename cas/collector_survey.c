@@ -237,5 +237,11 @@ collection_survey(
 	if (rc == 0 && !collection->limited_out)
 		survey_cut(collection, needed);
 	survey_floors(collection);
+	for (size_t k = 0; rc == 0 && k < collection->class_count; k++) {
+		struct collection_class *class = &collection->classes[k];
+
+		if (!class->nothing && class->rest != UINT64_MAX)
+			rc = collection_pick(collection, class, err);
+	}
 	return rc;
 }

@@ -246,11 +246,17 @@ sweep_plan(struct sweep *sweep, const struct place *place, uint64_t bytes,
 /* Of an epoch that goes in part; false: not this one. A floor is not passed,
  * any other mark is by the entry that reaches it. */
 static bool
-sweep_take_rest(
-    struct sweep *sweep, const struct collection_class *class, uint64_t bytes)
+sweep_take_rest(struct sweep *sweep, const struct collection_class *class,
+    const struct place *place, uint64_t bytes)
 {
 	uint64_t *rest = &sweep->rests[class - sweep->collection->classes];
 
+	/* A file has no segment, so it is before all. */
+	if (class->rest_of == REST_OF_SEGMENT &&
+	    place->segment != class->segment)
+		return place->segment < class->segment;
+	if (class->rest_of == REST_OF_FILES && place->kind != PLACE_FILE)
+		return false;
 	if (*rest == 0 || (class->allowance != UINT64_MAX && bytes > *rest))
 		return false;
 	*rest -= bytes < *rest ? bytes : *rest;
@@ -278,7 +284,7 @@ sweep_visit_blob(
 	epoch = collection_epoch(candidate->place.epoch, &sweep->state);
 	bytes = store_place_cost(&candidate->place);
 	if (epoch == class->cutoff && class->rest != UINT64_MAX &&
-	    !sweep_take_rest(sweep, class, bytes))
+	    !sweep_take_rest(sweep, class, &candidate->place, bytes))
 		return 0;
 	if (!collection->wish->run)
 		sweep_plan(sweep, &candidate->place, bytes, epoch);

@@ -238,6 +238,27 @@ age_alone_can_be_asked_for(void **state)
 }
 
 static void
+a_part_of_an_age_is_whole_segments(void **state)
+{
+	struct fixture *fixture = *state;
+	struct collection_report report;
+	uint64_t before;
+
+	put_many(fixture, 0, 800, SMALL);
+	time_passes(fixture, 24 * HOUR_MS);
+	before = bytes_of(fixture->store);
+	report = collect_to(fixture, MIN_AGE, before / 2);
+	assert_in_range(report.blobs, 390, 420);
+	/* What is left of the one that was begun, at most. */
+	assert_in_range(report.moved_bytes, 0, 1 << 20);
+	assert_true(report.segments_removed >= 3);
+	for (uint64_t i = 0; i < 300; i++)
+		assert_true(absent(fixture, i, SMALL));
+	for (uint64_t i = 450; i < 800; i++)
+		assert_content(fixture->store, i, SMALL);
+}
+
+static void
 survivors_are_moved_out_of_mostly_dead_segments(void **state)
 {
 	struct fixture *fixture = *state;
@@ -723,6 +744,7 @@ main(void)
 	    TEST(an_instance_does_not_lose_blobs_of_no_known_owner),
 	    TEST(a_plan_changes_nothing_and_foretells),
 	    TEST(age_alone_can_be_asked_for),
+	    TEST(a_part_of_an_age_is_whole_segments),
 	    TEST(survivors_are_moved_out_of_mostly_dead_segments),
 	    TEST(open_blobs_stay_readable),
 	    TEST(pins_keep_what_hangs_below_them),
