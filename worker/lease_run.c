@@ -15,6 +15,7 @@
 #include "client/cas_client.h"
 #include "client/request_metadata.h"
 #include "worker/cas_clients.h"
+#include "worker/file_cache.h"
 #include "worker/input_fetch.h"
 #include "worker/lease_result.h"
 #include "worker/lease_table.h"
@@ -306,4 +307,7 @@ lease_run(struct worker *worker, struct held_lease *lease)
 	atomic_store(&lease->answered, true);
 	lease_result_send(worker->session, lease, &answer);
 	digest_list_clear(&run.missing);
+	/* For the next one's inputs; nobody waits now. */
+	if (spawner_staging(worker->spawner) == STAGING_EROFS)
+		file_cache_prepare(worker->files);
 }

@@ -138,7 +138,6 @@ stage_image_clear(struct stage_image *image)
 		return;
 	file_close(&image->inputs.image);
 	file_cache_release(image->files, image->reserved);
-	file_cache_prepare(image->files);
 	while (image->pin_count > 0)
 		file_cache_unpin(image->files, image->pins[--image->pin_count]);
 	while (image->tree_count > 0)
