@@ -287,14 +287,43 @@ store_owner(struct store *store, struct str instance, uint16_t *owner,
 	return 0;
 }
 
+/* Under the lock: the limits are what the index has, and nobody has others. */
+static bool
+owners_job_is_done(const struct owners_job *job, const struct owners *owners)
+{
+	for (size_t i = 0; i < job->count; i++) {
+		const struct owner_limits *limits = &job->limits[i];
+		const struct owner *owner =
+		    map_get(&owners->by_name, limits->instance);
+
+		if (owner == NULL || owner->quota != limits->quota ||
+		    owner->floor != limits->floor)
+			return false;
+	}
+	for (size_t i = 0; i < owners->count; i++) {
+		const struct owner *owner = owners->items[i];
+
+		if (owner != NULL && owner->name != NULL &&
+		    (owner->quota != 0 || owner->floor != 0) &&
+		    !owners_job_names(job, owner_name(owner)))
+			return false;
+	}
+	return true;
+}
+
 int
 store_set_owner_limits(struct store *store, const struct owner_limits *limits,
     size_t count, struct error *err)
 {
 	struct owners_job job = {
 	    .limits = limits, .count = count, .limiting = true};
+	bool done;
 
-	return owners_job_run(store, &job, err);
+	/* A server with its old limits starts on a full disk, too. */
+	pthread_mutex_lock(&store->usage_lock);
+	done = owners_job_is_done(&job, &store->owners);
+	pthread_mutex_unlock(&store->usage_lock);
+	return done ? 0 : owners_job_run(store, &job, err);
 }
 
 bool
