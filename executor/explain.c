@@ -129,7 +129,7 @@ explanation_summary(
     const struct explanation *explanation, char *text, size_t size)
 {
 	const struct explain_change *change = explanation->changes;
-	const char *how = "changed";
+	const char *how = "changed", *kind;
 
 	if (explanation->count == 0) {
 		snprintf(text, size, "%s", explanation->note);
@@ -139,8 +139,12 @@ explanation_summary(
 		how = "added";
 	else if (change->after == NULL && !change->has_after_digest)
 		how = "removed";
-	snprintf(text, size, "%s %s %s", explain_kind_name(change->kind),
-	    change->name, how);
+	kind = explain_kind_name(change->kind);
+	/* "argument 3" says what it is. */
+	if (strncmp(change->name, kind, strlen(kind)) == 0)
+		snprintf(text, size, "%s %s", change->name, how);
+	else
+		snprintf(text, size, "%s %s %s", kind, change->name, how);
 }
 
 void

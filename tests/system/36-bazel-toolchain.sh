@@ -2,16 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # A real Bazel builds and tests a real workspace with this machine's compiler
-# captured as a toolchain and nothing of the host in sight; another file in
-# the toolchain re-runs every action, and going back hits every result. The
-# same with clang. As root the worker's host has no compiler that works: what
+# captured as a toolchain and nothing of the host in sight; another header in
+# the toolchain re-runs every action, and `toolroot explain` names it; going
+# back hits every result. The same with clang. As root the worker's host has no compiler that works: what
 # was captured does not miss it.
 
 . "$(dirname "$0")/tap.sh"
 . "$(dirname "$0")/server.sh"
 . "$ROOT/tests/bazel/lib.sh"
 
-plan 20
+plan 24
 
 # All processes of //..., as `bazel test --config=cache //...` counts them.
 all=84
@@ -61,7 +61,9 @@ else
 	skip "where it runs, gcc does not work" "only root can hide it"
 fi
 bazel_copy_workspace "$WORK/almanac"
-add gcc --cc gcc
+mkdir "$WORK/extra"
+echo '#define EXTRA 1' > "$WORK/extra/extra.h"
+add gcc --cc gcc --also "$WORK/extra"
 gcc=$root
 like "this machine's gcc is captured" "$gcc" '^[0-9a-f]{64}/[0-9]+$'
 
@@ -79,9 +81,8 @@ is "every process ran remotely" "$BAZEL_REMOTE $BAZEL_LOCAL" "$all 0"
 remote "$gcc"
 is "and is a hit the second time" "$BAZEL_STATUS $BAZEL_REMOTE_HITS" "0 $all"
 
-note "with another file in the toolchain"
-mkdir "$WORK/extra"
-echo extra > "$WORK/extra/file"
+note "with another header in the toolchain"
+echo '#define EXTRA 2' > "$WORK/extra/extra.h"
 add gcc --cc gcc --also "$WORK/extra"
 changed=$root
 unlike "the toolchain has another digest" "$changed" "$gcc"
@@ -90,9 +91,19 @@ is "everything builds and passes with it" "$BAZEL_STATUS" 0 ||
 	bazel_show_log
 is "every process ran again" "$BAZEL_REMOTE $BAZEL_REMOTE_HITS" "$all 0"
 
+explained=$("$TOOLROOT" explain --limit 1000 --server "grpc://$GRPC_ADDR")
+is "of each the toolchain is the cause" \
+	"$(grep -c '^//.*: toolchain$' <<< "$explained")" "$all"
+is "by its header" \
+	"$(grep -cF "changed toolchain $WORK/extra/extra.h" <<< "$explained")" \
+	"$all"
+like "with the line that is new" "$explained" '\+#define EXTRA 2'
+is "the metric says toolchain" "$(curl -sf "http://$HTTP_ADDR/metrics" |
+	sed -n 's/^toolroot_action_misses_total{cause="toolchain"} //p')" "$all"
+
 note "back again"
-rm -r "$WORK/extra"
-add gcc --cc gcc
+echo '#define EXTRA 1' > "$WORK/extra/extra.h"
+add gcc --cc gcc --also "$WORK/extra"
 is "the first digest is back" "$root" "$gcc"
 remote "$root"
 is "everything passes" "$BAZEL_STATUS" 0 || bazel_show_log

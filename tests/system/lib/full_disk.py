@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import time
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,10 +20,11 @@ from typing import Any
 import grpc
 
 from ledger import Ledger, check_contents
-from process import Server, StartError, work_folder
+from process import Server, StartError, program, work_folder
 from remote import (
     Client,
     Outcome,
+    api,
     attempt,
     connect,
     digest_of,
@@ -38,6 +42,13 @@ FULL_CODE = 8
 BATCH = 200
 REFUSALS = 100
 PATIENCE_SECONDS = 5.0
+SAVE_SECONDS = 30.0
+MISSES = 400
+SAVE_FAILURES = "toolroot_history_save_failures_total"
+UNSAVED = "toolroot_history_unsaved_changes"
+UPDATE_RESULT = (
+    "/build.bazel.remote.execution.v2.ActionCache/UpdateActionResult"
+)
 
 
 class Disk:
@@ -292,6 +303,8 @@ def try_disk(tap: Tap, kind: str, work: Path) -> None:
     server = Server(disk.path, "--workers", "0", "--max-size", "100G")
     server.log = work / f"{kind}.log"
     server.start()
+    if kind == "tmpfs":
+        history_waits(tap, disk, server)
     filler = Filler(connect(server.address), Ledger(), Random(kind))
     full_in_upload(tap, disk, filler)
     full_in_commit(tap, disk, filler)
@@ -305,6 +318,80 @@ def try_disk(tap: Tap, kind: str, work: Path) -> None:
     tap.equal(server.stop(), 0, f"{kind}: the server ends when asked")
     tap.equal(server.faults(), [], f"{kind}: no sanitizer found a fault")
     disk.unmount()
+
+
+def metric(server: Server, name: str) -> float:
+    """The value of a series without labels."""
+    url = f"http://{server.http}/metrics"
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        text = answer.read().decode()
+    found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+    return float(found.group(1)) if found else -1
+
+
+def comes_true(condition: Callable[[], bool]) -> bool:
+    """The server saves its history every ten seconds."""
+    end = time.monotonic() + SAVE_SECONDS
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.2)
+    return condition()
+
+
+def miss_much(client: Client) -> Any:
+    """Actions are looked for, made and stored; the digest of one. So many
+    that what is kept of them needs room of its own."""
+    digest = None
+    for number in range(MISSES):
+        command = api.Command(arguments=[str(number)], output_paths=["out"])
+        action = api.Action(
+            command_digest=digest_of(command.SerializeToString()),
+            input_root_digest=digest_of(b""),
+        )
+        blobs = [each.SerializeToString() for each in (command, action)]
+        client.batch_update([(digest_of(blob), blob) for blob in blobs])
+        digest = digest_of(blobs[1])
+        missing = digest
+        attempt(lambda missing=missing: client.get_result(missing))
+        update = api.UpdateActionResultRequest(action_digest=digest)
+        update.action_result.stdout_raw = b"made"
+        client.unary(UPDATE_RESULT, update, api.ActionResult)
+    return digest
+
+
+def history_waits(tap: Tap, disk: Disk, server: Server) -> None:
+    """What is known of misses cannot be stored: it is kept until it can, so
+    that then even a crash does not forget it."""
+    title = f"{disk.kind}, full for the history"
+    client = connect(server.address)
+    digest = miss_much(client)
+    disk.leave(0)
+    tap.ok(
+        comes_true(lambda: metric(server, SAVE_FAILURES) > 0),
+        f"{title}: a metric counts the failures",
+    )
+    unsaved = metric(server, UNSAVED)
+    tap.ok(unsaved > 0, f"{title}: and tells what is not stored", unsaved)
+    tap.like(
+        server.log_end(),
+        "history_not_saved error=.* changes=[1-9]",
+        f"{title}: so does the log",
+    )
+    disk.clear()
+    tap.ok(
+        comes_true(lambda: metric(server, UNSAVED) == 0),
+        f"{title}: all is stored when there is room again",
+    )
+    client.channel.close()
+    server.kill()
+    server.start()
+    command = [str(program()), "explain", "--json", digest.hash]
+    command += ["--server", f"grpc://{server.address}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    tap.like(
+        done.stdout + done.stderr,
+        f'"action_digest": "{digest.hash}/',
+        f"{title}: a crash has not forgotten it",
+    )
 
 
 def full_store(tap: Tap, work: Path) -> None:
