@@ -43,7 +43,8 @@ struct owner_limits {
 	uint64_t quota; /* bytes; 0 = none */
 	uint64_t floor;
 };
-/* Sets the limits of those named, and takes them from all others. Blocks. */
+/* Sets the limits of those named, and takes them from all others. Blocks;
+ * nothing is written when they stand already. */
 int store_set_owner_limits(struct store *store,
     const struct owner_limits *limits, size_t count, struct error *err);
 

@@ -8,7 +8,7 @@ import time
 import urllib.request
 from random import Random
 
-from collect import KIB, MIB, Blobs, age, make, missing, put, run
+from collect import KIB, MIB, USAGE, Blobs, age, make, missing, put, run
 from process import Server, StartError, work_folder
 from remote import Client, api, connect, digest_of, load_messages
 from tap import Tap
@@ -154,7 +154,7 @@ def asked_for(tap: Tap, server: Server) -> None:
     age(server.store, 48)
     done = run("gc", *there, "--instance", "flood")
     tap.ok(
-        done.returncode == 1 and '"flood" has no quota' in done.stderr,
+        done.returncode == USAGE and '"flood" has no quota' in done.stderr,
         "without a quota an instance is collected by a bound",
         done.stderr,
     )
