@@ -34,10 +34,15 @@
 /* One in so many calls at once, before memory is measured again. */
 #define GUARD_STEP 64
 /* The memory of a call that was ended is free when its connection's poller has
- * been there: so long the calls of the next rank are left alone. */
+ * been there. So long the calls of the next rank are left alone: at least, and
+ * at most, when one that was ended is still there. */
 #define GUARD_PATIENCE_MS 50
+#define GUARD_PATIENCE_MAX_MS 1000
 /* A call is new for so long: what is received well is whole by then. */
 #define GUARD_NEW_NS 5000000
+/* And so the next rank is also left alone when memory has only just become
+ * short: who is new may be the one. */
+#define GUARD_BEGIN_MS 10
 
 static const char guard_reason[] =
     "the server's memory is used up by messages that are on their way to it; "
@@ -48,8 +53,10 @@ struct memory_guard {
 	uint64_t limit;
 	pthread_t thread;
 	_Atomic uint64_t ended;
-	/* The thread's: when it last did so. */
+	/* The thread's: when it last did so, and since when too much is in use
+	 * (0: it is not). */
 	int64_t ended_ms;
+	int64_t short_ms;
 	int64_t trimmed_ms;
 	uint64_t trimmed; /* the memory then */
 	int64_t logged_ms;
@@ -158,12 +165,39 @@ guard_log(struct memory_guard *guard, int64_t now_ms)
 	    (unsigned long long)atomic_load(&guard->ended));
 }
 
+static bool
+guard_has_ended_calls(struct rpc_server *server)
+{
+	const struct rpc_call *call;
+
+	pthread_mutex_lock(&server->lock);
+	TAILQ_FOREACH (call, &server->live, link)
+		if (call->cut_status != GRPC_STATUS_OK)
+			break;
+	pthread_mutex_unlock(&server->lock);
+	return call != NULL;
+}
+
+/* Are only those that wait to give way for now? */
+static bool
+guard_is_patient(struct memory_guard *guard, int64_t now_ms)
+{
+	int64_t since_ms = now_ms - guard->ended_ms;
+
+	if (guard->short_ms == 0)
+		guard->short_ms = now_ms;
+	return now_ms - guard->short_ms < GUARD_BEGIN_MS ||
+	       since_ms < GUARD_PATIENCE_MS ||
+	       (since_ms < GUARD_PATIENCE_MAX_MS &&
+		   guard_has_ended_calls(guard->server));
+}
+
 /* Ends a few calls. */
 static void
 guard_shed(struct memory_guard *guard)
 {
 	int64_t now_ms = clock_monotonic_ms();
-	bool patient = now_ms - guard->ended_ms < GUARD_PATIENCE_MS;
+	bool patient = guard_is_patient(guard, now_ms);
 	struct rpc_call *call;
 	size_t count, ended = 0;
 
@@ -244,18 +278,20 @@ static int64_t
 guard_look(struct memory_guard *guard)
 {
 	struct process_memory memory;
-	uint64_t room;
+	uint64_t used, room;
 
 	if (!process_memory_read(&memory))
 		return GUARD_SLEEP_MAX_MS;
-	if (memory.anonymous >= guard->limit) {
-		guard_trim(guard, memory.anonymous);
-		memory.anonymous = process_memory_allocated();
-	}
-	if (memory.anonymous >= guard->limit)
+	used = memory.anonymous;
+	if (used >= guard->limit)
+		used = process_memory_allocated();
+	if (used >= guard->limit)
 		guard_shed(guard);
-	room = memory.anonymous < guard->limit ? guard->limit - memory.anonymous
-					       : 0;
+	else
+		guard->short_ms = 0;
+	if (memory.anonymous >= guard->limit)
+		guard_trim(guard, memory.anonymous);
+	room = used < guard->limit ? guard->limit - used : 0;
 	room /= GUARD_FILL_PER_MS;
 	if (room < GUARD_SLEEP_MIN_MS)
 		return GUARD_SLEEP_MIN_MS;

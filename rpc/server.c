@@ -296,6 +296,9 @@ rpc_server_new(const struct rpc_server_options *options, struct error *err)
 	server_register(server);
 	if (server_bind(server, err) < 0)
 		goto fail;
+	/* Its count may be asked for from now on. */
+	if (options->memory_limit > 0)
+		server->guard = memory_guard_new(server, options->memory_limit);
 	return server;
 fail:
 	rpc_server_free(server);
@@ -312,9 +315,6 @@ void
 rpc_server_start(struct rpc_server *server)
 {
 	server->started = true;
-	if (server->options.memory_limit > 0)
-		server->guard =
-		    memory_guard_new(server, server->options.memory_limit);
 	grpc_server_start(server->core);
 	for (size_t i = 0; i <= server->options.method_count; i++)
 		rpc_server_arm(server, i < server->options.method_count

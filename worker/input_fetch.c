@@ -134,6 +134,30 @@ flight_end(struct input_fetch *fetch, const struct digest *digest)
 		pthread_cond_broadcast(&fetch->landed);
 }
 
+/* Others may have landed some between our look at the store and our beginning.
+ */
+static int
+flights_end_landed(
+    struct input_fetch *fetch, struct digest_list *ours, struct error *err)
+{
+	bool *missing = xcalloc(ours->count + 1, sizeof(*missing));
+	size_t kept = 0;
+	int rc = store_find_missing(
+	    fetch->store, ours->items, ours->count, missing, err);
+
+	pthread_mutex_lock(&fetch->lock);
+	for (size_t i = 0; i < ours->count; i++) {
+		if (rc == 0 && missing[i])
+			ours->items[kept++] = ours->items[i];
+		else
+			flight_end(fetch, &ours->items[i]);
+	}
+	pthread_mutex_unlock(&fetch->lock);
+	ours->count = kept;
+	free(missing);
+	return rc;
+}
+
 /* One download and those of its flights that have not landed. */
 struct landing {
 	struct input_fetch *fetch;
@@ -226,7 +250,8 @@ fetch_wanted(struct input_fetch *fetch, struct digest_list *wanted,
 		ours.count = 0;
 		others.count = 0;
 		flights_begin(fetch, wanted, &ours, &others);
-		if (ours.count > 0)
+		rc = flights_end_landed(fetch, &ours, err);
+		if (rc == 0 && ours.count > 0)
 			rc =
 			    flights_fetch(fetch, &ours, transfer, &absent, err);
 		for (size_t i = 0; i < others.count && rc == 0; i++)
