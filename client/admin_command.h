@@ -85,14 +85,17 @@ void admin_progress(const char *format, ...)
     __attribute__((format(printf, 1, 2)));
 void admin_progress_end(void);
 
-/* A line of a table of what instances have; first: its title before it. */
+/* What an instance has. */
 struct admin_use {
 	struct str name;
 	bool nameless; /* it was lost */
 	uint64_t bytes;
+	uint64_t blobs;
+	uint64_t results;
 	uint64_t quota; /* 0 = none */
 	uint64_t floor;
 };
+/* A line of a table of them; first: its title before it. */
 void admin_print_use(const struct admin_use *use, bool first);
 
 /* "1.4 GiB". */

@@ -8,6 +8,8 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "client/admin_command.h"
+#include "protos/binary.h"
 
 json_t *
 admin_json_bytes(ProtobufCBinaryData data)
@@ -32,6 +34,17 @@ admin_json_digest(const Reapi__Digest *digest)
 {
 	return json_sprintf("%.*s/%" PRId64, (int)digest->hash.len,
 	    (const char *)digest->hash.data, digest->size_bytes);
+}
+
+json_t *
+admin_json_use(const struct admin_use *use)
+{
+	return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I}", "instance",
+	    use->nameless ? json_null()
+			  : admin_json_bytes(binary_of(use->name)),
+	    "bytes", (json_int_t)use->bytes, "blobs", (json_int_t)use->blobs,
+	    "action_results", (json_int_t)use->results, "quota_bytes",
+	    (json_int_t)use->quota, "floor_bytes", (json_int_t)use->floor);
 }
 
 int

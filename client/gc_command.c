@@ -182,23 +182,27 @@ json_kept(const Adminapi__CollectResponse *r)
 	return list;
 }
 
+static struct admin_use
+use_of(const Adminapi__InstanceUse *use)
+{
+	return (struct admin_use){.name = binary_str(use->name),
+	    .nameless = use->nameless,
+	    .bytes = use->bytes,
+	    .blobs = use->blobs,
+	    .results = use->action_results,
+	    .quota = use->quota_bytes,
+	    .floor = use->floor_bytes};
+}
+
 static json_t *
 json_uses(const Adminapi__CollectResponse *r)
 {
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < r->n_uses; i++) {
-		const Adminapi__InstanceUse *use = r->uses[i];
+		const struct admin_use use = use_of(r->uses[i]);
 
-		json_array_append_new(list,
-		    json_pack("{s:o, s:I, s:I, s:I, s:I, s:I}", "instance",
-			use->nameless ? json_null()
-				      : admin_json_bytes(use->name),
-			"bytes", (json_int_t)use->bytes, "blobs",
-			(json_int_t)use->blobs, "action_results",
-			(json_int_t)use->action_results, "quota_bytes",
-			(json_int_t)use->quota_bytes, "floor_bytes",
-			(json_int_t)use->floor_bytes));
+		json_array_append_new(list, admin_json_use(&use));
 	}
 	return list;
 }
@@ -262,14 +266,9 @@ static void
 print_uses(const Adminapi__CollectResponse *r)
 {
 	for (size_t i = 0; i < r->n_uses; i++) {
-		const Adminapi__InstanceUse *use = r->uses[i];
-		const struct admin_use shown = {.name = binary_str(use->name),
-		    .nameless = use->nameless,
-		    .bytes = use->bytes,
-		    .quota = use->quota_bytes,
-		    .floor = use->floor_bytes};
+		const struct admin_use use = use_of(r->uses[i]);
 
-		admin_print_use(&shown, i == 0);
+		admin_print_use(&use, i == 0);
 	}
 }
 

@@ -95,16 +95,23 @@ ratio(uint64_t of, uint64_t to)
 	return to > 0 ? (double)of / (double)to : 1;
 }
 
+static struct admin_use
+use_of(const struct owner_report *owner)
+{
+	return (struct admin_use){.name = owner->instance,
+	    .nameless = !owner->named,
+	    .bytes = owner->bytes,
+	    .blobs = owner->blobs,
+	    .results = owner->results,
+	    .quota = owner->quota,
+	    .floor = owner->floor};
+}
+
 static void
 print_owners(const struct owner_list *owners)
 {
 	for (size_t i = 0; i < owners->count; i++) {
-		const struct owner_report *owner = &owners->items[i];
-		const struct admin_use use = {.name = owner->instance,
-		    .nameless = !owner->named,
-		    .bytes = owner->bytes,
-		    .quota = owner->quota,
-		    .floor = owner->floor};
+		const struct admin_use use = use_of(&owners->items[i]);
 
 		admin_print_use(&use, i == 0);
 	}
@@ -199,20 +206,9 @@ json_owners(const struct owner_list *owners)
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < owners->count; i++) {
-		const struct owner_report *owner = &owners->items[i];
+		const struct admin_use use = use_of(&owners->items[i]);
 
-		json_array_append_new(list,
-		    json_pack("{s:o, s:I, s:I, s:I, s:I, s:I}", "instance",
-			owner->named
-			    ? admin_json_bytes((ProtobufCBinaryData){
-				  owner->instance.len,
-				  (uint8_t *)(uintptr_t)owner->instance.data})
-			    : json_null(),
-			"bytes", (json_int_t)owner->bytes, "blobs",
-			(json_int_t)owner->blobs, "action_results",
-			(json_int_t)owner->results, "quota_bytes",
-			(json_int_t)owner->quota, "floor_bytes",
-			(json_int_t)owner->floor));
+		json_array_append_new(list, admin_json_use(&use));
 	}
 	return list;
 }
