@@ -101,6 +101,32 @@ read_limits(const struct serve_options *options, bool floors,
 	return 0;
 }
 
+/* What gc-low leaves of it. */
+static uint64_t
+low_mark(const struct serve_options *options, uint64_t limit)
+{
+	return limit / 100 * options->gc_low +
+	       limit % 100 * options->gc_low / 100;
+}
+
+/* Collections for a quota go down to gc-low of it, whatever the floor. */
+static int
+check_floor(const struct serve_options *options,
+    const struct owner_limits *limits, struct error *err)
+{
+	uint64_t low = low_mark(options, limits->quota);
+
+	if (limits->quota == 0 || limits->floor <= low)
+		return 0;
+	return error_set(err, ERROR_INVALID_ARGUMENT,
+	    "the instance-floor of \"%.*s\", %" PRIu64
+	    " bytes, is above what collections leave of its instance-quota of "
+	    "%" PRIu64 ": %" PRIu64 " bytes (gc-low, %" PRIu64
+	    " %%); lower the floor to that, or raise the quota",
+	    (int)limits->instance.len, limits->instance.data, limits->floor,
+	    limits->quota, low, options->gc_low);
+}
+
 /* What floors keep must leave a collection something to take. */
 static int
 check_limits(const struct serve_options *options, const struct store *store,
@@ -110,15 +136,12 @@ check_limits(const struct serve_options *options, const struct store *store,
 	uint64_t low, floors = 0;
 
 	store_usage((struct store *)(uintptr_t)store, &usage);
-	low = usage.max_bytes / 100 * options->gc_low;
+	low = low_mark(options, usage.max_bytes);
 	for (size_t i = 0; i < list->count; i++) {
 		const struct owner_limits *limits = &list->items[i];
 
-		if (limits->quota != 0 && limits->floor > limits->quota)
-			return error_set(err, ERROR_INVALID_ARGUMENT,
-			    "the instance-floor of \"%.*s\" is above its "
-			    "instance-quota",
-			    (int)limits->instance.len, limits->instance.data);
+		if (check_floor(options, limits, err) < 0)
+			return -1;
 		if (limits->floor > low - floors)
 			return error_set(err, ERROR_INVALID_ARGUMENT,
 			    "all instance-floor together are more than gc-low "
@@ -147,12 +170,18 @@ instance_limits_apply(
 
 /* --- metrics -------------------------------------------------------------- */
 
+/* The label of the rest: no instance can be named so. */
+#define REST "/other"
+/* Instances are those of the settings: none shares a series. */
+#define SERIES_MAX (UINT16_MAX + 2)
+
 static const struct metric_definition bytes_definition = {
     .name = "toolroot_store_instance_bytes",
     .help = "Bytes that count for an instance: blobs that it was the first to "
-	    "write, and its action results; other: all else in the store.",
+	    "write, and its action results; /other: all else in the store.",
     .type = METRIC_GAUGE,
     .labels = {"instance"},
+    .max_series = SERIES_MAX,
 };
 
 static const struct metric_definition quota_definition = {
@@ -160,6 +189,7 @@ static const struct metric_definition quota_definition = {
     .help = "Bytes at which writes of the instance are refused; 0: none.",
     .type = METRIC_GAUGE,
     .labels = {"instance"},
+    .max_series = SERIES_MAX,
 };
 
 static const struct metric_definition floor_definition = {
@@ -167,6 +197,7 @@ static const struct metric_definition floor_definition = {
     .help = "Bytes that collections leave the instance; 0: none.",
     .type = METRIC_GAUGE,
     .labels = {"instance"},
+    .max_series = SERIES_MAX,
 };
 
 struct instance_metrics {
@@ -178,11 +209,30 @@ struct instance_metrics {
 };
 
 static void
-show(struct metric_family *family, const char *instance, uint64_t value)
+show(const struct instance_metrics *shown, const char *instance,
+    const struct owner_report *owner)
 {
 	const char *const labels[] = {instance};
 
-	metric_set(metric_series(family, labels), (int64_t)value);
+	metric_set(metric_series(shown->bytes, labels), (int64_t)owner->bytes);
+	metric_set(metric_series(shown->quota, labels), (int64_t)owner->quota);
+	metric_set(metric_series(shown->floor, labels), (int64_t)owner->floor);
+}
+
+/* What is to be served and has neither use nor limits is not in the list. */
+static void
+show_absent(
+    const struct instance_metrics *shown, const struct owner_list *owners)
+{
+	const struct setting_list *instances = &shown->options->instances;
+	const struct owner_report nothing = {.bytes = 0};
+
+	for (size_t i = 0; i < instances->count; i++) {
+		const char *instance = instances->items[i];
+
+		if (owner_list_find(owners, str_from(instance)) == NULL)
+			show(shown, instance, &nothing);
+	}
 }
 
 /* Those with limits, and those that are listed to be served. */
@@ -201,6 +251,7 @@ static void
 instance_metrics_collect(void *cookie)
 {
 	const struct instance_metrics *shown = cookie;
+	struct owner_report rest = {.bytes = 0};
 	struct store_usage usage;
 	struct owner_list owners;
 	struct error ignored;
@@ -214,15 +265,13 @@ instance_metrics_collect(void *cookie)
 
 		if (!is_configured(shown->options, owner))
 			continue;
-		show(shown->bytes, owner->instance.data, owner->bytes);
-		show(shown->quota, owner->instance.data, owner->quota);
-		show(shown->floor, owner->instance.data, owner->floor);
+		show(shown, owner->instance.data, owner);
 		usage.bytes -=
 		    owner->bytes < usage.bytes ? owner->bytes : usage.bytes;
 	}
-	show(shown->bytes, "other", usage.bytes);
-	show(shown->quota, "other", 0);
-	show(shown->floor, "other", 0);
+	show_absent(shown, &owners);
+	rest.bytes = usage.bytes;
+	show(shown, REST, &rest);
 	owner_list_clear(&owners);
 }
 
