@@ -14,12 +14,18 @@
 /* Of one list. */
 #define LIST_MAX 10000u
 
-static void
-collect_fill_wish(const Adminapi__CollectRequest *request, uint64_t used,
-    struct collection_wish *wish)
+static int
+collect_fill_wish(const Adminapi__CollectRequest *request, struct store *store,
+    struct collection_wish *wish, struct error *err)
 {
-	*wish = (struct collection_wish){
-	    .run = request->run, .max_age_ms = request->max_age_ms};
+	struct collection_extent extent;
+
+	*wish = (struct collection_wish){.run = request->run,
+	    .max_age_ms = request->max_age_ms,
+	    .limit_toolchains = request->limit_toolchains,
+	    .keep_toolchains = request->keep_toolchains};
+	if (request->one_instance)
+		wish->instance = binary_str(request->instance_name);
 	if (request->target_case ==
 	    ADMINAPI__COLLECT_REQUEST__TARGET_MAX_BYTES) {
 		wish->sized = true;
@@ -27,14 +33,14 @@ collect_fill_wish(const Adminapi__CollectRequest *request, uint64_t used,
 	}
 	if (request->target_case ==
 	    ADMINAPI__COLLECT_REQUEST__TARGET_FREE_BYTES) {
+		if (collection_extent(store, wish->instance, &extent, err) < 0)
+			return -1;
 		wish->sized = true;
-		wish->target_size =
-		    used > request->free_bytes ? used - request->free_bytes : 0;
+		wish->target_size = extent.bytes > request->free_bytes
+					? extent.bytes - request->free_bytes
+					: 0;
 	}
-	if (request->one_instance)
-		wish->instance = binary_str(request->instance_name);
-	wish->limit_toolchains = request->limit_toolchains;
-	wish->keep_toolchains = request->keep_toolchains;
+	return 0;
 }
 
 static void
@@ -206,27 +212,6 @@ list_owners(struct arena *arena, struct store *store, size_t limit,
 	return rc;
 }
 
-/* How much of the wish's instance, or of all, is there. */
-static int
-collect_used(struct store *store, const Adminapi__CollectRequest *request,
-    uint64_t *bytes, struct error *err)
-{
-	const struct owner_report *owner;
-	struct owner_list owners;
-	struct store_usage usage;
-
-	store_usage(store, &usage);
-	*bytes = usage.bytes;
-	if (!request->one_instance)
-		return 0;
-	if (store_owners(store, &owners, err) < 0)
-		return -1;
-	owner = owner_list_find(&owners, binary_str(request->instance_name));
-	*bytes = owner != NULL ? owner->bytes : 0;
-	owner_list_clear(&owners);
-	return 0;
-}
-
 const ProtobufCMessage *
 admin_collect(const struct admin_target *target, const ProtobufCMessage *base,
     struct arena *arena, struct error *err)
@@ -239,7 +224,6 @@ admin_collect(const struct admin_target *target, const ProtobufCMessage *base,
 	struct collection_report report;
 	struct collection_wish wish;
 	size_t limit = request->list < LIST_MAX ? request->list : LIST_MAX;
-	uint64_t used;
 	int rc;
 
 	if (response == NULL)
@@ -249,9 +233,8 @@ admin_collect(const struct admin_target *target, const ProtobufCMessage *base,
 		    err, ERROR_INVALID_ARGUMENT, "max_age_ms is negative");
 		return NULL;
 	}
-	if (collect_used(target->store, request, &used, err) < 0)
+	if (collect_fill_wish(request, target->store, &wish, err) < 0)
 		return NULL;
-	collect_fill_wish(request, used, &wish);
 	collection_details_init(&details);
 	if (request->list > 0)
 		wish.details = &details;

@@ -80,13 +80,14 @@ blob_writer_new(struct store *store, const struct digest *digest,
 	struct blob_writer *writer;
 
 	if (blob_writer_check(store, digest, encoding, err) < 0 ||
-	    store_reserve(store, owner, cost, err) < 0)
+	    store_reserve_upload(store, owner, cost, err) < 0)
 		return NULL;
 	writer = xcalloc(1, sizeof(*writer));
 	writer->store = store;
 	writer->blob.digest = *digest;
 	writer->blob.owner = owner;
 	writer->blob.reserved = cost;
+	writer->blob.uploading = true;
 	writer->encoding = writer->kept = encoding;
 	writer->limit = blob_writer_limit(encoding, digest->size);
 	writer->fd = -1;
@@ -529,6 +530,7 @@ blob_writer_commit(struct blob_writer *writer,
 	writer->done = done;
 	writer->cookie = cookie;
 	writer->job.finish = blob_writer_finish;
+	store_end_upload(writer->store, &writer->blob);
 	if (blob_writer_check_content(writer, &err) < 0) {
 		blob_writer_finish(&writer->job, &err);
 		return;

@@ -14,7 +14,6 @@
 #include "base/memory.h"
 #include "cas/collector_internal.h"
 #include "cas/index_job.h"
-#include "cas/owners.h"
 
 /* How often the thread looks at the store's size. */
 #define WATCH_MS 200
@@ -43,42 +42,9 @@ collection_percent(uint64_t bytes, unsigned percent)
 	return bytes / 100 * percent + bytes % 100 * percent / 100;
 }
 
-/* What is in use and what the limit is, of the store or of the instance that is
- * asked for. */
-struct extent {
-	uint64_t bytes;
-	uint64_t max_bytes; /* 0: there is none */
-};
-
-static int
-collection_extent(
-    struct collection *collection, struct extent *extent, struct error *err)
-{
-	const struct str instance = collection->wish->instance;
-	const struct owner_report *owner;
-	struct owner_list owners;
-	struct store_usage usage;
-
-	if (instance.data == NULL) {
-		store_usage(collection->store, &usage);
-		*extent = (struct extent){usage.bytes, usage.max_bytes};
-		return 0;
-	}
-	*extent = (struct extent){0, 0};
-	if (store_owners(collection->store, &owners, err) < 0)
-		return -1;
-	owner = owner_list_find(&owners, instance);
-	if (owner != NULL) {
-		*extent = (struct extent){owner->bytes, owner->quota};
-		collection->owner = owner->number;
-	}
-	owner_list_clear(&owners);
-	return 0;
-}
-
 static int
 collection_target(const struct collector *collector,
-    const struct collection_wish *wish, const struct extent *extent,
+    const struct collection_wish *wish, const struct collection_extent *extent,
     uint64_t *target, struct error *err)
 {
 	*target = UINT64_MAX;
@@ -191,13 +157,14 @@ static int
 collection_run(
     struct collection *collection, uint64_t target, struct error *err)
 {
+	const struct str instance = collection->wish->instance;
 	uint64_t segments = collection_segments_target(collection, target);
-	struct extent usage;
+	struct collection_extent usage;
 	bool removed = true;
 
 	/* What is dead already needs nobody's age. */
 	if (collection_reclaim(collection, segments, err) < 0 ||
-	    collection_extent(collection, &usage, err) < 0)
+	    collection_extent(collection->store, instance, &usage, err) < 0)
 		return -1;
 	for (int round = 0; removed && round < ROUNDS_MAX; round++) {
 		uint64_t needed = 0;
@@ -211,7 +178,8 @@ collection_run(
 			break;
 		if (collection_round(collection, needed, &removed, err) < 0 ||
 		    collection_reclaim(collection, segments, err) < 0 ||
-		    collection_extent(collection, &usage, err) < 0)
+		    collection_extent(
+			collection->store, instance, &usage, err) < 0)
 			return -1;
 	}
 	collection->report->bytes_after = usage.bytes;
@@ -270,12 +238,13 @@ collector_collect_alone(struct collector *collector,
 	    .report = report,
 	    .min_age_ms = collector->options.min_age_ms,
 	    .oldest = UINT32_MAX};
-	struct extent extent;
+	struct collection_extent extent;
 	uint64_t target;
 	int rc;
 
 	memset(report, 0, sizeof(*report));
-	if (collection_extent(&collection, &extent, err) < 0 ||
+	if (collection_find_instance(&collection, err) < 0 ||
+	    collection_extent(store, wish->instance, &extent, err) < 0 ||
 	    collection_target(collector, wish, &extent, &target, err) < 0)
 		return -1;
 	report->bytes_before = extent.bytes;

@@ -93,6 +93,17 @@ struct collection_wish {
 	struct collection_details *details;
 };
 
+/* What a wish's sizes are measured by. */
+struct collection_extent {
+	uint64_t bytes;     /* in use; of what is promised to open uploads no
+			     * more than a third of the limit */
+	uint64_t max_bytes; /* the limit; 0: there is none */
+};
+/* Of the store (instance.data NULL), or of an instance; one that has nothing
+ * has 0 bytes. */
+int collection_extent(struct store *store, struct str instance,
+    struct collection_extent *extent, struct error *err);
+
 /* What went, or would go. */
 struct collection_report {
 	uint64_t bytes_before;
@@ -123,7 +134,8 @@ struct collection_report {
 			* kept */
 };
 
-/* Blocks. ABORTED when the collector is being freed. */
+/* Blocks. ABORTED when the collector is being freed, NOT_FOUND when nobody has
+ * the name of the wish's instance. */
 int collector_collect(struct collector *collector,
     const struct collection_wish *wish, struct collection_report *report,
     struct error *err);

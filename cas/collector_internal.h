@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the files of the collector share: collector.c (one collection at a
- * time), collector_watch.c (what the thread does), collector_survey.c (what
- * there is, how old, where to cut), collector_classes.c (whose it is),
- * collector_pick.c (which of an age), collector_sweep.c (results and blobs),
- * collector_segments.c (their bytes). Not for others.
+ * time), collector_extent.c (what it is measured by), collector_watch.c (what
+ * the thread does), collector_survey.c (what there is, how old, where to cut),
+ * collector_classes.c (whose it is), collector_pick.c (which of an age),
+ * collector_sweep.c (results and blobs), collector_segments.c (their bytes).
+ * Not for others.
  */
 #ifndef TOOLROOT_CAS_COLLECTOR_INTERNAL_H
 #define TOOLROOT_CAS_COLLECTOR_INTERNAL_H
@@ -76,6 +77,9 @@ struct action_value;
 uint64_t collection_percent(uint64_t bytes, unsigned percent);
 /* ABORTED when the collector is being freed. */
 int collection_check(const struct collection *collection, struct error *err);
+/* Sets the owner of the wish's instance. NOT_FOUND when nobody has that name.
+ */
+int collection_find_instance(struct collection *collection, struct error *err);
 /* Tells that a phase begins, and so many steps of it. */
 void collection_begin(const struct collection *collection,
     enum collection_phase phase, uint64_t total);

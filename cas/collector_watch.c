@@ -2,8 +2,10 @@
 /*
  * What the collector's thread does: it looks at the store and at each instance
  * that has a quota, and collects where use is above the high mark or a write
- * was refused. What could not be relieved is left alone for a while, by itself,
- * so that one instance at its quota keeps nobody from room. One thread.
+ * was refused. The store comes first, and again before each instance. What
+ * could not be relieved is left alone for a while, by itself, and for longer as
+ * long as its use does not change, so that instances at their quotas keep
+ * nobody from room. One thread.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -18,17 +20,26 @@
 
 /* After a collection that could not reach its target, or failed. */
 #define BACK_OFF_MS 30000
+/* And again, if nothing has changed: each time twice as long, up to the grain
+ * of ages, within which nothing grows older. */
+#define BACK_OFF_MAX_MS ((int64_t)EPOCH_GRAIN * 60000)
 
-/* Until when nothing is tried; monotonic, ms. */
+/* Since when nothing is tried, and for how long; monotonic, ms. */
 struct watch_pause {
-	int64_t refused; /* what was refused does not fit */
-	int64_t all;
+	int64_t since;
+	int64_t ms;     /* 0: it does not pause */
+	uint64_t bytes; /* in use then */
+};
+
+struct watch_pauses {
+	struct watch_pause refused; /* what was refused does not fit */
+	struct watch_pause all;
 };
 
 struct collector_watch {
 	struct collector *collector;
 	const struct collector_options *options;
-	struct watch_pause *pauses; /* by owner; the first is the store's */
+	struct watch_pauses *pauses; /* by owner; the first is the store's */
 	size_t count;
 };
 
@@ -60,8 +71,8 @@ collector_watch_free(struct collector_watch *watch)
 	free(watch);
 }
 
-static struct watch_pause *
-watch_pause(struct collector_watch *watch, uint16_t owner)
+static struct watch_pauses *
+watch_pauses(struct collector_watch *watch, uint16_t owner)
 {
 	size_t count = watch->count;
 
@@ -73,6 +84,27 @@ watch_pause(struct collector_watch *watch, uint16_t owner)
 		    (watch->count - count) * sizeof(*watch->pauses));
 	}
 	return &watch->pauses[owner];
+}
+
+static bool
+watch_pause_lasts(const struct watch_pause *pause, uint64_t bytes)
+{
+	int64_t ms = pause->ms;
+
+	if (ms > BACK_OFF_MS && bytes != pause->bytes)
+		ms = BACK_OFF_MS;
+	return ms > 0 && clock_monotonic_ms() < pause->since + ms;
+}
+
+static void
+watch_pause_begin(struct watch_pause *pause, uint64_t bytes)
+{
+	int64_t ms = BACK_OFF_MS;
+
+	if (pause->ms > 0 && bytes == pause->bytes)
+		ms = 2 * pause->ms < BACK_OFF_MAX_MS ? 2 * pause->ms
+						     : BACK_OFF_MAX_MS;
+	*pause = (struct watch_pause){clock_monotonic_ms(), ms, bytes};
 }
 
 static uint64_t
@@ -87,7 +119,8 @@ watch_note(struct collector_watch *watch, const struct watched *watched,
     const struct collection_report *report)
 {
 	const struct shortage shortage = {
-	    report->short_of ? report->min_age_ms : -1, report->oldest_age_ms};
+	    report->short_of ? report->min_age_ms : -1, report->oldest_age_ms,
+	    report->floor_bytes};
 
 	store_set_shortage(watch->options->store, watched->owner, &shortage);
 }
@@ -110,28 +143,31 @@ static bool
 watch_wants_room(struct collector_watch *watch, const struct watched *watched,
     struct collection_wish *wish)
 {
-	struct watch_pause *pause = watch_pause(watch, watched->owner);
+	struct watch_pause *pause =
+	    &watch_pauses(watch, watched->owner)->refused;
 	struct collection_wish plan = {
 	    .sized = true, .instance = watched->instance};
-	int64_t now = clock_monotonic_ms();
 	struct collection_report report;
-	uint64_t refused;
+	uint64_t room;
 
-	if (now < pause->refused)
+	if (watch_pause_lasts(pause, watched->bytes) ||
+	    !store_take_refused(watch->options->store, watched->owner, &room) ||
+	    room > watched->limit)
 		return false;
-	refused = store_take_refused(watch->options->store, watched->owner);
-	if (refused == 0 || refused > watched->limit)
-		return false;
-	plan.target_size = watched->limit - refused;
+	plan.target_size = watched->limit - room;
 	if (plan.target_size > watch_low(watch, watched))
 		plan.target_size = watch_low(watch, watched);
+	/* It fits by now, or only open uploads are in its way. */
+	if (watched->bytes <= plan.target_size)
+		return false;
 	if (watch_collect(watch, &plan, &report) < 0)
 		return false;
 	if (report.short_of) {
 		watch_note(watch, watched, &report);
-		pause->refused = now + BACK_OFF_MS;
+		watch_pause_begin(pause, watched->bytes);
 		return false;
 	}
+	pause->ms = 0;
 	*wish = plan;
 	wish->run = true;
 	return true;
@@ -172,25 +208,40 @@ watch_log(const struct watched *watched, const struct collection_report *report)
 static void
 watch_relieve(struct collector_watch *watch, const struct watched *watched)
 {
-	struct watch_pause *pause = watch_pause(watch, watched->owner);
+	struct watch_pause *pause = &watch_pauses(watch, watched->owner)->all;
 	struct collection_wish wish = {
 	    .run = true, .instance = watched->instance};
 	struct collection_report report;
 
-	if (clock_monotonic_ms() < pause->all)
+	if (watch_pause_lasts(pause, watched->bytes))
 		return;
 	/* A write that did not fit says more than the mark. */
 	if (!watch_wants_room(watch, watched, &wish) &&
 	    !watch_above_high(watch, watched))
 		return;
 	if (watch_collect(watch, &wish, &report) < 0) {
-		pause->all = clock_monotonic_ms() + BACK_OFF_MS;
+		watch_pause_begin(pause, watched->bytes);
 		return;
 	}
 	watch_note(watch, watched, &report);
 	watch_log(watched, &report);
 	if (report.short_of)
-		pause->all = clock_monotonic_ms() + BACK_OFF_MS;
+		watch_pause_begin(pause, report.bytes_after);
+	else
+		pause->ms = 0;
+}
+
+static void
+watch_store(struct collector_watch *watch)
+{
+	struct watched watched = {.owner = 0};
+	struct store_usage usage;
+
+	store_usage(watch->options->store, &usage);
+	watched.bytes =
+	    store_collected_use(usage.bytes, usage.uploading, usage.max_bytes);
+	watched.limit = usage.max_bytes;
+	watch_relieve(watch, &watched);
 }
 
 static void
@@ -205,11 +256,15 @@ watch_owners(struct collector_watch *watch)
 	}
 	for (size_t i = 0; i < owners.count; i++) {
 		const struct owner_report *owner = &owners.items[i];
-		const struct watched watched = {
-		    owner->number, owner->instance, owner->bytes, owner->quota};
+		const struct watched watched = {owner->number, owner->instance,
+		    store_collected_use(
+			owner->bytes, owner->uploading, owner->quota),
+		    owner->quota};
 
-		if (owner->named && owner->quota > 0)
-			watch_relieve(watch, &watched);
+		if (!owner->named || owner->quota == 0)
+			continue;
+		watch_store(watch);
+		watch_relieve(watch, &watched);
 	}
 	owner_list_clear(&owners);
 }
@@ -217,13 +272,7 @@ watch_owners(struct collector_watch *watch)
 void
 collector_watch_run(struct collector_watch *watch)
 {
-	struct watched watched = {.owner = 0};
-	struct store_usage usage;
-
+	watch_store(watch);
 	if (store_has_quotas(watch->options->store))
 		watch_owners(watch);
-	store_usage(watch->options->store, &usage);
-	watched.bytes = usage.bytes;
-	watched.limit = usage.max_bytes;
-	watch_relieve(watch, &watched);
 }

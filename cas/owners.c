@@ -355,6 +355,7 @@ owner_list_add(struct owner_list *list, const struct owner *owner)
 	    .named = owner->name != NULL,
 	    .instance = {name, owner->name_length},
 	    .bytes = owner_used(owner),
+	    .uploading = owner->uploading,
 	    .blobs = owner->use.blobs,
 	    .results = owner->use.results,
 	    .quota = owner->quota,

@@ -56,6 +56,7 @@ struct owner_report {
 	bool named;          /* false: its name was lost with an index */
 	struct str instance; /* owned by the list */
 	uint64_t bytes;      /* in use, and promised to writes under way */
+	uint64_t uploading;  /* of bytes: to uploads not whole yet */
 	uint64_t blobs;
 	uint64_t results;
 	uint64_t quota;

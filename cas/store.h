@@ -79,6 +79,7 @@ void store_close(struct store *store);
 
 struct store_usage {
 	uint64_t bytes;     /* on disk as accounted, reservations included */
+	uint64_t uploading; /* of bytes: promised to uploads not whole yet */
 	uint64_t max_bytes; /* the limit */
 	uint64_t blobs;
 	uint64_t action_results;

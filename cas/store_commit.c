@@ -64,6 +64,7 @@ commit_blob_clear(struct store *store, struct commit_blob *blob, bool failed)
 	blob->incoming[0] = '\0';
 	free(blob->owned.iov_base);
 	blob->owned.iov_base = NULL;
+	store_end_upload(store, blob);
 	/* A copy is paid for by nobody. */
 	store_release(store, blob->moves ? 0 : blob->owner, blob->reserved);
 	blob->reserved = 0;

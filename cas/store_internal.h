@@ -58,6 +58,7 @@
 struct shortage {
 	int64_t min_age_ms;    /* -1: a collection may still free something */
 	int64_t oldest_age_ms; /* of what stays; -1: it does not age */
+	uint64_t floor_bytes;  /* old enough, but kept by floors */
 };
 
 /* An instance that wrote (cas/owners.h). */
@@ -67,6 +68,7 @@ struct owner {
 	size_t name_length;
 	struct owner_use use; /* as of the last commit of the index */
 	uint64_t reserved;    /* promised to its writes under way, or pending */
+	uint64_t uploading;   /* of reserved: as store.uploading */
 	uint64_t quota;       /* 0 = none */
 	uint64_t floor;
 	struct shortage shortage;
@@ -118,6 +120,7 @@ struct store {
 	struct shortage shortage; /* of the last collection of all */
 	uint64_t refused;         /* the largest write since it was taken */
 	uint64_t reserved;        /* bytes promised to writes under way */
+	uint64_t uploading;       /* of reserved: to uploads not whole yet */
 	uint64_t commits;
 	uint64_t committed_blobs;
 	bool failing; /* the disk; until a probe succeeds */
@@ -146,6 +149,8 @@ int store_disk_error(struct store *store, struct error *err);
 /* Keeps it for store_failing (store_health.c). */
 void store_note_failure(struct store *store, const struct error *err);
 
+struct commit_blob;
+
 /* --- space (store_usage.c) ------------------------------------------------*/
 
 /* What a file takes: whole blocks. */
@@ -161,6 +166,16 @@ uint64_t store_action_cost(uint64_t value_size);
  * when it does not fit the store or the owner's quota. */
 int store_reserve(
     struct store *store, uint16_t owner, uint64_t bytes, struct error *err);
+/* The same for an upload, of which only the size is known: until it has ended
+ * (store_end_upload, when the blob says so), it counts for what all open
+ * uploads may take of the room that collections make. */
+int store_reserve_upload(
+    struct store *store, uint16_t owner, uint64_t bytes, struct error *err);
+void store_end_upload(struct store *store, struct commit_blob *blob);
+/* What a collection takes for the use of the store, or of an instance, below
+ * its limit: of what open uploads are promised no more than a third of the
+ * limit counts, so that declared sizes empty nothing. */
+uint64_t store_collected_use(uint64_t used, uint64_t uploading, uint64_t limit);
 /* For what is moved so that a segment can go: a full store may take one segment
  * more for that moment, or nothing could be freed. */
 int store_reserve_move(struct store *store, uint64_t bytes, struct error *err);
@@ -170,9 +185,10 @@ int store_reserve_move(struct store *store, uint64_t bytes, struct error *err);
 void store_set_shortage(
     struct store *store, uint16_t owner, const struct shortage *shortage);
 void store_release(struct store *store, uint16_t owner, uint64_t bytes);
-/* The largest write that was refused for lack of room (in the owner's quota)
- * since this was asked last; 0 = none. */
-uint64_t store_take_refused(struct store *store, uint16_t owner);
+/* Whether a write was refused for lack of room (in the owner's quota) since
+ * this was asked last, that a collection may make room for; *room: how much, by
+ * the largest and by what open uploads have. */
+bool store_take_refused(struct store *store, uint16_t owner, uint64_t *room);
 /* After a commit of the index: these pending blobs are in it now, and what they
  * had reserved is accounted there. */
 void store_set_state(struct store *store, const struct index_write *write,
@@ -258,6 +274,7 @@ struct commit_blob {
 	uint16_t owner; /* the instance that writes it; 0 = none */
 	uint64_t stored_size;
 	uint64_t reserved; /* to be released when done */
+	bool uploading;    /* it is of store.uploading */
 	/* Small: the record's header and payload (borrowed, or owned). */
 	uint8_t header[RECORD_HEADER_SIZE];
 	const struct iovec *parts;

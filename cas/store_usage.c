@@ -16,8 +16,8 @@
 #define FILE_BLOCK 4096
 /* A collection that the refusal starts may have made room by then. */
 #define RETRY_MS 1000
-/* What one write may ask of the collector: who only declares a size must not
- * empty the store. */
+/* What the collector makes room for by itself: for one write, and for all open
+ * uploads in sum. Who only declares sizes must not empty the store. */
 #define ROOM_MAX(max_size) ((max_size) / 3)
 
 uint64_t
@@ -72,7 +72,27 @@ owner_used(const struct owner *owner)
 	       owner->reserved;
 }
 
+static uint64_t
+smaller(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+uint64_t
+store_collected_use(uint64_t used, uint64_t uploading, uint64_t limit)
+{
+	return used - uploading + smaller(uploading, ROOM_MAX(limit));
+}
+
 /* --- refusals ------------------------------------------------------------- */
+
+/* What a write asks for. */
+struct demand {
+	uint16_t owner;
+	bool upload; /* only declared */
+	uint64_t bytes;
+	uint64_t limit; /* of the store, for it */
+};
 
 /* What does not fit: the store, or an instance's quota. */
 struct refusal {
@@ -81,19 +101,34 @@ struct refusal {
 	const char *option;  /* of a collection by hand */
 	uint64_t limit;
 	uint64_t used;
+	uint64_t uploading;
 	uint64_t needed;
+	bool upload;
 	struct shortage shortage;
 };
+
+/* With the open uploads it is more than the collector makes room for. */
+static bool
+uploads_ask_too_much(uint64_t uploading, uint64_t bytes, uint64_t limit)
+{
+	return uploading > ROOM_MAX(limit) ||
+	       bytes > ROOM_MAX(limit) - uploading;
+}
 
 static int
 refusal_tell(const struct refusal *refusal, struct error *err)
 {
-	char figures[256];
+	char figures[320], uploads[64] = "", floors[64] = "";
 
+	if (refusal->uploading > 0)
+		snprintf(uploads, sizeof(uploads),
+		    " (%" PRIu64 " promised to open uploads)",
+		    refusal->uploading);
 	snprintf(figures, sizeof(figures),
 	    "%s is full: limit %" PRIu64 " bytes, in use %" PRIu64
-	    ", needed %" PRIu64,
-	    refusal->what, refusal->limit, refusal->used, refusal->needed);
+	    "%s, needed %" PRIu64,
+	    refusal->what, refusal->limit, refusal->used, uploads,
+	    refusal->needed);
 	if (refusal->needed > refusal->limit)
 		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
 		    "%s cannot hold this: limit %" PRIu64
@@ -108,29 +143,44 @@ refusal_tell(const struct refusal *refusal, struct error *err)
 		    "--max-size %" PRIu64 "%s`",
 		    figures, refusal->setting, refusal->limit - refusal->needed,
 		    refusal->option);
+	if (refusal->upload && uploads_ask_too_much(refusal->uploading,
+				   refusal->needed, refusal->limit))
+		return error_set_retry(err, ERROR_RESOURCE_EXHAUSTED, RETRY_MS,
+		    "%s, and no room is made by itself for open uploads of "
+		    "more than a third of the limit in sum; try again when "
+		    "others have ended, or raise %s",
+		    figures, refusal->setting);
 	if (refusal->shortage.min_age_ms < 0)
 		return error_set_retry(err, ERROR_RESOURCE_EXHAUSTED, RETRY_MS,
 		    "%s; raise %s or run `toolroot gc --run%s`", figures,
 		    refusal->setting, refusal->option);
+	if (refusal->shortage.floor_bytes > 0)
+		snprintf(floors, sizeof(floors),
+		    "floors of instances keep %" PRIu64 " bytes",
+		    refusal->shortage.floor_bytes);
 	if (refusal->shortage.oldest_age_ms < 0)
 		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
-		    "%s, and all of it is pinned; raise %s, or unpin "
-		    "something",
-		    figures, refusal->setting);
+		    "%s, and %s; raise %s, %sor unpin something", figures,
+		    floors[0] != '\0' ? floors : "all of it is pinned",
+		    refusal->setting,
+		    floors[0] != '\0' ? "lower an instance-floor, " : "");
 	return error_set(err, ERROR_RESOURCE_EXHAUSTED,
-	    "%s; what could go next was used %" PRId64
+	    "%s; %s%swhat could go next was used %" PRId64
 	    " s ago, and min-age promises %" PRId64
-	    " s: raise %s, or lower --min-age",
-	    figures, refusal->shortage.oldest_age_ms / 1000,
-	    refusal->shortage.min_age_ms / 1000, refusal->setting);
+	    " s: raise %s, or lower %s--min-age",
+	    figures, floors, floors[0] != '\0' ? "; " : "",
+	    refusal->shortage.oldest_age_ms / 1000,
+	    refusal->shortage.min_age_ms / 1000, refusal->setting,
+	    floors[0] != '\0' ? "an instance-floor or " : "");
 }
 
 /* Under the lock: a collection may make room for it. */
 static void
-note_refused(uint64_t *refused, uint64_t bytes, uint64_t limit)
+note_refused(uint64_t *refused, const struct refusal *refusal)
 {
-	if (bytes > *refused && bytes <= ROOM_MAX(limit))
-		*refused = bytes;
+	if (refusal->needed > *refused &&
+	    refusal->needed <= ROOM_MAX(refusal->limit))
+		*refused = refusal->needed;
 }
 
 /* Under the lock. NULL when nothing is known of it. */
@@ -140,51 +190,65 @@ store_find_owner(struct store *store, uint16_t owner)
 	return owner < store->owners.count ? store->owners.items[owner] : NULL;
 }
 
-uint64_t
-store_take_refused(struct store *store, uint16_t owner)
+bool
+store_take_refused(struct store *store, uint16_t owner, uint64_t *room)
 {
-	uint64_t *refused = &store->refused, taken = 0;
+	uint64_t none = 0, *refused = &store->refused, most, promised;
 	struct owner *asked;
 
 	pthread_mutex_lock(&store->usage_lock);
+	most = ROOM_MAX(store->max_size);
+	promised = store->uploading;
 	if (owner != 0) {
 		asked = store_find_owner(store, owner);
-		refused = asked != NULL ? &asked->refused : &taken;
+		refused = asked != NULL ? &asked->refused : &none;
+		most = asked != NULL ? ROOM_MAX(asked->quota) : 0;
+		promised = asked != NULL ? asked->uploading : 0;
 	}
-	taken = *refused;
+	*room = *refused;
 	*refused = 0;
 	pthread_mutex_unlock(&store->usage_lock);
-	return taken;
+	if (*room == 0)
+		return false;
+	/* Open uploads have their part of it already. */
+	*room = smaller(*room, most - smaller(most, promised));
+	return true;
 }
 
 /* Under the lock. */
 static void
-refuse_store(struct store *store, uint64_t bytes, struct refusal *refusal)
+refuse_store(
+    struct store *store, const struct demand *demand, struct refusal *refusal)
 {
 	*refusal = (struct refusal){.what = "the store",
 	    .setting = "--max-size",
 	    .option = "",
 	    .limit = store->max_size,
 	    .used = store_used(store),
-	    .needed = bytes,
+	    .uploading = store->uploading,
+	    .needed = demand->bytes,
+	    .upload = demand->upload,
 	    .shortage = store->shortage};
-	note_refused(&store->refused, bytes, store->max_size);
+	note_refused(&store->refused, refusal);
 }
 
 /* Under the lock. */
 static void
-refuse_owner(struct owner *owner, uint64_t bytes, struct refusal *refusal)
+refuse_owner(
+    struct owner *owner, const struct demand *demand, struct refusal *refusal)
 {
 	*refusal = (struct refusal){.setting = "its instance-quota",
 	    .option = " --instance NAME",
 	    .limit = owner->quota,
 	    .used = owner_used(owner),
-	    .needed = bytes,
+	    .uploading = owner->uploading,
+	    .needed = demand->bytes,
+	    .upload = demand->upload,
 	    .shortage = owner->shortage};
 	snprintf(refusal->what, sizeof(refusal->what),
 	    "the quota of instance \"%.80s\"",
 	    owner->name != NULL ? owner->name : "");
-	note_refused(&owner->refused, bytes, owner->quota);
+	note_refused(&owner->refused, refusal);
 }
 
 /* --- reservations --------------------------------------------------------- */
@@ -195,28 +259,31 @@ fits(uint64_t used, uint64_t bytes, uint64_t limit)
 	return used <= limit && bytes <= limit - used;
 }
 
-/* Up to limit bytes in the whole store. */
 static int
-store_reserve_below(struct store *store, uint16_t number, uint64_t bytes,
-    uint64_t limit, struct error *err)
+store_reserve_demand(
+    struct store *store, const struct demand *demand, struct error *err)
 {
+	const uint64_t uploading = demand->upload ? demand->bytes : 0;
 	struct owner *owner = NULL;
 	struct refusal refusal;
 	bool refused = true;
 
 	pthread_mutex_lock(&store->usage_lock);
-	if (number != 0)
-		owner = owners_at(&store->owners, number);
+	if (demand->owner != 0)
+		owner = owners_at(&store->owners, demand->owner);
 	if (owner != NULL && owner->quota != 0 &&
-	    !fits(owner_used(owner), bytes, owner->quota)) {
-		refuse_owner(owner, bytes, &refusal);
-	} else if (!fits(store_used(store), bytes, limit)) {
-		refuse_store(store, bytes, &refusal);
+	    !fits(owner_used(owner), demand->bytes, owner->quota)) {
+		refuse_owner(owner, demand, &refusal);
+	} else if (!fits(store_used(store), demand->bytes, demand->limit)) {
+		refuse_store(store, demand, &refusal);
 	} else {
 		refused = false;
-		store->reserved += bytes;
-		if (owner != NULL)
-			owner->reserved += bytes;
+		store->reserved += demand->bytes;
+		store->uploading += uploading;
+		if (owner != NULL) {
+			owner->reserved += demand->bytes;
+			owner->uploading += uploading;
+		}
 	}
 	pthread_mutex_unlock(&store->usage_lock);
 	return refused ? refusal_tell(&refusal, err) : 0;
@@ -226,14 +293,45 @@ int
 store_reserve(
     struct store *store, uint16_t owner, uint64_t bytes, struct error *err)
 {
-	return store_reserve_below(store, owner, bytes, store->max_size, err);
+	const struct demand demand = {
+	    .owner = owner, .bytes = bytes, .limit = store->max_size};
+
+	return store_reserve_demand(store, &demand, err);
+}
+
+int
+store_reserve_upload(
+    struct store *store, uint16_t owner, uint64_t bytes, struct error *err)
+{
+	const struct demand demand = {.owner = owner,
+	    .upload = true,
+	    .bytes = bytes,
+	    .limit = store->max_size};
+
+	return store_reserve_demand(store, &demand, err);
+}
+
+void
+store_end_upload(struct store *store, struct commit_blob *blob)
+{
+	if (!blob->uploading)
+		return;
+	blob->uploading = false;
+	pthread_mutex_lock(&store->usage_lock);
+	store->uploading -= blob->reserved;
+	if (blob->owner != 0)
+		owners_at(&store->owners, blob->owner)->uploading -=
+		    blob->reserved;
+	pthread_mutex_unlock(&store->usage_lock);
 }
 
 int
 store_reserve_move(struct store *store, uint64_t bytes, struct error *err)
 {
-	return store_reserve_below(
-	    store, 0, bytes, store->max_size + store->segment_size, err);
+	const struct demand demand = {
+	    .bytes = bytes, .limit = store->max_size + store->segment_size};
+
+	return store_reserve_demand(store, &demand, err);
 }
 
 /* Under the lock. */
@@ -384,6 +482,7 @@ store_usage(struct store *store, struct store_usage *usage)
 		store_refresh_state(store);
 	pthread_mutex_lock(&store->usage_lock);
 	usage->bytes = store_used(store);
+	usage->uploading = store->uploading;
 	usage->max_bytes = store->max_size;
 	usage->blobs = store->state.blobs + store->pending_blobs;
 	usage->action_results = store->state.actions;

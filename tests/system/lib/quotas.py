@@ -55,7 +55,7 @@ def settings(tap: Tap, server: Server) -> None:
     for option, why in (
         ("--instance-quota=greedy", "is not NAME=SIZE"),
         ("--instance-quota=greedy=1M", "has one already"),
-        ("--instance-floor=greedy=7M", "is above its instance-quota"),
+        ("--instance-floor=greedy=5M", "of its instance-quota of 6291456"),
         ("--instance-floor=x=20M", "more than gc-low leaves"),
     ):
         server.options = [*good, option]
@@ -156,6 +156,15 @@ def asked_for(tap: Tap, server: Server) -> None:
     tap.ok(
         done.returncode == USAGE and '"flood" has no quota' in done.stderr,
         "without a quota an instance is collected by a bound",
+        done.stderr,
+    )
+    done = run("gc", *there, "--instance", "typo", "--free", "2M", "--run")
+    tap.ok(
+        done.returncode == 1
+        and 'no instance "typo" has ever written here' in done.stderr
+        and "`toolroot gc`" in done.stderr,
+        "an instance that nobody has is an error",
+        done.returncode,
         done.stderr,
     )
     done = run(

@@ -24,6 +24,7 @@
 #define HOUR_MS (60 * MINUTE_MS)
 
 static atomic_int_least64_t clock_offset_ms;
+static atomic_int_least64_t monotonic_offset_s;
 
 int clock_gettime(clockid_t id, struct timespec *now);
 
@@ -42,6 +43,8 @@ clock_gettime(clockid_t id, struct timespec *now)
 			now->tv_sec++;
 		}
 	}
+	if (id == CLOCK_MONOTONIC)
+		now->tv_sec += atomic_load(&monotonic_offset_s);
 	return 0;
 }
 

@@ -380,10 +380,38 @@ an_instance_without_quota_wants_a_bound(void **state)
 	struct collection_report report;
 	struct error err;
 
+	owner_named(fixture->store, "a");
 	assert_int_equal(
 	    collector_collect(collector, &wish, &report, &err), -1);
 	assert_int_equal(err.code, ERROR_INVALID_ARGUMENT);
 	assert_non_null(strstr(err.text, "\"a\" has no quota"));
+	collector_free(collector);
+}
+
+static void
+an_instance_that_nobody_has_is_not_found(void **state)
+{
+	struct fixture *fixture = *state;
+	struct collection_wish wish = {
+	    .run = true, .sized = true, .instance = STR("typo")};
+	struct collector *collector = open_collector(fixture, MIN_AGE);
+	struct collection_report report;
+	struct digest blob;
+	struct error err;
+
+	blob = put_numbered_by(
+	    fixture->store, owner_named(fixture->store, "a"), 1, SMALL);
+	put_result(fixture, "a", 7, &blob);
+	assert_int_equal(
+	    collector_collect(collector, &wish, &report, &err), -1);
+	assert_int_equal(err.code, ERROR_NOT_FOUND);
+	assert_non_null(strstr(err.text, "no instance \"typo\""));
+	assert_non_null(strstr(err.text, "`toolroot gc`"));
+	/* One that has nothing (any more) is known. */
+	wish.instance = STR("empty");
+	owner_named(fixture->store, "empty");
+	assert_int_equal(collector_collect(collector, &wish, &report, &err), 0);
+	assert_int_equal(report.bytes_before, 0);
 	collector_free(collector);
 }
 
@@ -504,6 +532,7 @@ main(void)
 	    with_store(one_instance_is_collected_by_itself),
 	    with_store(results_of_others_go_with_the_blobs_that_they_name),
 	    with_store(an_instance_without_quota_wants_a_bound),
+	    with_store(an_instance_that_nobody_has_is_not_found),
 	    with_store(results_without_an_owner_go_by_their_instance),
 	    with_store(a_repair_counts_anew),
 	    with_store(a_lost_index_leaves_numbers_that_nobody_gets),
