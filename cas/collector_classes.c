@@ -33,10 +33,11 @@ classes_add_floors(
 	for (size_t i = 0; i < owners->count; i++) {
 		const struct owner_report *owner = &owners->items[i];
 
+		/* What is promised to an upload cannot go. */
 		if (owner->floor > 0)
 			classes_add(collection, owner->number,
-			    owner->bytes > owner->floor
-				? owner->bytes - owner->floor
+			    owner->stored > owner->floor
+				? owner->stored - owner->floor
 				: 0);
 	}
 }

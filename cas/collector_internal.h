@@ -36,8 +36,9 @@ struct collection_class {
 	uint32_t cutoff;
 	uint64_t rest; /* bytes; UINT64_MAX = all of it */
 	/* What the rest is taken of (collector_pick.c): of files, and no
-	 * record goes; or of a segment, and files and earlier segments go. */
-	enum { REST_OF_FILES, REST_OF_SEGMENT } rest_of;
+	 * record goes; or of a segment, and files and earlier segments go; or
+	 * of results, and all blobs go. */
+	enum { REST_OF_FILES, REST_OF_SEGMENT, REST_OF_RESULTS } rest_of;
 	uint32_t segment;
 	struct survey_bucket *buckets; /* from the limit backwards */
 };
@@ -88,6 +89,10 @@ void collection_advance(const struct collection *collection, uint64_t steps);
 uint64_t collection_entries(const struct collection *collection);
 /* The epoch that counts: no entry is older than the index's floor. */
 uint32_t collection_epoch(uint32_t epoch, const struct index_state *state);
+/* The same as the cutoffs are told: all that is older than the survey's last
+ * bucket has that one's epoch. */
+uint32_t collection_cut_epoch(const struct collection *collection,
+    uint32_t epoch, const struct index_state *state);
 /* (Re)makes the classes, by what each owner has now. */
 int collection_classify(struct collection *collection, struct error *err);
 void collection_classes_clear(struct collection *collection);

@@ -2,8 +2,9 @@
 /*
  * Which entries of an epoch that goes in part: large files, and then the
  * records of whole segments, the oldest segments first, so that as few holes as
- * possible are left, whose neighbours would have to be moved. The collecting
- * thread.
+ * possible are left, whose neighbours would have to be moved. Results go with
+ * the blobs that they name, and by themselves when no blobs are left. The
+ * collecting thread.
  */
 #include <stdlib.h>
 
@@ -65,7 +66,7 @@ pick_blob(void *cookie, struct str key, struct str value, struct error *err)
 	if (index_decode_blob(key, value, &digest, &place, err) < 0)
 		return -1;
 	if (collection_class_of_blob(pick->collection, &place) != pick->class ||
-	    collection_epoch(place.epoch, &pick->state) !=
+	    collection_cut_epoch(pick->collection, place.epoch, &pick->state) !=
 		pick->class->cutoff ||
 	    keep_has(&pick->collection->keep, &digest))
 		return 0;
@@ -105,7 +106,9 @@ pick_table(struct pick *pick, enum index_table table, index_visit_fn *visit,
 	return rc;
 }
 
-/* Files, then segments, until the rest is reached within one of them. */
+/* Files, then segments, until the rest is reached within one of them; what it
+ * has beyond all of them is of results. An instance may have nothing else: it
+ * names what others wrote. */
 static void
 pick_choose(const struct pick *pick)
 {
@@ -121,6 +124,7 @@ pick_choose(const struct pick *pick)
 			return;
 		class->rest -= pick->shares[i].bytes;
 	}
+	class->rest_of = REST_OF_RESULTS;
 }
 
 int

@@ -4,6 +4,7 @@
  * epoch is chosen up to which they go. Short read transactions, so that pages
  * of the index do not pile up. The collecting thread.
  */
+#include <assert.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -18,6 +19,25 @@ uint32_t
 collection_epoch(uint32_t epoch, const struct index_state *state)
 {
 	return epoch > state->touch_floor ? epoch : state->touch_floor;
+}
+
+/* Of the last bucket; 0 when the limit is not that far from 1970. */
+static uint32_t
+survey_last_epoch(const struct collection *collection)
+{
+	const uint32_t span = (SURVEY_BUCKETS - 1) * EPOCH_GRAIN;
+
+	return collection->limit > span ? collection->limit - span : 0;
+}
+
+uint32_t
+collection_cut_epoch(const struct collection *collection, uint32_t epoch,
+    const struct index_state *state)
+{
+	uint32_t last = survey_last_epoch(collection);
+
+	epoch = collection_epoch(epoch, state);
+	return epoch > last ? epoch : last;
 }
 
 int
@@ -51,8 +71,7 @@ survey_count(struct survey *survey, struct collection_class *class,
 		return false;
 	}
 	bucket = (collection->limit - epoch) / EPOCH_GRAIN;
-	if (bucket >= SURVEY_BUCKETS)
-		bucket = SURVEY_BUCKETS - 1;
+	assert(bucket < SURVEY_BUCKETS);
 	class->buckets[bucket].bytes += bytes;
 	class->buckets[bucket].entries++;
 	return true;
@@ -75,7 +94,8 @@ survey_blob(void *cookie, struct str key, struct str value, struct error *err)
 	if (class == NULL)
 		return 0;
 	bytes = store_place_cost(&place);
-	epoch = collection_epoch(place.epoch, &survey->state);
+	epoch = collection_cut_epoch(
+	    survey->collection, place.epoch, &survey->state);
 	if (keep_has(&survey->collection->keep, &digest)) {
 		report->kept_blobs++;
 		report->kept_bytes += bytes;
@@ -99,7 +119,8 @@ survey_action(void *cookie, struct str key, struct str bytes, struct error *err)
 	    survey->collection, &value, action_value_owner(bytes));
 	if (class != NULL)
 		(void)survey_count(survey, class,
-		    collection_epoch(value.epoch, &survey->state),
+		    collection_cut_epoch(
+			survey->collection, value.epoch, &survey->state),
 		    store_action_cost(key.len + bytes.len));
 	return 0;
 }

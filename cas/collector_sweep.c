@@ -59,19 +59,21 @@ struct sweep {
 /* --- removing, the committer's thread ------------------------------------- */
 
 static bool
-sweep_old(const struct collection_class *class, uint32_t epoch,
-    const struct index_state *state)
+sweep_old(const struct sweep *sweep, const struct collection_class *class,
+    uint32_t epoch, const struct index_state *state)
 {
 	return class != NULL && !class->nothing &&
-	       collection_epoch(epoch, state) <= class->cutoff;
+	       collection_cut_epoch(sweep->collection, epoch, state) <=
+		   class->cutoff;
 }
 
 static bool
 sweep_old_blob(const struct sweep *sweep, const struct place *place,
     const struct index_state *state)
 {
-	return sweep_old(collection_class_of_blob(sweep->collection, place),
-	    place->epoch, state);
+	return sweep_old(sweep,
+	    collection_class_of_blob(sweep->collection, place), place->epoch,
+	    state);
 }
 
 static bool
@@ -80,8 +82,9 @@ sweep_old_result(const struct sweep *sweep,
     const struct index_state *state)
 {
 	if (sweep->incomplete_only)
-		return collection_epoch(epoch, state) <= sweep->latest;
-	return sweep_old(class, epoch, state);
+		return collection_cut_epoch(sweep->collection, epoch, state) <=
+		       sweep->latest;
+	return sweep_old(sweep, class, epoch, state);
 }
 
 static void
@@ -110,7 +113,8 @@ sweep_remove_blob(struct sweep *sweep, struct index_write *write,
 	if (index_remove(write, &candidate->digest, place, err) < 0)
 		return -1;
 	candidate->removed = true;
-	sweep_removed(sweep, collection_epoch(place->epoch, &write->state));
+	sweep_removed(sweep, collection_cut_epoch(sweep->collection,
+				 place->epoch, &write->state));
 	sweep->done.blobs++;
 	sweep->done.blob_bytes += store_place_cost(place);
 	sweep->done.files += place->kind == PLACE_FILE;
@@ -140,7 +144,8 @@ sweep_remove_result(struct sweep *sweep, struct index_write *write,
 		return 0;
 	sweep->done.results++;
 	sweep->done.result_bytes += store_action_cost(key.len + value.len);
-	sweep_removed(sweep, collection_epoch(epoch, &write->state));
+	sweep_removed(sweep,
+	    collection_cut_epoch(sweep->collection, epoch, &write->state));
 	return index_remove_action(write, key, err) < 0 ? -1 : 0;
 }
 
@@ -243,24 +248,34 @@ sweep_plan(struct sweep *sweep, const struct place *place, uint64_t bytes,
 		sweep->collection->youngest = epoch;
 }
 
-/* Of an epoch that goes in part; false: not this one. A floor is not passed,
- * any other mark is by the entry that reaches it. */
+/* False when nothing is left of it. A floor is not passed, any other mark is by
+ * the entry that reaches it. */
 static bool
-sweep_take_rest(struct sweep *sweep, const struct collection_class *class,
-    const struct place *place, uint64_t bytes)
+sweep_take_bytes(
+    struct sweep *sweep, const struct collection_class *class, uint64_t bytes)
 {
 	uint64_t *rest = &sweep->rests[class - sweep->collection->classes];
 
+	if (*rest == 0 || (class->allowance != UINT64_MAX && bytes > *rest))
+		return false;
+	*rest -= bytes < *rest ? bytes : *rest;
+	return true;
+}
+
+/* Of an epoch that goes in part; false: not this blob. */
+static bool
+sweep_take_blob(struct sweep *sweep, const struct collection_class *class,
+    const struct place *place, uint64_t bytes)
+{
+	if (class->rest_of == REST_OF_RESULTS)
+		return true;
 	/* A file has no segment, so it is before all. */
 	if (class->rest_of == REST_OF_SEGMENT &&
 	    place->segment != class->segment)
 		return place->segment < class->segment;
 	if (class->rest_of == REST_OF_FILES && place->kind != PLACE_FILE)
 		return false;
-	if (*rest == 0 || (class->allowance != UINT64_MAX && bytes > *rest))
-		return false;
-	*rest -= bytes < *rest ? bytes : *rest;
-	return true;
+	return sweep_take_bytes(sweep, class, bytes);
 }
 
 static int
@@ -278,13 +293,14 @@ sweep_visit_blob(
 		key, value, &candidate->digest, &candidate->place, err) < 0)
 		return -1;
 	class = collection_class_of_blob(collection, &candidate->place);
-	if (!sweep_old(class, candidate->place.epoch, &sweep->state) ||
+	if (!sweep_old(sweep, class, candidate->place.epoch, &sweep->state) ||
 	    keep_has(&collection->keep, &candidate->digest))
 		return 0;
-	epoch = collection_epoch(candidate->place.epoch, &sweep->state);
+	epoch = collection_cut_epoch(
+	    collection, candidate->place.epoch, &sweep->state);
 	bytes = store_place_cost(&candidate->place);
 	if (epoch == class->cutoff && class->rest != UINT64_MAX &&
-	    !sweep_take_rest(sweep, class, &candidate->place, bytes))
+	    !sweep_take_blob(sweep, class, &candidate->place, bytes))
 		return 0;
 	if (!collection->wish->run)
 		sweep_plan(sweep, &candidate->place, bytes, epoch);
@@ -378,6 +394,7 @@ sweep_visit_result(
 	struct candidate *candidate = &sweep->candidates[sweep->count];
 	struct collection_class *class;
 	struct action_value value;
+	uint64_t cost = store_action_cost(key.len + bytes.len);
 	uint32_t epoch;
 	int complete = 0;
 
@@ -388,17 +405,17 @@ sweep_visit_result(
 	if (key.len != ACTION_KEY_SIZE ||
 	    !sweep_old_result(sweep, class, value.epoch, &sweep->state))
 		return 0;
-	epoch = collection_epoch(value.epoch, &sweep->state);
-	/* Of a cutoff that goes in part, only what lost a blob goes. */
+	epoch = collection_cut_epoch(collection, value.epoch, &sweep->state);
+	/* Of a cutoff that goes in part, what lost a blob goes, and others only
+	 * when its blobs are too few. */
 	if (sweep->incomplete_only)
 		complete = sweep_complete(sweep, &value, err);
 	else if (class->rest != UINT64_MAX && epoch == class->cutoff)
-		complete = 1;
+		complete = class->rest_of != REST_OF_RESULTS ||
+			   !sweep_take_bytes(sweep, class, cost);
 	if (complete != 0)
 		return complete < 0 ? -1 : 0;
 	if (!collection->wish->run) {
-		uint64_t cost = store_action_cost(key.len + bytes.len);
-
 		sweep_plan(sweep, NULL, cost, epoch);
 		return sweep_plan_details(sweep, &value, cost, err);
 	}

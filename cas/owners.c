@@ -70,8 +70,15 @@ owner_name(const struct owner *owner)
 static void
 owners_name(struct owners *owners, struct owner *owner, struct str name)
 {
-	if (owner->name != NULL)
-		return;
+	if (owner->name != NULL) {
+		if (str_equal(owner_name(owner), name))
+			return;
+		map_remove(&owners->by_name, owner_name(owner));
+		free(owner->name);
+		owner->shortage.min_age_ms = -1;
+		owner->refused = 0;
+		owners->renamed = owner->number;
+	}
 	owner->name = xmalloc(name.len + 1);
 	memcpy(owner->name, name.data, name.len);
 	owner->name[name.len] = '\0';
@@ -117,35 +124,74 @@ owners_load(struct store *store, struct error *err)
 
 /* --- numbers -------------------------------------------------------------- */
 
+/* Nothing in the store has its number. */
+static bool
+owner_is_idle(const struct owner *owner)
+{
+	return owner->name != NULL && owner->quota == 0 && owner->floor == 0 &&
+	       owner_used(owner) == 0 &&
+	       owner->use.blobs + owner->use.results == 0;
+}
+
+/* Under the lock. Whose number a new name may have in a full table, or NULL.
+ * From the last on: those that were met a moment ago, and have nothing yet,
+ * come after all others. */
+static const struct owner *
+owners_find_idle(const struct owners *owners)
+{
+	for (size_t i = 1; i <= owners->count; i++) {
+		const struct owner *owner =
+		    owners->items[(owners->renamed + i) % owners->count];
+
+		if (owner != NULL && owner_is_idle(owner))
+			return owner;
+	}
+	return NULL;
+}
+
+static bool
+owners_are_full(const struct owners *owners)
+{
+	return owners->by_name.count >= OWNERS_MET_MAX;
+}
+
 bool
 store_owner_known(struct store *store, struct str instance, uint16_t *owner)
 {
 	const struct owner *known;
-	bool full;
+	bool none;
 
 	*owner = 0;
 	if (store->read_only || instance.len > OWNER_NAME_MAX)
 		return true;
 	pthread_mutex_lock(&store->usage_lock);
 	known = map_get(&store->owners.by_name, instance);
-	full = store->owners.by_name.count >= OWNERS_MET_MAX;
+	none = known == NULL && owners_are_full(&store->owners) &&
+	       owners_find_idle(&store->owners) == NULL;
 	if (known != NULL)
 		*owner = known->number;
 	pthread_mutex_unlock(&store->usage_lock);
-	return known != NULL || full;
+	return known != NULL || none;
 }
 
-/* The number that the name has (then true), or the next that is free. */
+/* The number that the name has (then true), or one for it; above OWNERS_MAX:
+ * none is left. */
 static bool
-owners_choose(struct store *store, struct str instance, size_t *number)
+owners_choose(
+    struct store *store, struct str instance, bool limiting, size_t *number)
 {
-	const struct owner *known;
+	const struct owners *owners = &store->owners;
+	const struct owner *known, *idle;
 
 	pthread_mutex_lock(&store->usage_lock);
-	known = map_get(&store->owners.by_name, instance);
-	*number = store->owners.count > 0 ? store->owners.count : 1;
-	if (known != NULL)
+	known = map_get(&owners->by_name, instance);
+	*number = owners->count > 0 ? owners->count : 1;
+	if (known != NULL) {
 		*number = known->number;
+	} else if (!limiting && owners_are_full(owners)) {
+		idle = owners_find_idle(owners);
+		*number = idle != NULL ? idle->number : OWNERS_MAX + 1;
+	}
 	pthread_mutex_unlock(&store->usage_lock);
 	return known != NULL;
 }
@@ -189,7 +235,7 @@ owners_job_names(const struct owners_job *job, struct str instance)
 	return false;
 }
 
-/* Names are of the table, which forgets none. */
+/* Names are of the table: no other job forgets one meanwhile. */
 static void
 owners_job_add_others(struct owners_job *job, struct store *store)
 {
@@ -221,7 +267,8 @@ owners_job_apply(void *cookie, struct store *store, struct index_write *write,
 		size_t number;
 
 		/* Met by another thread meanwhile. */
-		if (owners_choose(store, limits->instance, &number)) {
+		if (owners_choose(
+			store, limits->instance, job->limiting, &number)) {
 			if (!job->limiting)
 				continue;
 		} else {
@@ -279,6 +326,9 @@ store_owner(struct store *store, struct str instance, uint16_t *owner,
 	if (store_owner_known(store, instance, owner))
 		return 0;
 	if (owners_job_run(store, &job, err) < 0) {
+		/* The log may have room where the index has none. */
+		if (err->code == ERROR_RESOURCE_EXHAUSTED)
+			return 0;
 		error_prefix(err, "note the instance \"%.*s\"",
 		    (int)instance.len, instance.data);
 		return -1;
@@ -319,6 +369,13 @@ store_set_owner_limits(struct store *store, const struct owner_limits *limits,
 	    .limits = limits, .count = count, .limiting = true};
 	bool done;
 
+	for (size_t i = 0; i < count; i++) {
+		if (limits[i].instance.len > OWNER_NAME_MAX)
+			return error_set(err, ERROR_INVALID_ARGUMENT,
+			    "the name of an instance with limits has %zu "
+			    "bytes; at most %u are counted",
+			    limits[i].instance.len, OWNER_NAME_MAX);
+	}
 	/* A server with its old limits starts on a full disk, too. */
 	pthread_mutex_lock(&store->usage_lock);
 	done = owners_job_is_done(&job, &store->owners);
@@ -356,6 +413,7 @@ owner_list_add(struct owner_list *list, const struct owner *owner)
 	    .instance = {name, owner->name_length},
 	    .bytes = owner_used(owner),
 	    .uploading = owner->uploading,
+	    .stored = owner->use.blob_bytes + owner->use.result_bytes,
 	    .blobs = owner->use.blobs,
 	    .results = owner->use.results,
 	    .quota = owner->quota,

@@ -27,11 +27,15 @@ struct error;
 struct store;
 
 /* Numbers for instances that have neither quota nor floor: names come from
- * clients. Those beyond are counted for nobody. */
+ * clients. Beyond, a new one gets the number of one that has nothing in the
+ * store any more; where there is none, it is counted for nobody. */
 #define OWNERS_MET_MAX 4096
+/* Bytes; longer names have no number, and no limits. */
+#define OWNER_NAME_MAX 512u
 
-/* The instance's number; 0 when there is none left, or the store is read-only.
- * Blocks when it is met for the first time. */
+/* The instance's number; 0 when there is none left, the store is read-only, or
+ * the disk is too full to note a new one: what is written meanwhile counts for
+ * nobody. Blocks when it is met for the first time. */
 int store_owner(struct store *store, struct str instance, uint16_t *owner,
     struct error *err);
 /* The same without blocking: false when store_owner might. */
@@ -44,7 +48,8 @@ struct owner_limits {
 	uint64_t floor;
 };
 /* Sets the limits of those named, and takes them from all others. Blocks;
- * nothing is written when they stand already. */
+ * nothing is written when they stand already. INVALID_ARGUMENT for a name that
+ * is too long. */
 int store_set_owner_limits(struct store *store,
     const struct owner_limits *limits, size_t count, struct error *err);
 
@@ -57,6 +62,7 @@ struct owner_report {
 	struct str instance; /* owned by the list */
 	uint64_t bytes;      /* in use, and promised to writes under way */
 	uint64_t uploading;  /* of bytes: to uploads not whole yet */
+	uint64_t stored;     /* of bytes: in use */
 	uint64_t blobs;
 	uint64_t results;
 	uint64_t quota;

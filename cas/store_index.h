@@ -86,8 +86,6 @@ struct index_owner {
 	uint64_t quota; /* bytes that it may take; 0 = no such limit */
 	uint64_t floor; /* bytes that collections leave it */
 };
-/* Longer names have no number. */
-#define OWNER_NAME_MAX 512u
 
 /* What a transaction adds to each owner's use, by number; differences may be
  * negative, modulo 2^64. */

@@ -4,6 +4,7 @@
  * its number, and the changes of a transaction, which are written with it.
  * Writing: the indexer's thread; reading: any.
  */
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "base/memory.h"
 #include "cas/action_value.h"
 #include "cas/little_endian.h"
+#include "cas/owners.h"
 #include "cas/store_index_internal.h"
 #include "cas/store_internal.h"
 
@@ -35,6 +37,7 @@ owner_key(uint16_t number, char key[static OWNER_KEY_SIZE])
 static void
 owner_encode(const struct index_owner *owner, uint8_t *out)
 {
+	assert(owner->name.len <= OWNER_NAME_MAX);
 	little_endian_put64(out, owner->use.blobs);
 	little_endian_put64(out + 8, owner->use.blob_bytes);
 	little_endian_put64(out + 16, owner->use.results);

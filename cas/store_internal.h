@@ -79,6 +79,7 @@ struct owners {
 	struct owner **items; /* by number; NULL: nothing is known of it */
 	size_t count;
 	struct map by_name;
+	size_t renamed; /* the number that changed its name last */
 };
 
 struct committer;

@@ -71,6 +71,11 @@ parse_limit(const struct serve_options *options, const char *setting,
 		    "--%s \"%s\" is of no instance that is served; see the "
 		    "setting \"instance\"",
 		    setting, text);
+	if (instance->len > OWNER_NAME_MAX)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "--%s \"%.40s...\": the name has %zu bytes; the store "
+		    "counts for names of at most %u",
+		    setting, text, instance->len, OWNER_NAME_MAX);
 	return 0;
 }
 

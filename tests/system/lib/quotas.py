@@ -57,6 +57,7 @@ def settings(tap: Tap, server: Server) -> None:
         ("--instance-quota=greedy=1M", "has one already"),
         ("--instance-floor=greedy=5M", "of its instance-quota of 6291456"),
         ("--instance-floor=x=20M", "more than gc-low leaves"),
+        (f"--instance-quota={900 * 'x'}=1M", "the name has 900 bytes"),
     ):
         server.options = [*good, option]
         try:

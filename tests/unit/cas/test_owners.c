@@ -111,23 +111,6 @@ compaction_leaves_the_owner(void **state)
 	assert_int_equal(use_of(fixture->store, "a").blobs, 20);
 }
 
-static void
-names_without_end_count_for_nobody(void **state)
-{
-	struct fixture *fixture = *state;
-	char name[600];
-	uint16_t owner;
-	struct error err;
-
-	memset(name, 'x', sizeof(name) - 1);
-	name[sizeof(name) - 1] = '\0';
-	assert_int_equal(
-	    store_owner(fixture->store, str_from(name), &owner, &err), 0);
-	assert_int_equal(owner, 0);
-	put_numbered_by(fixture->store, owner, 1, SMALL);
-	assert_content(fixture->store, 1, SMALL);
-}
-
 /* --- quotas --------------------------------------------------------------- */
 
 static void
@@ -312,6 +295,77 @@ what_is_above_a_floor_goes(void **state)
 	assert_int_equal(use_of(fixture->store, "a").bytes, 0);
 }
 
+static void
+what_is_promised_is_not_taken_from_a_floor(void **state)
+{
+	struct fixture *fixture = *state;
+	struct digest coming = digest_of(900, 400 << 10);
+	struct blob_writer *writer;
+	struct error err;
+	uint16_t a;
+
+	set_limits(fixture->store, "a", 0, MIB / 2);
+	a = owner_named(fixture->store, "a");
+	put_many_by(fixture, a, 0, 100, SMALL);
+	time_passes(fixture, 24 * HOUR_MS);
+	writer = blob_writer_new(
+	    fixture->store, &coming, ENCODING_IDENTITY, a, &err);
+	assert_non_null(writer);
+	collect_to(fixture, MIN_AGE, 0);
+	blob_writer_free(writer);
+	assert_in_range(
+	    use_of(fixture->store, "a").bytes, MIB / 2, MIB / 2 + SMALL + 300);
+}
+
+static void
+a_floor_is_left_of_what_is_older_than_all_buckets(void **state)
+{
+	struct fixture *fixture = *state;
+	uint16_t a;
+
+	set_limits(fixture->store, "a", 0, MIB);
+	a = owner_named(fixture->store, "a");
+	put_many_by(fixture, a, 0, 75, SMALL);
+	time_passes(fixture, 24 * HOUR_MS);
+	put_many_by(fixture, a, 75, 75, SMALL);
+	time_passes(fixture, 500 * 24 * HOUR_MS);
+	collect_to(fixture, MIN_AGE, 0);
+	assert_in_range(
+	    use_of(fixture->store, "a").bytes, MIB, MIB + SMALL + 300);
+}
+
+/* Results of "a" that name a blob of "keeper", which has a floor. Returns what
+ * they take. */
+static uint64_t
+put_results_of_others_blob(struct fixture *fixture, uint64_t count)
+{
+	uint16_t keeper = owner_named(fixture->store, "keeper");
+	struct digest blob = put_numbered_by(fixture->store, keeper, 1, SMALL);
+
+	for (uint64_t i = 0; i < count; i++)
+		put_result(fixture, "a", i, &blob);
+	return use_of(fixture->store, "a").bytes;
+}
+
+static void
+who_has_only_results_loses_those_above_its_floor(void **state)
+{
+	struct fixture *fixture = *state;
+	struct owner_limits limits[] = {
+	    {STR("keeper"), 0, MIB}, {STR("a"), 0, 0}};
+	uint64_t bytes = put_results_of_others_blob(fixture, 100);
+	struct error err;
+
+	limits[1].floor = bytes / 4;
+	assert_int_equal(
+	    store_set_owner_limits(fixture->store, limits, 2, &err), 0);
+	time_passes(fixture, 24 * HOUR_MS);
+	collect_to(fixture, MIN_AGE, 0);
+	assert_in_range(use_of(fixture->store, "a").bytes, bytes / 4,
+	    bytes / 4 + bytes / 50);
+	assert_content(fixture->store, 1, SMALL);
+}
+
 /* --- collections of one instance ------------------------------------------ */
 
 static void
@@ -369,6 +423,28 @@ results_of_others_go_with_the_blobs_that_they_name(void **state)
 	assert_int_equal(usage.action_results, 1);
 	assert_true(has_result(fixture, "b", 9));
 	assert_content(fixture->store, 2, SMALL);
+}
+
+static void
+who_has_only_results_loses_as_many_as_is_wanted(void **state)
+{
+	struct fixture *fixture = *state;
+	uint64_t bytes = put_results_of_others_blob(fixture, 100);
+	struct collection_wish wish = {.run = false,
+	    .sized = true,
+	    .target_size = bytes / 2,
+	    .instance = STR("a")};
+	struct collection_report plan, report;
+
+	time_passes(fixture, 24 * HOUR_MS);
+	plan = collect(fixture, MIN_AGE, &wish);
+	wish.run = true;
+	report = collect(fixture, MIN_AGE, &wish);
+	assert_int_equal(report.results, plan.results);
+	assert_false(report.short_of);
+	assert_in_range(use_of(fixture->store, "a").bytes,
+	    bytes / 2 - bytes / 50, bytes / 2);
+	assert_content(fixture->store, 1, SMALL);
 }
 
 static void
@@ -523,14 +599,17 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    with_store(the_first_writer_pays),
 	    with_store(compaction_leaves_the_owner),
-	    with_store(names_without_end_count_for_nobody),
 	    with_store(a_quota_refuses_its_instance_and_no_other),
 	    with_store(an_instance_at_its_quota_loses_its_own_oldest),
 	    with_store(a_quota_of_young_blobs_says_what_it_would_break),
 	    with_store(a_floor_is_left_when_another_floods),
 	    with_store(what_is_above_a_floor_goes),
+	    with_store(what_is_promised_is_not_taken_from_a_floor),
+	    with_store(a_floor_is_left_of_what_is_older_than_all_buckets),
+	    with_store(who_has_only_results_loses_those_above_its_floor),
 	    with_store(one_instance_is_collected_by_itself),
 	    with_store(results_of_others_go_with_the_blobs_that_they_name),
+	    with_store(who_has_only_results_loses_as_many_as_is_wanted),
 	    with_store(an_instance_without_quota_wants_a_bound),
 	    with_store(an_instance_that_nobody_has_is_not_found),
 	    with_store(results_without_an_owner_go_by_their_instance),
