@@ -128,7 +128,7 @@ else
 	skip "mold, by the usual option" "it is not installed"
 fi
 # Not in /tmp, which is an action's own. It looks for its parts from where it is.
-linkers=$(mktemp -d "$BUILD/linkers.XXXXXX")
+linkers=$(mktemp -d /var/tmp/toolroot-linkers.XXXXXX)
 at_exit rm -rf "$linkers"
 mkdir "$linkers/bin"
 ln -s /usr/lib "$linkers/lib"
