@@ -87,6 +87,22 @@ child_main(void *cookie)
 	fail(socket, &failure);
 }
 
+#if defined(__has_feature)
+#define HAS_FEATURE(name) __has_feature(name)
+#else
+#define HAS_FEATURE(name) 0
+#endif
+
+bool
+action_ahead_possible(void)
+{
+#if defined(__SANITIZE_THREAD__) || HAS_FEATURE(thread_sanitizer)
+	return false;
+#else
+	return true;
+#endif
+}
+
 int
 action_ahead_fork(struct action_ahead *ahead, const struct action_fence *fence,
     int network, struct error *err)

@@ -17,6 +17,7 @@
 #ifndef TOOLROOT_WORKER_ACTION_AHEAD_H
 #define TOOLROOT_WORKER_ACTION_AHEAD_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct action_fence;
@@ -30,6 +31,10 @@ struct action_ahead {
 };
 #define ACTION_AHEAD_NONE ((struct action_ahead){0, -1})
 
+/* False where this program's runtime cannot share its memory with another
+ * process, as with the thread sanitizer: then the action's process is made when
+ * it is wanted. */
+bool action_ahead_possible(void);
 /* network: a namespace to enter; -1 = stay. */
 int action_ahead_fork(struct action_ahead *ahead,
     const struct action_fence *fence, int network, struct error *err);

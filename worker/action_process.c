@@ -197,36 +197,44 @@ action_process_explain(const struct run_spec *spec,
 	    spec->working_directory, why);
 }
 
-/* In the parent's memory: no library call that locks or allocates. */
+/* In the parent's memory: no library call that locks or allocates. What stopped
+ * us goes through a pipe all the same, which closes when we execute: with the
+ * thread sanitizer the memory is a copy. */
 static _Noreturn void
 child_main(const struct action_fence *fence,
-    const struct action_process *process, struct action_failure *failure)
+    const struct action_process *process, int pipe_fd)
 {
-	action_process_fence(fence, failure);
-	if (failure->step == ACTION_STEP_NONE)
-		action_process_become(process, failure);
-	_exit(127);
+	struct action_failure failure = {ACTION_STEP_NONE, 0};
+
+	action_process_fence(fence, &failure);
+	if (failure.step == ACTION_STEP_NONE)
+		action_process_become(process, &failure);
+	_exit(write(pipe_fd, &failure, sizeof(failure)) == -1 ? 126 : 127);
 }
 
 pid_t
 action_process_start(const struct action_fence *fence,
     const struct action_process *process, struct error *err)
 {
-	/* Written by the child, in our memory. */
-	static struct action_failure failure;
+	int pipe_fds[2] = {-1, -1};
+	struct action_failure failure;
 	pid_t pid;
 
-	failure = (struct action_failure){ACTION_STEP_NONE, 0};
+	if (pipe2(pipe_fds, O_CLOEXEC) == -1)
+		return error_set_errno(err, errno, "make a pipe");
 	/* child_main keeps to what a child may do in its parent's memory. */
 	pid = vfork(); /* NOLINT */
 	if (pid == 0)
-		child_main(fence, process, &failure); /* NOLINT */
-	if (pid == -1)
-		return error_set_errno(err, errno, "start the action");
-	if (failure.step == ACTION_STEP_NONE)
-		return pid;
-	waitpid(pid, NULL, 0);
-	return action_process_explain(process->spec, &failure, err);
+		child_main(fence, process, pipe_fds[1]); /* NOLINT */
+	file_close(&pipe_fds[1]);
+	if (pid == -1) {
+		error_set_errno(err, errno, "start the action");
+	} else if (read(pipe_fds[0], &failure, sizeof(failure)) > 0) {
+		waitpid(pid, NULL, 0);
+		pid = action_process_explain(process->spec, &failure, err);
+	}
+	file_close(&pipe_fds[0]);
+	return pid;
 }
 
 static void

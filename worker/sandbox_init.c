@@ -143,6 +143,8 @@ fork_ahead(struct sandbox_init *init, struct error *err)
 {
 	const struct action_fence fence = fence_of(init);
 
+	if (!action_ahead_possible())
+		return 0;
 	(void)set_oom_score(init, "1000");
 	return action_ahead_fork(&init->ahead, &fence, init->network, err);
 }
@@ -259,9 +261,12 @@ adapt(struct sandbox_init *init, struct error *err)
 {
 	const struct run_spec *spec = &init->spec;
 
-	/* It is in a network of its own already. */
+	/* One made ahead is in a network of its own already. */
 	if (spec->network)
 		action_ahead_kill(&init->ahead);
+	else if (init->ahead.pid == 0 && init->network != -1 &&
+		 setns(init->network, CLONE_NEWNET) == -1)
+		return error_set_errno(err, errno, "enter the network");
 	file_close(&init->network);
 	if (init->group.kind == CGROUP_NONE ||
 	    action_limits_equal(&spec->limits, &init->options->limits))

@@ -181,6 +181,7 @@ a_request_that_never_comes_does_not_reach_the_handler(void **state)
 	assert_int_equal(call_text(fixture.channel, "/t.T/Pool", "", &patience,
 			     (char[8]){""}, 8, &err),
 	    0);
+	wait_until(&fixture.finished, 2);
 	rpc_stream_free(stream);
 	wait_until(&fixture.finished, 3);
 	assert_int_equal(fixture.last_status, ERROR_CANCELLED);
