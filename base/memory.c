@@ -42,6 +42,19 @@ xreallocarray(void *old, size_t count, size_t size)
 	    reallocarray(old, count > 0 ? count : 1, size > 0 ? size : 1));
 }
 
+void *
+xgrow(void *items, size_t *count, size_t index, size_t size)
+{
+	size_t before = *count;
+
+	if (index < before)
+		return items;
+	*count = index + 16;
+	items = xreallocarray(items, *count, size);
+	memset((char *)items + before * size, 0, (*count - before) * size);
+	return items;
+}
+
 char *
 xstrdup(const char *text)
 {

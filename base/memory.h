@@ -15,6 +15,9 @@ void *xcalloc(size_t count, size_t size) __attribute__((malloc));
 void *xrealloc(void *old, size_t size);
 /* Array form: aborts when count * size overflows. */
 void *xreallocarray(void *old, size_t count, size_t size);
+/* Room for the item at `index` too: *count grows when it is not above that, and
+ * what is new is zeroed. */
+void *xgrow(void *items, size_t *count, size_t index, size_t size);
 char *xstrdup(const char *text) __attribute__((malloc));
 /* NUL-terminated copy of length bytes. */
 char *xstrndup(const char *data, size_t length) __attribute__((malloc));

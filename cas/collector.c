@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/condition.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -369,14 +370,12 @@ static void
 collector_sleep(struct collector *collector, int64_t ms)
 {
 	int64_t until_ns = clock_monotonic_ns() + ms * 1000000;
-	const struct timespec until = {
-	    until_ns / 1000000000, until_ns % 1000000000};
 
 	pthread_mutex_lock(&collector->lock);
 	while (!atomic_load(&collector->stopping) &&
-	       clock_monotonic_ns() < until_ns)
-		pthread_cond_timedwait(
-		    &collector->changed, &collector->lock, &until);
+	       condition_wait_until(
+		   &collector->changed, &collector->lock, until_ns))
+		continue;
 	pthread_mutex_unlock(&collector->lock);
 }
 
@@ -410,7 +409,6 @@ struct collector *
 collector_new(const struct collector_options *options, struct error *err)
 {
 	struct collector *collector;
-	pthread_condattr_t attributes;
 	int rc;
 
 	if (store_check_writable(options->store, err) < 0)
@@ -422,10 +420,7 @@ collector_new(const struct collector_options *options, struct error *err)
 	if (collector->options.low_percent == 0)
 		collector->options.low_percent = COLLECTOR_LOW_PERCENT;
 	pthread_mutex_init(&collector->lock, NULL);
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&collector->changed, &attributes);
-	pthread_condattr_destroy(&attributes);
+	condition_init(&collector->changed);
 	collection_past_load(&collector->past, options->store);
 	if (!options->watch)
 		return collector;

@@ -45,6 +45,9 @@ struct store;
 #define COLLECTOR_HIGH_PERCENT 90
 #define COLLECTOR_LOW_PERCENT 80
 
+/* What high_percent and low_percent are of a limit. */
+uint64_t collection_percent(uint64_t bytes, unsigned percent);
+
 struct collector_options {
 	struct store *store;   /* borrowed, writable */
 	int64_t min_age_ms;    /* nothing younger goes */

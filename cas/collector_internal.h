@@ -74,8 +74,6 @@ struct collection {
 
 struct action_value;
 
-/* So many percent of it. */
-uint64_t collection_percent(uint64_t bytes, unsigned percent);
 /* ABORTED when the collector is being freed. */
 int collection_check(const struct collection *collection, struct error *err);
 /* Sets the owner of the wish's instance. NOT_FOUND when nobody has that name.

@@ -9,7 +9,6 @@
  */
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -74,15 +73,8 @@ collector_watch_free(struct collector_watch *watch)
 static struct watch_pauses *
 watch_pauses(struct collector_watch *watch, uint16_t owner)
 {
-	size_t count = watch->count;
-
-	if (owner >= count) {
-		watch->count = (size_t)owner + 16;
-		watch->pauses = xreallocarray(
-		    watch->pauses, watch->count, sizeof(*watch->pauses));
-		memset(watch->pauses + count, 0,
-		    (watch->count - count) * sizeof(*watch->pauses));
-	}
+	watch->pauses =
+	    xgrow(watch->pauses, &watch->count, owner, sizeof(*watch->pauses));
 	return &watch->pauses[owner];
 }
 
@@ -235,12 +227,15 @@ static void
 watch_store(struct collector_watch *watch)
 {
 	struct watched watched = {.owner = 0};
-	struct store_usage usage;
+	struct collection_extent extent;
+	struct error err;
 
-	store_usage(watch->options->store, &usage);
-	watched.bytes =
-	    store_collected_use(usage.bytes, usage.uploading, usage.max_bytes);
-	watched.limit = usage.max_bytes;
+	/* Fails for instances alone. */
+	if (collection_extent(
+		watch->options->store, watched.instance, &extent, &err) < 0)
+		return;
+	watched.bytes = extent.bytes;
+	watched.limit = extent.max_bytes;
 	watch_relieve(watch, &watched);
 }
 

@@ -122,13 +122,21 @@ owners_load(struct store *store, struct error *err)
 	return 0;
 }
 
+/* Also false where no instance has the number. */
+static bool
+owner_has_limits(const struct owner *owner)
+{
+	return owner != NULL && owner->name != NULL &&
+	       (owner->quota > 0 || owner->floor > 0);
+}
+
 /* --- numbers -------------------------------------------------------------- */
 
 /* Nothing in the store has its number. */
 static bool
 owner_is_idle(const struct owner *owner)
 {
-	return owner->name != NULL && owner->quota == 0 && owner->floor == 0 &&
+	return owner->name != NULL && !owner_has_limits(owner) &&
 	       owner_used(owner) == 0 &&
 	       owner->use.blobs + owner->use.results == 0;
 }
@@ -244,8 +252,7 @@ owners_job_add_others(struct owners_job *job, struct store *store)
 		const struct owner *owner = store->owners.items[i];
 		struct owner_limits none = {.quota = 0};
 
-		if (owner == NULL || owner->name == NULL ||
-		    (owner->quota == 0 && owner->floor == 0))
+		if (!owner_has_limits(owner))
 			continue;
 		none.instance = owner_name(owner);
 		if (!owners_job_names(job, none.instance))
@@ -353,8 +360,7 @@ owners_job_is_done(const struct owners_job *job, const struct owners *owners)
 	for (size_t i = 0; i < owners->count; i++) {
 		const struct owner *owner = owners->items[i];
 
-		if (owner != NULL && owner->name != NULL &&
-		    (owner->quota != 0 || owner->floor != 0) &&
+		if (owner_has_limits(owner) &&
 		    !owners_job_names(job, owner_name(owner)))
 			return false;
 	}

@@ -8,6 +8,7 @@
 #include <sys/random.h>
 
 #include "base/clock.h"
+#include "base/condition.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -38,13 +39,12 @@ static bool
 scrub_sleep(struct scrub *scrub, int64_t ms)
 {
 	int64_t until_ns = clock_monotonic_ns() + ms * 1000000;
-	const struct timespec until = {
-	    until_ns / 1000000000, until_ns % 1000000000};
 	bool stopping;
 
 	pthread_mutex_lock(&scrub->lock);
-	while (!scrub->stopping && clock_monotonic_ns() < until_ns)
-		pthread_cond_timedwait(&scrub->wake, &scrub->lock, &until);
+	while (!scrub->stopping &&
+	       condition_wait_until(&scrub->wake, &scrub->lock, until_ns))
+		continue;
 	stopping = scrub->stopping;
 	pthread_mutex_unlock(&scrub->lock);
 	return !stopping;
@@ -165,7 +165,6 @@ struct scrub *
 scrub_new(struct store *store, uint64_t rate, struct error *err)
 {
 	struct scrub *scrub = xcalloc(1, sizeof(*scrub));
-	pthread_condattr_t attributes;
 	int rc;
 
 	scrub->store = store;
@@ -175,10 +174,7 @@ scrub_new(struct store *store, uint64_t rate, struct error *err)
 	scrub->position.length =
 	    getrandom(scrub->position.key + 1, 8, 0) == 8 ? 9 : 0;
 	pthread_mutex_init(&scrub->lock, NULL);
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&scrub->wake, &attributes);
-	pthread_condattr_destroy(&attributes);
+	condition_init(&scrub->wake);
 	rc = pthread_create(&scrub->thread, NULL, scrub_thread, scrub);
 	if (rc == 0)
 		return scrub;

@@ -138,15 +138,8 @@ index_changes_reset(struct owner_changes *changes)
 static struct owner_use *
 changes_at(struct owner_changes *changes, uint16_t owner)
 {
-	size_t count = changes->count;
-
-	if (owner >= count) {
-		changes->count = (size_t)owner + 16;
-		changes->items = xreallocarray(
-		    changes->items, changes->count, sizeof(*changes->items));
-		memset(changes->items + count, 0,
-		    (changes->count - count) * sizeof(*changes->items));
-	}
+	changes->items = xgrow(
+	    changes->items, &changes->count, owner, sizeof(*changes->items));
 	return &changes->items[owner];
 }
 

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/condition.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "cas/store_segment.h"
@@ -351,7 +352,6 @@ static void
 indexer_wait(struct indexer *indexer)
 {
 	int64_t now = clock_monotonic_ms();
-	struct timespec until;
 	int64_t at;
 
 	while (STAILQ_EMPTY(&indexer->queue) && !indexer->stopping &&
@@ -362,10 +362,8 @@ indexer_wait(struct indexer *indexer)
 			at = indexer->pending_since + PENDING_INTERVAL_MS;
 		if (indexer->pending_since != 0 && at < indexer->retry_at)
 			at = indexer->retry_at;
-		until.tv_sec = at / 1000;
-		until.tv_nsec = at % 1000 * 1000000;
-		if (pthread_cond_timedwait(
-			&indexer->wake, &indexer->lock, &until) == ETIMEDOUT)
+		if (!condition_wait_until(
+			&indexer->wake, &indexer->lock, at * 1000000))
 			return;
 		now = clock_monotonic_ms();
 	}
@@ -476,7 +474,6 @@ struct indexer *
 indexer_new(struct store *store, struct error *err)
 {
 	struct indexer *indexer = xcalloc(1, sizeof(*indexer));
-	pthread_condattr_t attributes;
 	int rc;
 
 	indexer->store = store;
@@ -485,10 +482,7 @@ indexer_new(struct store *store, struct error *err)
 	STAILQ_INIT(&indexer->queue);
 	pthread_mutex_init(&indexer->lock, NULL);
 	pthread_cond_init(&indexer->room, NULL);
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&indexer->wake, &attributes);
-	pthread_condattr_destroy(&attributes);
+	condition_init(&indexer->wake);
 	rc = pthread_create(&indexer->thread, NULL, indexer_thread, indexer);
 	if (rc == 0)
 		return indexer;

@@ -2,9 +2,9 @@
 /* Asking a server or a store, and watching how far the answer is. */
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/clock.h"
+#include "base/condition.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "cas/admin.h"
@@ -143,14 +143,12 @@ watching_wait(struct watching *watching)
 {
 	int64_t until_ns =
 	    clock_monotonic_ns() + (int64_t)WATCH_INTERVAL_MS * 1000000;
-	const struct timespec until = {
-	    until_ns / 1000000000, until_ns % 1000000000};
 	bool over;
 
 	pthread_mutex_lock(&watching->lock);
-	while (!watching->over && clock_monotonic_ns() < until_ns)
-		(void)pthread_cond_timedwait(
-		    &watching->changed, &watching->lock, &until);
+	while (!watching->over && condition_wait_until(&watching->changed,
+				      &watching->lock, until_ns))
+		continue;
 	over = watching->over;
 	pthread_mutex_unlock(&watching->lock);
 	return over;
@@ -170,15 +168,10 @@ watching_thread(void *cookie)
 static bool
 watching_start(struct watching *watching)
 {
-	pthread_condattr_t attributes;
-
 	if (watching->watcher == NULL)
 		return false;
 	pthread_mutex_init(&watching->lock, NULL);
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&watching->changed, &attributes);
-	pthread_condattr_destroy(&attributes);
+	condition_init(&watching->changed);
 	if (pthread_create(
 		&watching->thread, NULL, watching_thread, watching) == 0)
 		return true;

@@ -12,9 +12,10 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/condition.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
@@ -253,7 +254,7 @@ cargo_broker_start(struct cargo_session *session, struct error *err)
 	broker->session = session;
 	broker->socket = broker->wake[0] = broker->wake[1] = -1;
 	pthread_mutex_init(&broker->lock, NULL);
-	pthread_cond_init(&broker->changed, NULL);
+	condition_init(&broker->changed);
 	if (make_directory(broker, err) < 0 || listen_there(broker, err) < 0 ||
 	    start_acceptor(broker, err) < 0) {
 		destroy(broker);
@@ -271,9 +272,8 @@ cargo_broker_address(const struct cargo_broker *broker)
 bool
 cargo_broker_stop(struct cargo_broker *broker)
 {
-	struct timespec end;
+	int64_t until_ns;
 	bool idle;
-	int number = 0;
 
 	if (broker == NULL)
 		return true;
@@ -281,12 +281,11 @@ cargo_broker_stop(struct cargo_broker *broker)
 	pthread_join(broker->acceptor, NULL);
 	remove_socket(broker);
 	cargo_session_stop(broker->session);
-	clock_gettime(CLOCK_REALTIME, &end);
-	end.tv_sec += STOP_SECONDS;
+	until_ns = clock_monotonic_ns() + (int64_t)STOP_SECONDS * 1000000000;
 	pthread_mutex_lock(&broker->lock);
-	while (broker->calls > 0 && number == 0)
-		number = pthread_cond_timedwait(
-		    &broker->changed, &broker->lock, &end);
+	while (broker->calls > 0 &&
+	       condition_wait_until(&broker->changed, &broker->lock, until_ns))
+		continue;
 	idle = broker->calls == 0;
 	pthread_mutex_unlock(&broker->lock);
 	if (idle)

@@ -7,15 +7,14 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/condition.h"
 #include "base/memory.h"
 
-#define INTERVAL_NS 200000000
+#define INTERVAL_MS 200
 #define BAR_WIDTH 24
 #define PHASES_MAX 8
 
@@ -100,8 +99,6 @@ static void *
 progress_thread(void *cookie)
 {
 	struct toolchain_progress *progress = cookie;
-	struct timespec until;
-
 	pthread_mutex_lock(&progress->lock);
 	while (!progress->ended) {
 		size_t count = progress->count;
@@ -109,14 +106,10 @@ progress_thread(void *cookie)
 		pthread_mutex_unlock(&progress->lock);
 		if (count > 0)
 			draw(&progress->phases[count - 1]);
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_nsec += INTERVAL_NS;
-		until.tv_sec += until.tv_nsec / 1000000000;
-		until.tv_nsec %= 1000000000;
 		pthread_mutex_lock(&progress->lock);
 		if (!progress->ended)
-			pthread_cond_timedwait(
-			    &progress->changed, &progress->lock, &until);
+			condition_wait_for(
+			    &progress->changed, &progress->lock, INTERVAL_MS);
 	}
 	pthread_mutex_unlock(&progress->lock);
 	fprintf(stderr, "\r\033[K");
@@ -129,7 +122,7 @@ toolchain_progress_start(bool shown)
 	struct toolchain_progress *progress = xcalloc(1, sizeof(*progress));
 
 	pthread_mutex_init(&progress->lock, NULL);
-	pthread_cond_init(&progress->changed, NULL);
+	condition_init(&progress->changed);
 	progress->shown = shown && isatty(STDERR_FILENO) == 1 &&
 			  pthread_create(&progress->thread, NULL,
 			      progress_thread, progress) == 0;

@@ -11,10 +11,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/queue.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/condition.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -110,16 +110,11 @@ hurries(const struct explainer *explainer)
 static void
 pause_for(struct explainer *explainer, int ms)
 {
-	struct timespec until;
+	int64_t until_ns = clock_monotonic_ns() + (int64_t)ms * 1000000;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += (long)ms * 1000000;
-	until.tv_sec += until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
 	pthread_mutex_lock(&explainer->lock);
-	while (
-	    !hurries(explainer) && pthread_cond_timedwait(&explainer->wake,
-				       &explainer->lock, &until) != ETIMEDOUT)
+	while (!hurries(explainer) && condition_wait_until(&explainer->wake,
+					  &explainer->lock, until_ns))
 		continue;
 	pthread_mutex_unlock(&explainer->lock);
 }
@@ -404,14 +399,9 @@ explainer_save(struct explainer *explainer)
 static void
 locks_init(struct explainer *explainer)
 {
-	pthread_condattr_t monotonic;
-
 	pthread_mutex_init(&explainer->saving, NULL);
 	pthread_mutex_init(&explainer->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&explainer->wake, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	condition_init(&explainer->wake);
 }
 
 struct explainer *

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/metrics.h"
+#include "cas/collector.h"
 #include "cas/owners.h"
 #include "cas/store.h"
 #include "frontend/resource_name.h"
@@ -110,8 +111,7 @@ read_limits(const struct serve_options *options, bool floors,
 static uint64_t
 low_mark(const struct serve_options *options, uint64_t limit)
 {
-	return limit / 100 * options->gc_low +
-	       limit % 100 * options->gc_low / 100;
+	return collection_percent(limit, (unsigned)options->gc_low);
 }
 
 /* Collections for a quota go down to gc-low of it, whatever the floor. */

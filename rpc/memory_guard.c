@@ -5,8 +5,8 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "base/condition.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/process_memory.h"
@@ -143,13 +143,8 @@ guard_pick(struct rpc_server *server, enum rank worst, size_t *count)
 static void
 guard_sleep(struct memory_guard *guard, int64_t ms)
 {
-	int64_t until_ms = clock_monotonic_ms() + ms;
-	const struct timespec until = {
-	    until_ms / 1000, until_ms % 1000 * 1000000};
-
 	if (!guard->stopping)
-		pthread_cond_timedwait(
-		    &guard->woken, &guard->server->lock, &until);
+		condition_wait_for(&guard->woken, &guard->server->lock, ms);
 }
 
 static void
@@ -324,14 +319,10 @@ struct memory_guard *
 memory_guard_new(struct rpc_server *server, uint64_t limit)
 {
 	struct memory_guard *guard = xcalloc(1, sizeof(*guard));
-	pthread_condattr_t attributes;
 
 	guard->server = server;
 	guard->limit = limit;
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&guard->woken, &attributes);
-	pthread_condattr_destroy(&attributes);
+	condition_init(&guard->woken);
 	thread_start(&guard->thread, guard_main, guard);
 	return guard;
 }

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/condition.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "rpc/listen.h"
@@ -268,13 +269,8 @@ server_pollers(const struct rpc_server_options *options)
 static void
 server_init_lock(struct rpc_server *server)
 {
-	pthread_condattr_t attributes;
-
 	pthread_mutex_init(&server->lock, NULL);
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&server->changed, &attributes);
-	pthread_condattr_destroy(&attributes);
+	condition_init(&server->changed);
 }
 
 struct rpc_server *
@@ -345,16 +341,14 @@ rpc_server_stopping(const struct rpc_server *server)
 static bool
 server_wait(struct rpc_server *server, int64_t deadline_ms)
 {
-	struct timespec until = {.tv_sec = deadline_ms / 1000,
-	    .tv_nsec = deadline_ms % 1000 * 1000000};
 	bool done;
 
 	pthread_mutex_lock(&server->lock);
 	while (!(done = server->shut_down && server->calls == 0)) {
 		if (deadline_ms == CLOCK_NEVER)
 			pthread_cond_wait(&server->changed, &server->lock);
-		else if (pthread_cond_timedwait(
-			     &server->changed, &server->lock, &until) != 0)
+		else if (!condition_wait_until(&server->changed, &server->lock,
+			     deadline_ms * 1000000))
 			break;
 	}
 	pthread_mutex_unlock(&server->lock);

@@ -9,10 +9,10 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/arena.h"
 #include "base/buffer.h"
+#include "base/condition.h"
 #include "base/error.h"
 #include "base/map.h"
 #include "base/memory.h"
@@ -24,7 +24,7 @@
 #include "client/cas_client.h"
 
 /* How soon somebody who waits notices that it need not any more. */
-#define WAIT_STEP_NS 100000000
+#define WAIT_STEP_MS 100
 
 struct input_fetch {
 	struct store *store;
@@ -42,15 +42,11 @@ struct input_fetch *
 input_fetch_new(struct store *store, struct cas_client *client)
 {
 	struct input_fetch *fetch = xcalloc(1, sizeof(*fetch));
-	pthread_condattr_t monotonic;
 
 	fetch->store = store;
 	fetch->client = client;
 	pthread_mutex_init(&fetch->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&fetch->landed, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	condition_init(&fetch->landed);
 	map_init(&fetch->flights);
 	return fetch;
 }
@@ -81,10 +77,11 @@ add_digest(struct digest_list *list, const struct digest *digest)
 		abort(); /* the limit is what the source list holds */
 }
 
-/* Replaces list by those of it that the store lacks. */
+/* Moves those that the store lacks to the front of the list, and sets *absent
+ * to their number, 0 on failure; the others follow. */
 static int
-keep_absent(
-    struct input_fetch *fetch, struct digest_list *list, struct error *err)
+sort_absent(struct input_fetch *fetch, struct digest_list *list, size_t *absent,
+    struct error *err)
 {
 	bool *missing = xcalloc(list->count + 1, sizeof(*missing));
 	size_t kept = 0;
@@ -92,13 +89,29 @@ keep_absent(
 	    fetch->store, list->items, list->count, missing, err);
 
 	for (size_t i = 0; i < list->count && rc == 0; i++) {
-		if (missing[i])
-			list->items[kept++] = list->items[i];
+		struct digest digest = list->items[i];
+
+		if (!missing[i])
+			continue;
+		list->items[i] = list->items[kept];
+		list->items[kept++] = digest;
 	}
-	if (rc == 0)
-		list->count = kept;
+	*absent = kept;
 	free(missing);
 	return rc;
+}
+
+/* Replaces list by those of it that the store lacks. */
+static int
+keep_absent(
+    struct input_fetch *fetch, struct digest_list *list, struct error *err)
+{
+	size_t absent;
+
+	if (sort_absent(fetch, list, &absent, err) < 0)
+		return -1;
+	list->count = absent;
+	return 0;
 }
 
 /* --- flights -------------------------------------------------------------- */
@@ -140,21 +153,14 @@ static int
 flights_end_landed(
     struct input_fetch *fetch, struct digest_list *ours, struct error *err)
 {
-	bool *missing = xcalloc(ours->count + 1, sizeof(*missing));
-	size_t kept = 0;
-	int rc = store_find_missing(
-	    fetch->store, ours->items, ours->count, missing, err);
+	size_t absent;
+	int rc = sort_absent(fetch, ours, &absent, err);
 
 	pthread_mutex_lock(&fetch->lock);
-	for (size_t i = 0; i < ours->count; i++) {
-		if (rc == 0 && missing[i])
-			ours->items[kept++] = ours->items[i];
-		else
-			flight_end(fetch, &ours->items[i]);
-	}
+	for (size_t i = absent; i < ours->count; i++)
+		flight_end(fetch, &ours->items[i]);
 	pthread_mutex_unlock(&fetch->lock);
-	ours->count = kept;
-	free(missing);
+	ours->count = absent;
 	return rc;
 }
 
@@ -214,13 +220,7 @@ flight_wait(struct input_fetch *fetch, const struct digest *digest,
 	pthread_mutex_lock(&fetch->lock);
 	fetch->waiters++;
 	while (!gone && map_get(&fetch->flights, digest_key(digest)) != NULL) {
-		struct timespec until;
-
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_nsec += WAIT_STEP_NS;
-		until.tv_sec += until.tv_nsec / 1000000000;
-		until.tv_nsec %= 1000000000;
-		pthread_cond_timedwait(&fetch->landed, &fetch->lock, &until);
+		condition_wait_for(&fetch->landed, &fetch->lock, WAIT_STEP_MS);
 		gone = cancelled != NULL && atomic_load(cancelled);
 	}
 	fetch->waiters--;

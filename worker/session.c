@@ -12,6 +12,7 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "base/condition.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -69,14 +70,10 @@ struct session *
 session_new(struct worker *worker)
 {
 	struct session *session = xcalloc(1, sizeof(*session));
-	pthread_condattr_t attributes;
 
 	session->worker = worker;
 	pthread_mutex_init(&session->lock, NULL);
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&session->changed, &attributes);
-	pthread_condattr_destroy(&attributes);
+	condition_init(&session->changed);
 	STAILQ_INIT(&session->outgoing);
 	return session;
 }
@@ -307,13 +304,12 @@ static bool
 wait_for_news(struct session *session)
 {
 	int64_t due_ms = session->last_heartbeat_ms + session->heartbeat_ms;
-	struct timespec due = {
-	    .tv_sec = due_ms / 1000, .tv_nsec = due_ms % 1000 * 1000000};
 	bool ended;
 
 	pthread_mutex_lock(&session->lock);
 	while (!session->woken && !session->ended && !heartbeat_is_due(session))
-		pthread_cond_timedwait(&session->changed, &session->lock, &due);
+		condition_wait_until(
+		    &session->changed, &session->lock, due_ms * 1000000);
 	session->woken = false;
 	ended = session->ended;
 	pthread_mutex_unlock(&session->lock);

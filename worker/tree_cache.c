@@ -19,6 +19,7 @@
 
 #include "base/buffer.h"
 #include "base/clock.h"
+#include "base/condition.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -32,7 +33,7 @@
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 #define BOOT_ID_LEN 36
 /* How soon somebody who waits notices that he need not any more. */
-#define WAIT_STEP_NS 100000000
+#define WAIT_STEP_MS 100
 
 enum tree_state {
 	TREE_MAKING, /* by one thread; in the map alone */
@@ -288,17 +289,13 @@ struct tree_cache *
 tree_cache_open(const struct tree_cache_options *options, struct error *err)
 {
 	struct tree_cache *cache = xcalloc(1, sizeof(*cache));
-	pthread_condattr_t monotonic;
 
 	cache->options = *options;
 	cache->path = xstrdup(options->path);
 	cache->options.path = cache->path;
 	cache->directory = -1;
 	pthread_mutex_init(&cache->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&cache->changed, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	condition_init(&cache->changed);
 	map_init(&cache->trees);
 	TAILQ_INIT(&cache->by_use);
 	read_boot(cache);
@@ -569,8 +566,6 @@ find_or_begin(struct tree_cache *cache, const struct tree_request *request,
 	*ours = false;
 	while ((tree = map_get(&cache->trees, digest_key(&request->root))) !=
 	       NULL) {
-		struct timespec until;
-
 		if (tree->state == TREE_READY) {
 			tree->pins++;
 			TAILQ_REMOVE(&cache->by_use, tree, link);
@@ -582,11 +577,7 @@ find_or_begin(struct tree_cache *cache, const struct tree_request *request,
 			    "the tree is no longer wanted");
 			return NULL;
 		}
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_nsec += WAIT_STEP_NS;
-		until.tv_sec += until.tv_nsec / 1000000000;
-		until.tv_nsec %= 1000000000;
-		pthread_cond_timedwait(&cache->changed, &cache->lock, &until);
+		condition_wait_for(&cache->changed, &cache->lock, WAIT_STEP_MS);
 	}
 	*ours = true;
 	tree = tree_new(&request->root);

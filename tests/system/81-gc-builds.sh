@@ -16,18 +16,6 @@ plan 19
 targets=(//words/... //shapes/... //trees/... //bulk/...)
 mib=$((1 << 20))
 
-# status FIELD: a number of the server's report.
-status() {
-	curl -sf "http://$HTTP_ADDR/status" |
-		/usr/bin/python3 -c 'import json, sys
-print(json.load(sys.stdin)["store"][sys.argv[1]])' "$1"
-}
-
-# metric NAME
-metric() {
-	curl -sf "http://$HTTP_ADDR/metrics" | sed -n "s/^$1 //p"
-}
-
 # fresh SIZE: a server on a new store of at most so many bytes, almost full of
 # what was not used for days: some of it longer than the rest.
 fresh() {

@@ -13,18 +13,6 @@
 plan 14
 mib=$((1 << 20))
 
-# status FIELD: a number of the server's report.
-status() {
-	curl -sf "http://$HTTP_ADDR/status" |
-		/usr/bin/python3 -c 'import json, sys
-print(json.load(sys.stdin)["store"][sys.argv[1]])' "$1"
-}
-
-# metric NAME
-metric() {
-	curl -sf "http://$HTTP_ADDR/metrics" | sed -n "s/^$1 //p"
-}
-
 # old BYTES MAX_SIZE: a new store with so much that was not used for hours.
 old() {
 	SERVER_STORE=$WORK/store-$2

@@ -143,3 +143,15 @@ server_clean_up() {
 	done
 }
 at_exit server_clean_up
+
+# status FIELD: a number of the server's report.
+status() {
+	curl -sf "http://$HTTP_ADDR/status" |
+		/usr/bin/python3 -c 'import json, sys
+print(json.load(sys.stdin)["store"][sys.argv[1]])' "$1"
+}
+
+# metric NAME
+metric() {
+	curl -sf "http://$HTTP_ADDR/metrics" | sed -n "s/^$1 //p"
+}

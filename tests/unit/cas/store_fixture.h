@@ -178,4 +178,35 @@ compress_content(const char *data, size_t *len)
 	return out;
 }
 
+static inline void
+put_zstd_done(struct store_batch *batch)
+{
+	(void)batch;
+}
+
+/* Kept as the zstd frame that it arrives as. */
+static inline struct digest
+put_zstd_blob(struct fixture *fixture, uint64_t seed, size_t len)
+{
+	char *data = make_content(seed, len);
+	size_t compressed = len;
+	char *zstd = compress_content(data, &compressed);
+	struct iovec part = {zstd, compressed};
+	struct store_put put = {.digest = digest_of(seed, len),
+	    .encoding = ENCODING_ZSTD,
+	    .parts = &part,
+	    .part_count = 1};
+	struct store_batch batch = {
+	    .puts = &put, .count = 1, .done = put_zstd_done};
+
+	store_put_batch(fixture->store, &batch);
+	/* All that was handed in before is durable then. */
+	fixture_reopen(fixture);
+	if (put.error != NULL)
+		fail_msg("%s", put.error->text);
+	free(zstd);
+	free(data);
+	return put.digest;
+}
+
 #endif

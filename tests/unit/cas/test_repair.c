@@ -97,35 +97,14 @@ find_content(const char *path, uint64_t seed, size_t len)
 	return offset;
 }
 
+/* A compressed one, in the index already. */
 static void
-put_done(struct store_batch *batch)
+put_settled(struct fixture *fixture, uint64_t seed, size_t len)
 {
-	(void)batch;
-}
-
-/* Kept as the zstd frame that it arrives as. */
-static void
-put_zstd_blob(struct fixture *fixture, uint64_t seed, size_t len)
-{
-	char *data = make_content(seed, len);
-	size_t compressed = len;
-	char *zstd = compress_content(data, &compressed);
-	struct iovec part = {zstd, compressed};
-	struct store_put put = {.digest = digest_of(seed, len),
-	    .encoding = ENCODING_ZSTD,
-	    .parts = &part,
-	    .part_count = 1};
-	struct store_batch batch = {.puts = &put, .count = 1, .done = put_done};
 	struct error err;
 
-	store_put_batch(fixture->store, &batch);
-	/* All that was handed in before is durable then. */
-	fixture_reopen(fixture);
-	if (put.error != NULL)
-		fail_msg("%s", put.error->text);
+	(void)put_zstd_blob(fixture, seed, len);
 	assert_int_equal(index_job_settle(fixture->store, &err), 0);
-	free(zstd);
-	free(data);
 }
 
 /* Blobs 0.. small, 1000.. large; result i names small i and i + 1, result 100
@@ -407,8 +386,8 @@ compressed_blobs_are_verified_too(void **state)
 	struct repair_report report;
 	struct digest digest;
 
-	put_zstd_blob(fixture, 1, 3000);
-	put_zstd_blob(fixture, 2, 400000);
+	put_settled(fixture, 1, 3000);
+	put_settled(fixture, 2, 400000);
 	report = repair(fixture);
 	assert_int_equal(report.blobs, 2);
 	assert_int_equal(report.large_blobs, 1);
@@ -426,7 +405,7 @@ compressed_blobs_of_whole_buffers_are_kept(void **state)
 	struct repair_report report;
 
 	for (uint64_t i = 1; i <= 4; i++)
-		put_zstd_blob(fixture, i, i << 18);
+		put_settled(fixture, i, i << 18);
 	report = repair(fixture);
 	assert_int_equal(report.bad_blobs, 0);
 	assert_int_equal(report.large_blobs, 4);

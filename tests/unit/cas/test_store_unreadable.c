@@ -173,34 +173,6 @@ a_torn_end_of_the_log_is_no_loss(void **state)
 /* --- memory --------------------------------------------------------------- */
 
 static void
-put_done(struct store_batch *batch)
-{
-	(void)batch;
-}
-
-static struct digest
-put_zstd_blob(struct fixture *fixture, uint64_t seed, size_t len)
-{
-	char *data = make_content(seed, len);
-	size_t compressed = len;
-	char *zstd = compress_content(data, &compressed);
-	struct iovec part = {zstd, compressed};
-	struct store_put put = {.digest = digest_of(seed, len),
-	    .encoding = ENCODING_ZSTD,
-	    .parts = &part,
-	    .part_count = 1};
-	struct store_batch batch = {.puts = &put, .count = 1, .done = put_done};
-
-	store_put_batch(fixture->store, &batch);
-	/* All that was handed in before is durable then. */
-	fixture_reopen(fixture);
-	assert_null(put.error);
-	free(zstd);
-	free(data);
-	return put.digest;
-}
-
-static void
 a_blob_without_memory_for_its_window_stays(void **state)
 {
 	struct fixture *fixture = *state;

@@ -28,6 +28,7 @@ digest_of(const char *text)
 }
 
 static const struct history_limits roomy = {1000, 10u << 20};
+static const struct history_limits one_entry = {1, 10u << 20};
 
 /* Adds the action called name, for a target, with one output. */
 static struct history_action
@@ -379,8 +380,7 @@ take(struct history *history, struct history_change changes[static 8],
 static void
 what_is_forgotten_is_told_to_whoever_keeps_it(void **state)
 {
-	const struct history_limits one = {1, 10u << 20};
-	struct history *history = history_new(&one);
+	struct history *history = history_new(&one_entry);
 	const struct str output = STR("out");
 	struct history_action a = action_of("a", "//a", &output);
 	struct history_action b = action_of("b", "//b", &output);
@@ -444,8 +444,7 @@ what_changes_while_it_is_stored_is_given_again(void **state)
 static void
 a_removal_that_was_not_stored_is_given_again(void **state)
 {
-	const struct history_limits one = {1, 10u << 20};
-	struct history *history = history_new(&one);
+	struct history *history = history_new(&one_entry);
 	const struct str output = STR("out");
 	struct history_action a = action_of("a", "//a", &output);
 	struct history_action b = action_of("b", "//b", &output);
@@ -469,8 +468,7 @@ a_removal_that_was_not_stored_is_given_again(void **state)
 static void
 what_is_forgotten_while_it_is_stored_is_removed(void **state)
 {
-	const struct history_limits one = {1, 10u << 20};
-	struct history *history = history_new(&one);
+	struct history *history = history_new(&one_entry);
 	const struct str output = STR("out");
 	struct history_action a = action_of("a", "//a", &output);
 	struct history_action b = action_of("b", "//b", &output);

@@ -25,10 +25,39 @@
 
 struct fixture {
 	char path[64];
+	char files_path[80];
 	struct store *store;
 	struct file_cache *files;
 	struct digest digest;
 };
+
+static void
+fixture_open(struct fixture *fixture, uint64_t max_bytes)
+{
+	struct store_options options = {.path = fixture->path,
+	    .max_size = (uint64_t)1 << 30,
+	    .segment_size = 1 << 20};
+	struct error err;
+
+	*fixture = (struct fixture){.path = "/tmp/toolroot-files-XXXXXX"};
+	assert_non_null(mkdtemp(fixture->path));
+	snprintf(fixture->files_path, sizeof(fixture->files_path), "%s/files",
+	    fixture->path);
+	fixture->store = store_open(&options, &err);
+	assert_non_null(fixture->store);
+	fixture->files = file_cache_open(fixture->files_path, max_bytes, &err);
+	assert_non_null(fixture->files);
+}
+
+static void
+fixture_close(struct fixture *fixture)
+{
+	struct error err;
+
+	file_cache_close(fixture->files);
+	store_close(fixture->store);
+	(void)file_remove_tree(fixture->path, &err);
+}
 
 static int
 get(struct fixture *fixture, struct error *err)
@@ -65,22 +94,13 @@ get_often(void *cookie)
 static void
 a_file_made_by_several_threads_is_there_for_each(void **state)
 {
-	struct fixture fixture = {.path = "/tmp/toolroot-files-XXXXXX"};
-	struct store_options options = {.path = fixture.path,
-	    .max_size = (uint64_t)1 << 30,
-	    .segment_size = 1 << 20};
+	struct fixture fixture;
 	pthread_t threads[THREADS];
 	size_t failed = 0;
-	char path[80];
 	struct error err;
 
 	(void)state;
-	assert_non_null(mkdtemp(fixture.path));
-	snprintf(path, sizeof(path), "%s/files", fixture.path);
-	fixture.store = store_open(&options, &err);
-	fixture.files = file_cache_open(path, 0, &err);
-	assert_non_null(fixture.store);
-	assert_non_null(fixture.files);
+	fixture_open(&fixture, 0);
 	digest_compute(DIGEST_SHA256, "x", 1, &fixture.digest);
 	assert_int_equal(
 	    store_put_bytes(fixture.store, &fixture.digest, STR("x"), &err), 0);
@@ -94,9 +114,7 @@ a_file_made_by_several_threads_is_there_for_each(void **state)
 		failed += result != NULL;
 	}
 	assert_int_equal(failed, 0);
-	file_cache_close(fixture.files);
-	store_close(fixture.store);
-	(void)file_remove_tree(fixture.path, &err);
+	fixture_close(&fixture);
 }
 
 /* Of a cache for three blobs of 100 bytes. */
@@ -137,39 +155,28 @@ count_files(const char *path)
 static void
 what_is_reserved_counts_as_files_do(void **state)
 {
-	struct fixture fixture = {.path = "/tmp/toolroot-files-XXXXXX"};
-	struct store_options options = {.path = fixture.path,
-	    .max_size = (uint64_t)1 << 30,
-	    .segment_size = 1 << 20};
-	char path[80];
+	struct fixture fixture;
 	struct error err;
 
 	(void)state;
-	assert_non_null(mkdtemp(fixture.path));
-	snprintf(path, sizeof(path), "%s/files", fixture.path);
-	fixture.store = store_open(&options, &err);
-	fixture.files = file_cache_open(path, 300, &err);
-	assert_non_null(fixture.store);
-	assert_non_null(fixture.files);
+	fixture_open(&fixture, 300);
 	cache_one(&fixture, 'a');
 	cache_one(&fixture, 'b');
 	cache_one(&fixture, 'c');
-	assert_int_equal(count_files(path), 3);
+	assert_int_equal(count_files(fixture.files_path), 3);
 	/* Files that nobody needs go for it ... */
 	assert_int_equal(file_cache_reserve(fixture.files, 150, &err), 0);
-	assert_int_equal(count_files(path), 1);
+	assert_int_equal(count_files(fixture.files_path), 1);
 	assert_int_equal(file_cache_reserve(fixture.files, 150, &err), 0);
-	assert_int_equal(count_files(path), 0);
+	assert_int_equal(count_files(fixture.files_path), 0);
 	/* ... and beyond the limit it is refused, with the remedy. */
 	assert_int_equal(file_cache_reserve(fixture.files, 1, &err), -1);
 	assert_int_equal(err.code, ERROR_RESOURCE_EXHAUSTED);
 	assert_non_null(strstr(err.text, "--cache-size"));
 	file_cache_release(fixture.files, 300);
 	cache_one(&fixture, 'd');
-	assert_int_equal(count_files(path), 1);
-	file_cache_close(fixture.files);
-	store_close(fixture.store);
-	(void)file_remove_tree(fixture.path, &err);
+	assert_int_equal(count_files(fixture.files_path), 1);
+	fixture_close(&fixture);
 }
 
 int
