@@ -21,10 +21,10 @@ unprivileged() {
 	fi
 }
 
-plan 4
+plan 5
 need setpriv util-linux
 chmod 755 "$WORK"
-for test in test_run_action test_hostile_action test_unfenced \
+for test in test_run_action test_run_outputs test_hostile_action test_unfenced \
 	test_toolchain; do
 	# Where the other user can read it.
 	if ! install -m 0755 "$BUILD/tests/unit/worker/$test" "$WORK/$test"; then
