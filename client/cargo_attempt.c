@@ -94,7 +94,7 @@ gather(struct state *state, struct error *err)
 	struct cargo_inputs *inputs = &state->inputs;
 	const char *generated = cargo_crate_variable(crate, "OUT_DIR");
 
-	if (crate->exact &&
+	if (cargo_crate_is_moved(crate) &&
 	    cargo_inputs_add_toolchain(inputs, crate->toolchain, err) < 0)
 		return -1;
 	if (cargo_inputs_add_crates(inputs, &crate->arguments.externs, err) <
@@ -131,7 +131,8 @@ make_action(struct state *state)
 	    .outputs = &state->outputs,
 	    .root = *merkle_builder_root(state->inputs.builder),
 	    .input_root = state->inputs.root,
-	    .toolchain = crate->exact ? NULL : &crate->toolchain->root,
+	    .toolchain =
+		cargo_crate_is_moved(crate) ? NULL : &crate->toolchain->root,
 	};
 
 	state->environment.macro = state->inputs.macro;
@@ -299,27 +300,36 @@ find_or_run(struct state *state, struct error *err)
 
 /* --- belief --------------------------------------------------------------- */
 
-/* 1, 0 when a variable was learned, -1. */
+/* 1, 0 when variables were learned, -1. */
 static int
 check_variables(
     struct state *state, const struct cargo_dep_info *info, struct error *err)
 {
 	struct cargo_crate *crate = state->crate;
-	const char *seen =
-	    cargo_environment_mismatch(&state->environment, info);
-	char *name;
-	int rc = 0;
+	struct cargo_strings names = {.count = 0};
+	int rc = 1;
 
-	if (seen == NULL)
-		return 1;
-	name = xstrndup(seen, strcspn(seen, "="));
-	if (cargo_strings_have(&crate->learned, name))
-		rc = error_set(err, ERROR_FAILED_PRECONDITION,
-		    "it reads the variable %s", name);
-	else
-		cargo_strings_add(&crate->learned, name);
-	free(name);
+	cargo_environment_mismatches(&state->environment, info, &names);
+	for (size_t i = 0; i < names.count && rc >= 0; i++) {
+		rc = 0;
+		if (cargo_strings_have(&crate->learned, names.items[i]))
+			rc = error_set(err, ERROR_FAILED_PRECONDITION,
+			    "it reads the variable %s", names.items[i]);
+		else
+			cargo_strings_add(&crate->learned, names.items[i]);
+	}
+	cargo_strings_clear(&names);
 	return rc;
+}
+
+/* 1, 0 when it has to be at its true place, and was not. */
+static int
+check_place(struct state *state, const struct cargo_dep_info *info)
+{
+	const char *place =
+	    cargo_environment_place(info, &state->paths, CARGO_PATHS_TO_REAL);
+
+	return place != NULL && cargo_crate_move(state->crate, place) ? 0 : 1;
 }
 
 static int
@@ -343,7 +353,6 @@ check_sources(
 static int
 check(struct state *state, struct error *err)
 {
-	struct cargo_crate *crate = state->crate;
 	struct cargo_dep_info info;
 	int rc;
 
@@ -351,11 +360,8 @@ check(struct state *state, struct error *err)
 	rc = check_variables(state, &info, err);
 	if (rc > 0)
 		rc = check_sources(state, &info, err);
-	if (rc > 0 && !crate->exact && !crate->fetched &&
-	    cargo_environment_place(&info) != NULL) {
-		crate->exact = true;
-		rc = 0;
-	}
+	if (rc > 0)
+		rc = check_place(state, &info);
 	cargo_dep_info_clear(&info);
 	return rc;
 }
@@ -365,6 +371,7 @@ check(struct state *state, struct error *err)
 static void
 state_init(struct state *state, const struct cargo_attempt *attempt)
 {
+	static const struct cargo_paths nowhere = {.count = 0};
 	struct cargo_crate *crate = attempt->crate;
 
 	*state = (struct state){.attempt = attempt,
@@ -377,13 +384,13 @@ state_init(struct state *state, const struct cargo_attempt *attempt)
 	    .call = crate->call->environment.items,
 	    .build = cargo_session_environment(crate->session),
 	    .learned = &crate->learned,
-	    .paths = &state->paths,
+	    .paths = crate->exact ? &nowhere : &state->paths,
 	};
 	state->inputs.paths = &state->paths;
 	state->inputs.ledger = cargo_session_ledger(crate->session);
 	state->inputs.target = crate->layout->target;
 	/* True places are anywhere: then the input root is all there is. */
-	state->inputs.root = crate->exact ? "" : "/b";
+	state->inputs.root = cargo_crate_is_moved(crate) ? "" : "/b";
 	cargo_inputs_init(
 	    &state->inputs, cargo_session_function(crate->session));
 	cargo_arguments_outputs(&crate->arguments, &state->outputs);

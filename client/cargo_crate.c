@@ -286,6 +286,41 @@ take_source(struct cargo_crate *crate, const struct cargo_paths *paths,
 	return -1;
 }
 
+bool
+cargo_crate_is_moved(const struct cargo_crate *crate)
+{
+	return crate->exact || crate->exact_home;
+}
+
+bool
+cargo_crate_move(struct cargo_crate *crate, const char *variable)
+{
+	static const char package[] = "CARGO_MANIFEST_";
+	bool home = crate->fetched &&
+		    strncmp(variable, package, sizeof(package) - 1) == 0;
+
+	if (crate->exact || (home && crate->exact_home))
+		return false;
+	/* Its package is at one place of this user's for all workspaces. */
+	crate->exact_home = true;
+	crate->exact = !home;
+	return true;
+}
+
+/* info has true paths. */
+static void
+take_place(struct cargo_crate *crate, const struct cargo_dep_info *info)
+{
+	struct cargo_paths paths = {.count = 0};
+	const char *place;
+
+	cargo_crate_paths(crate, &paths);
+	place = cargo_environment_place(info, &paths, CARGO_PATHS_TO_FIXED);
+	if (place != NULL)
+		(void)cargo_crate_move(crate, place);
+	cargo_paths_clear(&paths);
+}
+
 static int
 take_dep_info(struct cargo_crate *crate, const struct cargo_dep_info *info,
     struct error *err)
@@ -293,13 +328,13 @@ take_dep_info(struct cargo_crate *crate, const struct cargo_dep_info *info,
 	struct cargo_paths paths = {.count = 0};
 	int rc = 0;
 
-	crate->exact = cargo_environment_place(info) != NULL;
 	for (size_t i = 0; i < info->variables.count; i++) {
 		const char *item = info->variables.items[i];
 
 		cargo_strings_take(
 		    &crate->learned, xstrndup(item, strcspn(item, "=")));
 	}
+	take_place(crate, info);
 	cargo_crate_paths(crate, &paths);
 	for (size_t i = 0; i < info->sources.count && rc == 0; i++)
 		rc = take_source(crate, &paths, info->sources.items[i], err);
@@ -349,16 +384,16 @@ ask_compiler(
 	return rc;
 }
 
-int
-cargo_crate_discover(struct cargo_crate *crate, struct error *err)
+/* info is to be cleared in any case. */
+static int
+read_dep_info(const struct cargo_crate *crate, struct cargo_dep_info *info,
+    struct error *err)
 {
-	struct cargo_dep_info info = {.sources = {.count = 0}};
 	struct buffer text;
 	char *path;
 	int rc;
 
-	if (crate->fetched)
-		return 0;
+	*info = (struct cargo_dep_info){.sources = {.count = 0}};
 	path = xasprintf("%s/.toolroot/%s%s.%d.d", crate->layout->target,
 	    crate->arguments.crate_name, crate->arguments.extra_filename,
 	    (int)getpid());
@@ -366,15 +401,40 @@ cargo_crate_discover(struct cargo_crate *crate, struct error *err)
 	rc = ask_compiler(crate, path, err);
 	if (rc == 0)
 		rc = file_read_all(path, &text, err);
-	if (rc == 0) {
-		cargo_dep_info_parse(&info, buffer_str(&text));
-		rc = take_dep_info(crate, &info, err);
-	}
-	cargo_dep_info_clear(&info);
+	if (rc == 0)
+		cargo_dep_info_parse(info, buffer_str(&text));
 	buffer_clear(&text);
 	unlink(path);
 	free(path);
 	return rc;
+}
+
+int
+cargo_crate_discover(struct cargo_crate *crate, struct error *err)
+{
+	struct cargo_dep_info info;
+	int rc;
+
+	if (crate->fetched)
+		return 0;
+	rc = read_dep_info(crate, &info, err);
+	if (rc == 0)
+		rc = take_dep_info(crate, &info, err);
+	cargo_dep_info_clear(&info);
+	return rc;
+}
+
+void
+cargo_crate_find_place(struct cargo_crate *crate)
+{
+	struct cargo_dep_info info;
+	struct error ignored; /* the compiler tells it again */
+
+	if (!crate->fetched || cargo_crate_is_moved(crate))
+		return;
+	if (read_dep_info(crate, &info, &ignored) == 0)
+		take_place(crate, &info);
+	cargo_dep_info_clear(&info);
 }
 
 /* --- at its fixed paths --------------------------------------------------- */
@@ -385,22 +445,24 @@ cargo_crate_paths(const struct cargo_crate *crate, struct cargo_paths *paths)
 	const struct cargo_layout *layout = crate->layout;
 	char *registry = xasprintf("%s/registry/src", layout->home);
 	char *git = xasprintf("%s/git/checkouts", layout->home);
+	bool moved = cargo_crate_is_moved(crate);
 	char *fixed;
 
 	cargo_paths_add(paths, layout->workspace,
 	    crate->exact ? layout->workspace : "/b/w");
 	cargo_paths_add(
 	    paths, layout->target, crate->exact ? layout->target : "/b/t");
-	cargo_paths_add(paths, registry, "/b/r");
-	cargo_paths_add(paths, git, "/b/g");
-	cargo_paths_add(paths, DEBIAN_REGISTRY, "/b/d");
+	cargo_paths_add(paths, registry, moved ? registry : "/b/r");
+	cargo_paths_add(paths, git, moved ? git : "/b/g");
+	cargo_paths_add(
+	    paths, DEBIAN_REGISTRY, moved ? DEBIAN_REGISTRY : "/b/d");
 	if (crate->toolchain->sysroot != NULL)
 		cargo_paths_add(
 		    paths, crate->toolchain->sysroot, "/" CAPTURE_RUST_SYSROOT);
 	if (!cargo_paths_cover(paths, crate->package)) {
 		fixed = xasprintf("/b/p/%s", crate->arguments.crate_name);
-		cargo_paths_add(paths, crate->package,
-		    crate->exact ? crate->package : fixed);
+		cargo_paths_add(
+		    paths, crate->package, moved ? crate->package : fixed);
 		free(fixed);
 	}
 	free(registry);
@@ -437,7 +499,9 @@ cargo_crate_place(
 	for (char *const *at = crate->call->environment.items; *at != NULL;
 	     at++)
 		cargo_strings_take(&place->environment,
-		    cargo_paths_map_text(&paths, CARGO_PATHS_TO_FIXED, *at));
+		    crate->exact ? xstrdup(*at)
+				 : cargo_paths_map_text(
+				       &paths, CARGO_PATHS_TO_FIXED, *at));
 	for (size_t i = 0; i < paths.count; i++) {
 		cargo_strings_add(&place->paths, paths.items[i].real);
 		cargo_strings_add(&place->paths, paths.items[i].fixed);

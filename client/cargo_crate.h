@@ -34,7 +34,8 @@ struct cargo_crate {
 	const struct cargo_toolchain *toolchain;
 	const char *package;          /* its directory, or NULL */
 	bool fetched;                 /* from a registry or a repository */
-	bool exact;                   /* the workspace is where it is */
+	bool exact;                   /* all is where it is */
+	bool exact_home;              /* what was fetched is */
 	bool warm;                    /* there is incremental state for it */
 	bool built;                   /* it was compiled here before */
 	struct cargo_strings learned; /* names of variables that it reads */
@@ -52,6 +53,14 @@ int cargo_crate_locate(struct cargo_crate *crate, struct error *err);
 /* Which sources and variables it reads, if it is the workspace's. Sets exact.
  * -1 as above. */
 int cargo_crate_discover(struct cargo_crate *crate, struct error *err);
+/* A program may look for files where this variable of its dep-info says: moves
+ * the crate to its true place, as far as need be. False when it is there. */
+bool cargo_crate_move(struct cargo_crate *crate, const char *variable);
+/* Whether true paths are among those of its actions: they may be anywhere. */
+bool cargo_crate_is_moved(const struct cargo_crate *crate);
+/* Of what was fetched nothing is known yet: sets exact_home and exact. What
+ * cannot be known stays as it is. */
+void cargo_crate_find_place(struct cargo_crate *crate);
 
 /* Adds the fixed paths of its actions. */
 void cargo_crate_paths(

@@ -9,12 +9,13 @@
 #include "client/cargo_dep_info.h"
 #include "client/cargo_paths.h"
 
-/* Cargo's own, whatever stood there before. */
+/* Cargo's own, whatever stood there before, and what tells the compiler or the
+ * linker what to write. */
 static const char *const wanted_prefixes[] = {
     "CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "DEP_"};
 static const char *const wanted[] = {"CARGO_CRATE_NAME",
     "CARGO_PRIMARY_PACKAGE", "CARGO_TARGET_TMPDIR", "OUT_DIR",
-    "RUSTC_BOOTSTRAP"};
+    "RUSTC_BOOTSTRAP", "LD_RUN_PATH", "MACOSX_DEPLOYMENT_TARGET"};
 /* Set by cargo or us for this machine and this build. */
 static const char *const dropped_prefixes[] = {
     "CARGO_TERM_", "RUSTUP_", "TOOLROOT_"};
@@ -26,8 +27,7 @@ static const char *const dropped[] = {"CARGO", "CARGO_HOME", "CARGO_MAKEFLAGS",
 /* What was asked for on cargo's command line: the same crate is compiled with
  * and without. */
 static const char *const command_line[] = {"CARGO_PRIMARY_PACKAGE"};
-/* Where things are. OUT_DIR is not one: it is how generated code is included,
- * and what a program finds there at run time is nothing it may rely on. */
+/* Where things are, whatever was included from there. */
 static const char *const places[] = {
     "CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "CARGO_TARGET_TMPDIR"};
 
@@ -128,25 +128,64 @@ agrees(const struct cargo_environment *environment, const char *seen)
 	return same;
 }
 
-const char *
-cargo_environment_mismatch(const struct cargo_environment *environment,
-    const struct cargo_dep_info *info)
-{
-	for (size_t i = 0; i < info->variables.count; i++) {
-		if (!agrees(environment, info->variables.items[i]))
-			return info->variables.items[i];
-	}
-	return NULL;
-}
-
-const char *
-cargo_environment_place(const struct cargo_dep_info *info)
+void
+cargo_environment_mismatches(const struct cargo_environment *environment,
+    const struct cargo_dep_info *info, struct cargo_strings *names)
 {
 	for (size_t i = 0; i < info->variables.count; i++) {
 		const char *item = info->variables.items[i];
 
-		if (listed(places, COUNT(places), item, strcspn(item, "=")) ||
+		if (!agrees(environment, item))
+			cargo_strings_take(
+			    names, xstrndup(item, strcspn(item, "=")));
+	}
+}
+
+/* --- places --------------------------------------------------------------- */
+
+/* A source is what the value names, or is below it. */
+static bool
+is_included(const struct cargo_dep_info *info, const char *value)
+{
+	size_t length = strlen(value);
+
+	while (length > 0 && value[length - 1] == '/')
+		length--;
+	for (size_t i = 0; i < info->sources.count; i++) {
+		const char *source = info->sources.items[i];
+
+		if (strncmp(source, value, length) == 0 &&
+		    (source[length] == '/' || source[length] == '\0'))
+			return true;
+	}
+	return false;
+}
+
+static bool
+has_path(const struct cargo_paths *paths, enum cargo_paths_direction direction,
+    const char *value)
+{
+	char *mapped = cargo_paths_map_text(paths, direction, value);
+	bool has = strcmp(mapped, value) != 0;
+
+	free(mapped);
+	return has;
+}
+
+const char *
+cargo_environment_place(const struct cargo_dep_info *info,
+    const struct cargo_paths *paths, enum cargo_paths_direction direction)
+{
+	for (size_t i = 0; i < info->variables.count; i++) {
+		const char *item = info->variables.items[i];
+		size_t length = strcspn(item, "=");
+
+		if (listed(places, COUNT(places), item, length) ||
 		    strncmp(item, "CARGO_BIN_EXE_", 14) == 0)
+			return item;
+		if (item[length] == '=' &&
+		    has_path(paths, direction, item + length + 1) &&
+		    !is_included(info, item + length + 1))
 			return item;
 	}
 	return NULL;

@@ -15,8 +15,9 @@
 #include "client/cargo_summary.h"
 #include "client/cargo_toolchain.h"
 
-/* As it is, with the variables that it reads, at its true place. */
-#define ATTEMPTS 4
+/* As it is, with the variables that it reads, at its true place, which is that
+ * of what was fetched or of all, and with variables once more. */
+#define ATTEMPTS 5
 
 /* Answered, or -1 and why it stays here. */
 static int
@@ -58,8 +59,10 @@ compile(struct cargo_crate *crate, struct cargo_message_answer *answer,
 	rc = arguments->call == CARGO_CALL_LOCAL
 		 ? -1
 		 : have_compiled(crate, answer, row, err);
-	if (rc < 0)
+	if (rc < 0) {
+		cargo_crate_find_place(crate);
 		cargo_crate_place(crate, answer);
+	}
 	return rc;
 }
 

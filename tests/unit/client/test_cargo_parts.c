@@ -501,8 +501,8 @@ what_cargo_was_asked_for_counts_for_macros_alone(void **state)
 	cargo_strings_clear(&learned);
 }
 
-static const char *
-mismatch(void **state, struct cargo_dep_info *info, struct str text)
+static void
+expect_mismatches(void **state, struct str text, const char *const *wanted)
 {
 	const struct cargo_strings learned = {.count = 0};
 	const struct cargo_environment environment = {
@@ -511,44 +511,80 @@ mismatch(void **state, struct cargo_dep_info *info, struct str text)
 	    .learned = &learned,
 	    .paths = *state,
 	};
+	struct cargo_strings names = {.count = 0};
+	struct cargo_dep_info info;
+	size_t count = 0;
 
-	cargo_dep_info_parse(info, text);
-	return cargo_environment_mismatch(&environment, info);
+	cargo_dep_info_parse(&info, text);
+	cargo_environment_mismatches(&environment, &info, &names);
+	for (; wanted[count] != NULL; count++) {
+		assert_true(count < names.count);
+		assert_string_equal(names.items[count], wanted[count]);
+	}
+	assert_int_equal(names.count, count);
+	cargo_strings_clear(&names);
+	cargo_dep_info_clear(&info);
 }
 
 static void
-a_variable_that_differs_is_found(void **state)
+all_variables_that_differ_are_found(void **state)
+{
+	expect_mismatches(state,
+	    STR("# env-dep:A=/b/w/x\n# env-dep:B=\n# env-dep:C\n"),
+	    (const char *const[]){NULL});
+	expect_mismatches(state, STR("# env-dep:A=/b/w/y\n# env-dep:B=\n"),
+	    (const char *const[]){"A", NULL});
+	expect_mismatches(state, STR("# env-dep:B\n# env-dep:C=1\n"),
+	    (const char *const[]){"B", "C", NULL});
+}
+
+/* What the linker writes by these, for instance, whoever set them. */
+static void
+what_tells_tools_what_to_write_belongs_to_the_action(void **state)
+{
+	const struct cargo_strings learned = {.count = 0};
+	char *const same[] = {
+	    (char[]){"LD_RUN_PATH=/opt/lib"}, (char[]){"LANG=C"}, NULL};
+	const struct cargo_environment environment = {
+	    .call = same, .build = same, .learned = &learned, .paths = *state};
+	struct cargo_strings out = {.count = 0};
+
+	cargo_environment_choose(&environment, &out);
+	assert_int_equal(out.count, 2); /* and PATH */
+	assert_string_equal(out.items[0], "LD_RUN_PATH=/opt/lib");
+	cargo_strings_clear(&out);
+}
+
+static bool
+is_place(void **state, struct str text)
 {
 	struct cargo_dep_info info;
+	bool place;
 
-	assert_null(mismatch(state, &info,
-	    STR("# env-dep:A=/b/w/x\n# env-dep:B=\n# env-dep:C\n")));
+	cargo_dep_info_parse(&info, text);
+	place =
+	    cargo_environment_place(&info, *state, CARGO_PATHS_TO_REAL) != NULL;
 	cargo_dep_info_clear(&info);
-	assert_string_equal(
-	    mismatch(state, &info, STR("# env-dep:A=/b/w/y\n")), "A=/b/w/y");
-	cargo_dep_info_clear(&info);
-	assert_string_equal(mismatch(state, &info, STR("# env-dep:B\n")), "B");
-	cargo_dep_info_clear(&info);
-	assert_string_equal(
-	    mismatch(state, &info, STR("# env-dep:C=1\n")), "C=1");
-	cargo_dep_info_clear(&info);
+	return place;
 }
 
 static void
 places_are_told_from_generated_code(void **state)
 {
-	struct cargo_dep_info info;
-
-	(void)state;
-	cargo_dep_info_parse(&info, STR("# env-dep:OUT_DIR=/b/t/o\n"));
-	assert_null(cargo_environment_place(&info));
-	cargo_dep_info_clear(&info);
-	cargo_dep_info_parse(&info, STR("# env-dep:CARGO_MANIFEST_DIR=/x\n"));
-	assert_non_null(cargo_environment_place(&info));
-	cargo_dep_info_clear(&info);
-	cargo_dep_info_parse(&info, STR("# env-dep:CARGO_BIN_EXE_a=/x\n"));
-	assert_non_null(cargo_environment_place(&info));
-	cargo_dep_info_clear(&info);
+	assert_true(is_place(state, STR("# env-dep:CARGO_MANIFEST_DIR=/x\n")));
+	assert_true(is_place(state, STR("# env-dep:CARGO_BIN_EXE_a=/x\n")));
+	assert_true(is_place(state, STR("# env-dep:OUT_DIR=/b/t/o\n")));
+	assert_false(is_place(
+	    state, STR("# env-dep:OUT_DIR=/b/t/o\n/b/t/o/made.rs:\n")));
+	assert_false(is_place(
+	    state, STR("# env-dep:OUT_DIR=/b/t/o/\n/b/t/o/made.rs:\n")));
+	assert_true(is_place(
+	    state, STR("# env-dep:OUT_DIR=/b/t/o\n/b/t/other/made.rs:\n")));
+	assert_false(is_place(
+	    state, STR("# env-dep:MADE=/b/t/o/made.rs\n/b/t/o/made.rs:\n")));
+	assert_true(is_place(state, STR("# env-dep:DATA=/b/w/data.txt\n")));
+	assert_true(is_place(state, STR("# env-dep:BOTH=/usr:/b/w/data\n")));
+	assert_false(is_place(state, STR("# env-dep:A=/usr\n# env-dep:B\n")));
 }
 
 /* --- configuration -------------------------------------------------------- */
@@ -643,8 +679,9 @@ main(void)
 	    cmocka_unit_test(blanks_are_escaped_in_sources_alone),
 	    WITH_PATHS(variables_of_cargo_belong_to_the_action),
 	    WITH_PATHS(what_cargo_was_asked_for_counts_for_macros_alone),
-	    WITH_PATHS(a_variable_that_differs_is_found),
-	    cmocka_unit_test(places_are_told_from_generated_code),
+	    WITH_PATHS(all_variables_that_differ_are_found),
+	    WITH_PATHS(what_tells_tools_what_to_write_belongs_to_the_action),
+	    WITH_PATHS(places_are_told_from_generated_code),
 	    cmocka_unit_test(another_wrapper_is_found_in_configuration),
 	    cmocka_unit_test(only_cargos_own_question_is_remembered),
 	};
