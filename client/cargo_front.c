@@ -356,7 +356,10 @@ static volatile pid_t cargo_process;
 static void
 pass_on(int number)
 {
-	kill(cargo_process, number);
+	pid_t process = cargo_process;
+
+	if (process > 0)
+		kill(process, number);
 }
 
 /* Others tell us alone, the terminal tells cargo, too: twice does no harm. We
@@ -391,6 +394,7 @@ run_cargo(struct front *front, struct error *err)
 	if (process != -1) {
 		handle_signals(process);
 		status = cargo_process_wait(process, err);
+		cargo_process = 0; /* it may be another's soon */
 	}
 	cargo_terminal_close(terminal);
 	return status;

@@ -50,9 +50,9 @@ become_compiler(
 {
 	struct error ignored; /* the parent does it the plain way */
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() == parent &&
-	    cargo_namespace_enter(&place->paths, &ignored) == 0 &&
+	/* Entering a user namespace makes the kernel forget the signal. */
+	if (cargo_namespace_enter(&place->paths, &ignored) == 0 &&
+	    prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent &&
 	    chdir(place->directory) == 0)
 		execve(place->arguments.items[0], place->arguments.items,
 		    place->environment.items);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* posix_spawn for cargo; vfork where the child has to do more. No state. */
+/* vfork, and little between it and the program. No state. */
 #include "client/cargo_process.h"
 
 #include <errno.h>
@@ -7,7 +7,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -23,150 +22,14 @@
 #define OUTPUT_MAX (256u << 20)
 #define PIECE ((size_t)64 << 10)
 
-static int
-spawn(pid_t *process, const posix_spawn_file_actions_t *actions,
-    char *const *argv, char *const *environment)
-{
-	posix_spawnattr_t attributes;
-	sigset_t none, defaults;
-	int number;
-
-	sigemptyset(&none);
-	sigemptyset(&defaults);
-	sigaddset(&defaults, SIGPIPE);
-	sigaddset(&defaults, SIGINT);
-	sigaddset(&defaults, SIGTERM);
-	posix_spawnattr_init(&attributes);
-	posix_spawnattr_setsigmask(&attributes, &none);
-	posix_spawnattr_setsigdefault(&attributes, &defaults);
-	posix_spawnattr_setflags(
-	    &attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	number = posix_spawnp(
-	    process, argv[0], actions, &attributes, argv, environment);
-	posix_spawnattr_destroy(&attributes);
-	return number;
-}
-
-pid_t
-cargo_process_start(
-    char *const *argv, char *const *environment, int errors, struct error *err)
-{
-	posix_spawn_file_actions_t actions;
-	pid_t process;
-	int number;
-
-	posix_spawn_file_actions_init(&actions);
-	if (errors != -1)
-		posix_spawn_file_actions_adddup2(
-		    &actions, errors, STDERR_FILENO);
-	number = spawn(&process, &actions, argv, environment);
-	posix_spawn_file_actions_destroy(&actions);
-	if (number == 0)
-		return process;
-	error_set_errno(err, number, "start %s", argv[0]);
-	return -1;
-}
-
-int
-cargo_process_wait(pid_t process, struct error *err)
-{
-	int status;
-
-	while (waitpid(process, &status, 0) == -1) {
-		if (errno != EINTR)
-			return error_set_errno(err, errno, "wait for cargo");
-	}
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-static int
-read_all(int fd, struct buffer *output, struct error *err)
-{
-	for (;;) {
-		char *room = buffer_reserve(output, PIECE);
-		ssize_t got;
-
-		if (room == NULL)
-			return error_set(err, ERROR_RESOURCE_EXHAUSTED,
-			    "the output is too long");
-		got = read(fd, room, PIECE);
-		if (got == -1 && errno == EINTR)
-			continue;
-		if (got == -1)
-			return error_set_errno(err, errno, "read");
-		if (got == 0)
-			return 0;
-		output->len += (size_t)got;
-	}
-}
-
-char *
-cargo_process_read(char *const *argv, struct error *err)
-{
-	posix_spawn_file_actions_t actions;
-	struct buffer output;
-	int ends[2], number, rc;
-	pid_t process;
-
-	if (pipe2(ends, O_CLOEXEC) == -1) {
-		error_set_errno(err, errno, "pipe");
-		return NULL;
-	}
-	buffer_init(&output, OUTPUT_MAX);
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-	number = spawn(&process, &actions, argv, environ);
-	posix_spawn_file_actions_destroy(&actions);
-	file_close(&ends[1]);
-	if (number != 0) {
-		error_set_errno(err, number, "start %s", argv[0]);
-		file_close(&ends[0]);
-		return NULL;
-	}
-	rc = read_all(ends[0], &output, err);
-	file_close(&ends[0]);
-	number = cargo_process_wait(process, err);
-	if (rc == 0 && number != 0)
-		rc = number < 0
-			 ? -1
-			 : error_set(err, ERROR_FAILED_PRECONDITION,
-			       "%s ended with status %d", argv[0], number);
-	if (rc == 0 && buffer_append(&output, "", 1) == 0)
-		return output.data;
-	buffer_clear(&output);
-	return NULL;
-}
-
-/* --- the compiler --------------------------------------------------------- */
-
-enum end { END_OWN, END_LATE, END_UNWANTED };
-
-/* Where its end cannot be watched it is waited for. */
-static enum end
-await_end(pid_t started, const struct cargo_process *process)
-{
-	struct pollfd polled[2] = {
-	    {.fd = (int)syscall(SYS_pidfd_open, started, 0), .events = POLLIN},
-	    {.fd = process->wanted_by, .events = POLLRDHUP},
-	};
-	int rc;
-
-	if (polled[0].fd == -1)
-		return END_OWN;
-	do
-		rc = poll(polled, 2, (int)process->timeout_ms);
-	while (rc == -1 && errno == EINTR);
-	close(polled[0].fd);
-	if (rc == 0)
-		return END_LATE;
-	return polled[0].revents == 0 && polled[1].revents != 0 ? END_UNWANTED
-								: END_OWN;
-}
+/* --- starting ------------------------------------------------------------- */
 
 struct child {
-	const struct cargo_process *process;
 	char *const *argv;
-	const int *streams; /* three */
+	char *const *environment;
+	const char *directory; /* NULL: where we are */
+	const int *streams;    /* three */
+	int last_signal;       /* when our thread ends before it */
 	pid_t parent;
 	int failure; /* a pipe that closes when it executes; else errno */
 };
@@ -185,14 +48,14 @@ become(struct child *child)
 	sigaction(SIGTERM, &defaults, NULL);
 	sigemptyset(&none);
 	pthread_sigmask(SIG_SETMASK, &none, NULL);
-	ready = prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 &&
+	ready = prctl(PR_SET_PDEATHSIG, child->last_signal) == 0 &&
 		getppid() == child->parent &&
-		chdir(child->process->directory) == 0;
+		(child->directory == NULL || chdir(child->directory) == 0);
 	for (int fd = 0; fd <= STDERR_FILENO && ready; fd++)
-		ready = dup2(child->streams[fd], fd) != -1;
+		ready = child->streams[fd] == fd ||
+			dup2(child->streams[fd], fd) != -1;
 	if (ready)
-		execvpe(
-		    child->argv[0], child->argv, child->process->environment);
+		execvpe(child->argv[0], child->argv, child->environment);
 	number = errno;
 	(void)!write(child->failure, &number, sizeof(number));
 	_exit(EXIT_FAILURE);
@@ -230,6 +93,83 @@ start(struct child *child)
 	return started;
 }
 
+pid_t
+cargo_process_start(
+    char *const *argv, char *const *environment, int errors, struct error *err)
+{
+	const int streams[3] = {
+	    STDIN_FILENO, STDOUT_FILENO, errors != -1 ? errors : STDERR_FILENO};
+	/* It ends what it started. */
+	struct child child = {.argv = argv,
+	    .environment = environment,
+	    .streams = streams,
+	    .last_signal = SIGTERM};
+	pid_t started = start(&child);
+
+	if (started == -1)
+		error_set_errno(err, errno, "start %s", argv[0]);
+	return started;
+}
+
+int
+cargo_process_wait(pid_t process, struct error *err)
+{
+	int status;
+
+	while (waitpid(process, &status, 0) == -1) {
+		if (errno != EINTR)
+			return error_set_errno(err, errno, "wait for cargo");
+	}
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static int
+read_all(int fd, struct buffer *output, struct error *err)
+{
+	for (;;) {
+		char *room = buffer_reserve(output, PIECE);
+		ssize_t got;
+
+		if (room == NULL)
+			return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+			    "the output is too long");
+		got = read(fd, room, PIECE);
+		if (got == -1 && errno == EINTR)
+			continue;
+		if (got == -1)
+			return error_set_errno(err, errno, "read");
+		if (got == 0)
+			return 0;
+		output->len += (size_t)got;
+	}
+}
+
+/* --- the compiler --------------------------------------------------------- */
+
+enum end { END_OWN, END_LATE, END_UNWANTED };
+
+/* Where its end cannot be watched it is waited for. */
+static enum end
+await_end(pid_t started, const struct cargo_process *process)
+{
+	struct pollfd polled[2] = {
+	    {.fd = (int)syscall(SYS_pidfd_open, started, 0), .events = POLLIN},
+	    {.fd = process->wanted_by, .events = POLLRDHUP},
+	};
+	int rc;
+
+	if (polled[0].fd == -1)
+		return END_OWN;
+	do
+		rc = poll(polled, 2, (int)process->timeout_ms);
+	while (rc == -1 && errno == EINTR);
+	close(polled[0].fd);
+	if (rc == 0)
+		return END_LATE;
+	return polled[0].revents == 0 && polled[1].revents != 0 ? END_UNWANTED
+								: END_OWN;
+}
+
 /* outputs: for standard output and standard error; -1 is nowhere. */
 static int
 run(const struct cargo_process *process, char *const *argv,
@@ -239,8 +179,11 @@ run(const struct cargo_process *process, char *const *argv,
 	const int streams[3] = {nowhere,
 	    outputs[0] != -1 ? outputs[0] : nowhere,
 	    outputs[1] != -1 ? outputs[1] : nowhere};
-	struct child child = {
-	    .process = process, .argv = argv, .streams = streams};
+	struct child child = {.argv = argv,
+	    .environment = process->environment,
+	    .directory = process->directory,
+	    .streams = streams,
+	    .last_signal = SIGKILL};
 	pid_t started = nowhere != -1 ? start(&child) : -1;
 	enum end end;
 	int status;
@@ -294,4 +237,36 @@ cargo_process_capture(const struct cargo_process *process, char *const *argv,
 	file_close(&files[0]);
 	file_close(&files[1]);
 	return status;
+}
+
+char *
+cargo_process_read(
+    const struct cargo_process *process, char *const *argv, struct error *err)
+{
+	const int outputs[2] = {
+	    memfd_create("output", MFD_CLOEXEC), STDERR_FILENO};
+	struct buffer output;
+	int fd = outputs[0];
+	int status = -1;
+
+	buffer_init(&output, OUTPUT_MAX);
+	if (fd == -1)
+		error_set_errno(err, errno, "memfd_create");
+	else
+		status = run(process, argv, outputs, err);
+	if (status > 0)
+		status = error_set(err, ERROR_FAILED_PRECONDITION,
+		    "%s ended with status %d", argv[0], status);
+	if (status == 0 && lseek(fd, 0, SEEK_SET) == -1)
+		status = error_set_errno(err, errno, "lseek");
+	if (status == 0)
+		status = read_all(fd, &output, err);
+	if (status == 0 && buffer_append(&output, "", 1) < 0)
+		status = error_set(
+		    err, ERROR_RESOURCE_EXHAUSTED, "the output is too long");
+	file_close(&fd);
+	if (status == 0)
+		return output.data;
+	buffer_clear(&output);
+	return NULL;
 }

@@ -13,16 +13,13 @@ struct buffer;
 struct error;
 
 /* With our standard streams, but standard error into errors if that is not -1;
- * environment ends in NULL, signals are as they are
- * for a fresh program. The process, or -1. */
+ * environment ends in NULL, signals are as they are for a fresh program. It is
+ * told to end (SIGTERM) when this thread ends, however that comes. The process,
+ * or -1. */
 pid_t cargo_process_start(
     char *const *argv, char *const *environment, int errors, struct error *err);
 /* What it ends with: an exit status as a shell would give it. */
 int cargo_process_wait(pid_t process, struct error *err);
-/* Standard output of a program with our environment; the caller frees it. NULL
- * on error, also when it fails. */
-char *cargo_process_read(char *const *argv, struct error *err);
-
 struct cargo_process {
 	const char *directory;
 	char *const *environment; /* ends in NULL */
@@ -36,7 +33,12 @@ struct cargo_process {
  * more; it was killed then. It is killed, too, when this thread ends. */
 int cargo_process_run(
     const struct cargo_process *process, char *const *argv, struct error *err);
-/* The same, with what it wrote, appended; nothing is on its standard input. */
+/* The same; its standard output, and its standard error is ours. NULL also when
+ * it fails. The caller frees it. */
+char *cargo_process_read(
+    const struct cargo_process *process, char *const *argv, struct error *err);
+/* The same as run, with what it wrote, appended; nothing is on its standard
+ * input. */
 int cargo_process_capture(const struct cargo_process *process,
     char *const *argv, struct buffer *output, struct buffer *errors,
     struct error *err);

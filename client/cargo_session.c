@@ -30,6 +30,8 @@
 #define RETRIES 1
 #define FAILURES_MAX 3
 #define PATIENCE_MS 20000
+/* It reads the manifests of the workspace, nothing else. */
+#define METADATA_TIMEOUT_MS 60000
 
 enum stage { STAGE_NONE, STAGE_BUSY, STAGE_DONE, STAGE_FAILED };
 
@@ -280,8 +282,14 @@ cargo_home(char *const *environment)
 static int
 make_layout(struct cargo_session *session, struct error *err)
 {
+	const struct cargo_process process = {
+	    .environment = session->options.environment,
+	    .timeout_ms = METADATA_TIMEOUT_MS,
+	    .wanted_by = -1,
+	};
 	struct cargo_layout *layout = &session->layout;
-	char *text = cargo_process_read(session->options.metadata, err);
+	char *text =
+	    cargo_process_read(&process, session->options.metadata, err);
 	const char *workspace, *target;
 	json_t *json;
 	int rc = -1;

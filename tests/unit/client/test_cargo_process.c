@@ -106,7 +106,40 @@ it_ends_when_nobody_wants_it(void **state)
 
 /* A parent that is killed, with a program under way. */
 static void
-it_ends_with_its_parent(void **state)
+what_it_says_is_read(void **state)
+{
+	const struct cargo_process process = {
+	    .environment = bare, .timeout_ms = 60000, .wanted_by = -1};
+	char *const fine[] = {
+	    (char[]){"sh"}, (char[]){"-c"}, (char[]){"echo yes"}, NULL};
+	char *const failing[] = {
+	    (char[]){"sh"}, (char[]){"-c"}, (char[]){"echo no; exit 3"}, NULL};
+	struct error err;
+	char *text = cargo_process_read(&process, fine, &err);
+
+	(void)state;
+	assert_string_equal(text, "yes\n");
+	free(text);
+	assert_null(cargo_process_read(&process, failing, &err));
+	assert_non_null(strstr(err.text, "status 3"));
+}
+
+/* Starts the script and waits for its end; it is never there. */
+static _Noreturn void
+be_parent(const char *script, bool of_cargo)
+{
+	char *const argv[] = {
+	    (char[]){"sh"}, (char[]){"-c"}, (char *)(uintptr_t)script, NULL};
+	struct error ignored;
+
+	if (!of_cargo)
+		_exit(run(script, -1, 600000, &ignored) == 0);
+	_exit(cargo_process_wait(cargo_process_start(argv, bare, -1, &ignored),
+		  &ignored) == 0);
+}
+
+static void
+expect_end(bool of_cargo, int number)
 {
 	char path[] = "/tmp/toolroot-process-XXXXXX", script[100], text[32];
 	int fd = mkstemp(path);
@@ -114,17 +147,13 @@ it_ends_with_its_parent(void **state)
 	ssize_t got;
 	int status;
 
-	(void)state;
 	assert_int_not_equal(fd, -1);
 	assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
 	(void)snprintf(
 	    script, sizeof(script), "echo $$ > %s; exec sleep 600", path);
 	parent = fork();
-	if (parent == 0) {
-		struct error ignored;
-
-		_exit(run(script, -1, 600000, &ignored) == 0);
-	}
+	if (parent == 0)
+		be_parent(script, of_cargo);
 	do
 		got = pread(fd, text, sizeof(text) - 1, 0);
 	while (got <= 0 || text[got - 1] != '\n');
@@ -134,9 +163,18 @@ it_ends_with_its_parent(void **state)
 	/* It is ours now. */
 	assert_int_equal(waitpid((pid_t)strtol(text, NULL, 10), &status, 0),
 	    strtol(text, NULL, 10));
-	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == number);
 	file_close(&fd);
 	unlink(path);
+}
+
+static void
+it_ends_with_its_parent(void **state)
+{
+	(void)state;
+	expect_end(false, SIGKILL);
+	/* Cargo may have something to put in order. */
+	expect_end(true, SIGTERM);
 }
 
 int
@@ -146,6 +184,7 @@ main(void)
 	    cmocka_unit_test(its_status_is_told),
 	    cmocka_unit_test(what_cannot_be_started_is_an_error),
 	    cmocka_unit_test(both_outputs_are_had),
+	    cmocka_unit_test(what_it_says_is_read),
 	    cmocka_unit_test(it_ends_when_nobody_wants_it),
 	    cmocka_unit_test(it_ends_with_its_parent),
 	};
