@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Names come from the server: only those that were asked for are taken. */
+/* Names come from the server: only those that were asked for are taken. Files
+ * have no name until they are whole: whatever ends us, nothing stays behind. */
 #include "client/cargo_outputs.h"
 
 #include <errno.h>
@@ -37,6 +38,7 @@ cargo_outputs_clear(struct cargo_outputs *outputs)
 
 		if (item->temporary != NULL)
 			unlink(item->temporary);
+		file_close(&item->fd);
 		free(item->temporary);
 		free(item->final);
 	}
@@ -138,17 +140,52 @@ fetch_binary(struct cargo_outputs *outputs, const struct digest *digest, int fd,
 	return rc < 0 ? -1 : 0;
 }
 
+/* To be written; -1 on error. */
+static int
+create(const struct cargo_outputs *outputs, struct cargo_output *item,
+    bool executable, struct error *err)
+{
+	/* The umask takes its part, as it does from a compiler's file. */
+	mode_t mode = executable ? 0777 : 0666;
+	int fd = open(outputs->directory, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+
+	if (fd != -1)
+		return fd;
+	/* Not every file system has such files. */
+	item->temporary =
+	    xasprintf("%s.toolroot-%d", item->final, (int)getpid());
+	fd =
+	    open(item->temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+	if (fd == -1)
+		error_set_errno(err, errno, "%s", item->temporary);
+	return fd;
+}
+
+/* A program that somebody has open for writing cannot be started. */
+static int
+end_writing(struct cargo_output *item, int *fd, struct error *err)
+{
+	char path[32];
+
+	if (item->temporary == NULL) {
+		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", *fd);
+		item->fd = open(path, O_PATH | O_CLOEXEC);
+		if (item->fd == -1)
+			return error_set_errno(err, errno, "open %s", path);
+	}
+	file_close(fd);
+	return 0;
+}
+
 static int
 fetch_into(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
     struct cargo_output *item, struct error *err)
 {
-	/* The umask takes its part, as it does from a compiler's file. */
-	int fd = open(item->temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC,
-	    file->is_executable ? 0777 : 0666);
+	int fd = create(outputs, item, file->is_executable, err);
 	int rc;
 
 	if (fd == -1)
-		return error_set_errno(err, errno, "%s", item->temporary);
+		return -1;
 	item->mapped = cargo_outputs_is_dep_info(item->final);
 	rc = digest_from_message(
 	    DIGEST_UNKNOWN, file->digest, &item->digest, err);
@@ -157,7 +194,9 @@ fetch_into(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
 			 ? fetch_dep_info(outputs, file, fd, err)
 			 : fetch_binary(outputs, &item->digest, fd, err);
 	if (rc == 0 && fstat(fd, &item->written) == -1)
-		rc = error_set_errno(err, errno, "%s", item->temporary);
+		rc = error_set_errno(err, errno, "%s", item->final);
+	if (rc == 0)
+		rc = end_writing(item, &fd, err);
 	file_close(&fd);
 	return rc;
 }
@@ -185,10 +224,8 @@ fetch_file(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
 	    outputs->items, outputs->count + 1, sizeof(*outputs->items));
 	item = &outputs->items[outputs->count++];
 	*item = (struct cargo_output){
-	    .final = xasprintf("%s/%s", outputs->directory, name)};
+	    .fd = -1, .final = xasprintf("%s/%s", outputs->directory, name)};
 	free(name);
-	item->temporary =
-	    xasprintf("%s.toolroot-%d", item->final, (int)getpid());
 	return fetch_into(outputs, file, item, err);
 }
 
@@ -256,16 +293,50 @@ cargo_outputs_fetch(struct cargo_outputs *outputs,
 
 /* --- into their places ---------------------------------------------------- */
 
+/* 1 when it has its own name then; 0 when that is another file's and it has a
+ * temporary one; -1 and errno. */
+static int
+give_name(struct cargo_output *item)
+{
+	char path[32];
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", item->fd);
+	if (linkat(AT_FDCWD, path, AT_FDCWD, item->final, AT_SYMLINK_FOLLOW) ==
+	    0)
+		return 1;
+	if (errno != EEXIST)
+		return -1;
+	item->temporary =
+	    xasprintf("%s.toolroot-%d", item->final, (int)getpid());
+	return linkat(AT_FDCWD, path, AT_FDCWD, item->temporary,
+		   AT_SYMLINK_FOLLOW) == -1
+		   ? -1
+		   : 0;
+}
+
+static int
+put(struct cargo_output *item, struct error *err)
+{
+	int rc = item->fd != -1 ? give_name(item) : 0;
+
+	if (rc == 0)
+		rc = rename(item->temporary, item->final);
+	if (rc == -1)
+		return error_set_errno(err, errno, "%s", item->final);
+	free(item->temporary);
+	item->temporary = NULL;
+	file_close(&item->fd);
+	return 0;
+}
+
 int
 cargo_outputs_put(struct cargo_outputs *outputs, struct error *err)
 {
 	for (size_t i = 0; i < outputs->count; i++) {
 		struct cargo_output *item = &outputs->items[i];
 
-		if (rename(item->temporary, item->final) == -1)
-			return error_set_errno(err, errno, "%s", item->final);
-		free(item->temporary);
-		item->temporary = NULL;
+		if (put(item, err) < 0)
+			return -1;
 		if (!item->mapped)
 			stat_ledger_note(outputs->ledger, item->final,
 			    &item->digest, &item->written);

@@ -24,7 +24,8 @@ struct error;
 struct stat_ledger;
 
 struct cargo_output {
-	char *temporary; /* owned; NULL: it is in its place */
+	int fd;          /* it has no name yet; -1: see temporary */
+	char *temporary; /* owned; NULL, without fd: it is in its place */
 	char *final;     /* owned */
 	struct digest digest;
 	bool mapped;         /* a dep-info file: not the bytes of digest */

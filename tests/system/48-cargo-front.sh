@@ -103,7 +103,7 @@ local_ones() {
 	counts | cut -d' ' -f 4
 }
 
-plan 61
+plan 80
 project "$WORK/$one"
 project "$WORK/two"
 export CARGO_INCREMENTAL=0
@@ -286,20 +286,73 @@ of_this() {
 # Other tests that run beside this one have their sockets elsewhere.
 export XDG_RUNTIME_DIR=$WORK/run
 mkdir -m 0700 "$XDG_RUNTIME_DIR"
-# stopped NAME SIGNAL ADDRESS: in the middle of a compilation.
+# start CHECKOUT ADDRESS: the front, in the background, in a group of its own;
+# $front is its process.
+start() {
+	rm -rf "$WORK/$1/target"
+	(cd "$WORK/$1" && PATH=$BUILD:$PATH exec setsid "$BUILD/toolroot" cargo \
+		--server "grpc://$2" build) > "$WORK/build.log" 2>&1 3>&- &
+	front=$!
+}
+# ends NAME STATUS: the front does, with the status, and all else with it.
+ends() {
+	local status=0
+
+	ok "$1: it ends" wait_until 20 eval "! kill -0 $front 2> /dev/null"
+	wait "$front" || status=$?
+	is "$1: its status tells why" "$status" "$2"
+	ok "$1: nothing stays behind" wait_until 20 eval \
+		'[ -z "$(of_this rustc; of_this cargo; of_this toolroot-rustc)" ]'
+}
+# stopped NAME SIGNAL ADDRESS STATUS [GROUP]: in the middle of a compilation.
 stopped() {
-	rm -rf "$WORK/four/target"
-	(cd "$WORK/four" && PATH=$BUILD:$PATH exec "$BUILD/toolroot" cargo \
-		--server "grpc://$3" build) > "$WORK/build.log" 2>&1 3>&- &
-	local front=$!
+	start four "$3"
 	wait_until 60 grep -q Compiling "$WORK/build.log"
 	sleep 1
-	kill "-$2" "$front"
-	ok "$1: it ends" wait_until 20 eval "! kill -0 $front 2> /dev/null"
-	ok "$1: nothing stays behind" wait_until 20 eval \
-		'[ -z "$(of_this rustc; of_this cargo)" ]'
+	kill "-$2" -- "${5:+-}$front"
+	ends "$1" "$4"
 	is "$1: no socket stays behind" "$(ls "$XDG_RUNTIME_DIR")" ""
+	is "$1: no unfinished file does" \
+		"$(find "$WORK/four/target/debug/deps" -type f ! -name '*.d' \
+			! -name '*.rcgu.o' ! -path '*/rmeta*')" ""
 }
-stopped "SIGTERM, compiling here" TERM 127.0.0.1:1
-stopped "SIGINT, compiling here" INT 127.0.0.1:1
-stopped "SIGTERM, compiling there" TERM "$GRPC_ADDR"
+stopped "SIGTERM, compiling here" TERM 127.0.0.1:1 143
+stopped "SIGINT, compiling here" INT 127.0.0.1:1 130
+stopped "the terminal's SIGINT, compiling there" INT "$GRPC_ADDR" 130 group
+
+# Killed while results come, over a line that is slow enough to see it.
+cargo_crate "$WORK/five" five '[workspace]'
+head -c 4M /dev/urandom > "$WORK/five/data"
+echo 'pub static DATA: &[u8] = include_bytes!("../data");' \
+	> "$WORK/five/src/lib.rs"
+echo 'fn main() { println!("{}", five::DATA.len()) }' > "$WORK/five/src/main.rs"
+builds "a large crate" "2 0 2 0" five build
+(cd "$WORK/five/target/debug/deps" && sha256sum libfive-*.r* five-* |
+	grep -v '[.]d$') > "$WORK/five.sums"
+python3 "$ROOT/tests/system/lib/slow_link.py" "$GRPC_ADDR" 4000000 \
+	> "$WORK/slow" 3>&- &
+at_exit kill $!
+wait_until 20 test -s "$WORK/slow"
+slow=127.0.0.1:$(cat "$WORK/slow")
+# Its file is there, and has no name yet.
+fetching() {
+	[[ $(readlink "/proc/$front"/fd/* 2> /dev/null) == */deps/\#* ]]
+}
+# killed PROGRAM
+killed() {
+	start five "$slow"
+	wait_until 20 fetching || return 1
+	if [ "$1" = toolroot ]; then
+		kill -KILL "$front"
+	else
+		kill -KILL "$(of_this "$1")"
+	fi
+}
+for program in toolroot cargo; do
+	ok "$program is killed while it fetches" killed $program
+	ends "$program killed" 137
+	builds "$program killed: the next build takes all of it" \
+		"([12]) \1 0 0" five build
+	ok "$program killed: rightly" eval \
+		'(cd "$WORK/five/target/debug/deps" && sha256sum --quiet -c ../../../../five.sums)'
+done
