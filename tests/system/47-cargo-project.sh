@@ -131,10 +131,11 @@ like "is in the program" "$(app one)" '!$'
 undone "a feature" build
 
 # Another version of one crate: it and what uses it, no other.
+# (A directory of packages has one version of each, whatever is asked for.)
 old=$(cd "$WORK/one" && unset CARGO_NET_OFFLINE &&
 	timeout 120 cargo update -p memchr --precise 2.7.4 > "$WORK/update.log" \
 		2>&1 3>&- && timeout 120 cargo fetch >> "$WORK/update.log" 2>&1 3>&- &&
-	echo yes)
+	grep -qF 'version = "2.7.4"' Cargo.lock && echo yes)
 if [ -n "$old" ]; then
 	z_changes "another version in Cargo.lock" \
 		"aho_corasick app core_parts memchr regex regex_automata" build
