@@ -69,13 +69,16 @@ child_start(const struct child_arguments *arguments,
 {
 	char **environment = environment_without(options->settings);
 	posix_spawn_file_actions_t actions;
+	short flags = POSIX_SPAWN_SETSIGMASK;
 	posix_spawnattr_t attributes;
 	sigset_t none;
 	int number;
 
+	if (options->own_group)
+		flags |= POSIX_SPAWN_SETPGROUP;
 	sigemptyset(&none);
 	posix_spawnattr_init(&attributes);
-	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+	posix_spawnattr_setflags(&attributes, flags);
 	posix_spawnattr_setsigmask(&attributes, &none);
 	posix_spawn_file_actions_init(&actions);
 	if (options->output_to_errors)

@@ -29,6 +29,7 @@ struct child_options {
 	 * begins with TOOLROOT_ is. */
 	const struct settings *settings;
 	bool output_to_errors; /* its standard output is our standard error */
+	bool own_group; /* what a terminal signals, such as ^C, is ours alone */
 };
 
 /* Starts the program with these arguments (the first being its name) and our

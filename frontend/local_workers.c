@@ -78,10 +78,12 @@ local_workers_spawn(
 	int rc;
 
 	put_arguments(workers->options, &arguments);
-	/* What serve has no setting for is the worker's to read. */
+	/* What serve has no setting for is the worker's to read. The worker is
+	 * told to end by us, once: twice means to cancel what runs. */
 	rc = child_start(&arguments,
-	    &(struct child_options){.settings = &serve_settings}, &workers->pid,
-	    err);
+	    &(struct child_options){
+		.settings = &serve_settings, .own_group = true},
+	    &workers->pid, err);
 	child_arguments_clear(&arguments);
 	workers->started_ms = now_ms;
 	if (rc < 0)

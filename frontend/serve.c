@@ -93,10 +93,38 @@ signals_to_wait_for(sigset_t *signals)
 	sigaddset(signals, SIGCHLD);
 }
 
+/* Safe at any time: what was acknowledged is durable, and the children end
+ * with us. */
+static void
+end_at_once(int number)
+{
+	static const char text[] =
+	    "toolroot serve: told to end again: ends at once\n";
+
+	(void)!write(STDERR_FILENO, text, sizeof(text) - 1);
+	_exit(128 + number);
+}
+
+/* From here on a signal is a second one. A handler, since the first process of
+ * a container gets no signal without one. */
+static void
+end_at_next_signal(void)
+{
+	const struct sigaction action = {.sa_handler = end_at_once};
+	sigset_t signals;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGINT, &action, NULL);
+	sigprocmask(SIG_UNBLOCK, &signals, NULL);
+}
+
 /* Until SIGTERM or SIGINT. */
 static void
 tend(struct local_workers *workers, struct first_toolchain *toolchain,
-    const sigset_t *signals)
+    const sigset_t *signals, int64_t grace_ms)
 {
 	for (;;) {
 		int64_t now_ms = clock_monotonic_ms();
@@ -112,7 +140,11 @@ tend(struct local_workers *workers, struct first_toolchain *toolchain,
 		first_toolchain_tend(toolchain);
 		number = sigtimedwait(signals, NULL, &wait);
 		if (number == SIGTERM || number == SIGINT) {
-			log_info("stopping", "signal=%d", number);
+			end_at_next_signal();
+			log_info("stopping",
+			    "signal=%d grace_ms=%lld another=\"ends it at "
+			    "once\"",
+			    number, (long long)grace_ms);
 			return;
 		}
 	}
@@ -157,7 +189,7 @@ run_children(const struct serve_options *options, struct server *server,
 	if (capture && first_toolchain_start(&toolchain, &first, err) < 0)
 		log_error("default_toolchain_not_captured", "error=\"%s\"",
 		    err->text);
-	tend(workers, &toolchain, &signals);
+	tend(workers, &toolchain, &signals, options->shutdown_grace);
 	server_drain(server);
 	first_toolchain_stop(&toolchain);
 	local_workers_stop(workers, options->shutdown_grace);

@@ -103,7 +103,7 @@ static const struct setting table[] = {
 	"How long an interrupted upload can be gone on with."},
     {"shutdown-grace", SETTING_DURATION, FIELD(shutdown_grace), "TIME", "10s",
 	"How long running actions of local workers and calls may take to end\n"
-	"after SIGTERM."},
+	"after SIGTERM; a second one ends the server at once."},
     {"tls-cert", SETTING_TEXT, FIELD(tls_certificate), "FILE", NULL,
 	"Serve TLS with this certificate chain (PEM); read anew when it\n"
 	"changes."},

@@ -72,6 +72,7 @@ class Server:
         self.listen = "127.0.0.1:0"
         self.http = "127.0.0.1:0"
         self.ready_ms = 0.0
+        self.own_group = False  # of processes, as a shell's jobs have
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.kill)
 
@@ -100,6 +101,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                process_group=0 if self.own_group else None,
             )
 
     def start(self) -> None:
@@ -131,6 +133,10 @@ class Server:
     def stop(self) -> int:
         """SIGTERM; its exit status, or -SIGKILL when it had to be killed."""
         self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Until it has ended; as stop."""
         try:
             return self._reap(STOP_SECONDS)
         except subprocess.TimeoutExpired:
