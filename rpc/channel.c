@@ -86,11 +86,37 @@ channel_create(const char *target, size_t max_receive,
 	return grpc_channel_create(target, credentials, &list);
 }
 
+/* An empty setting takes back what the settings file has. */
+static const char *
+file_name(const char *name)
+{
+	return name != NULL && name[0] != '\0' ? name : NULL;
+}
+
+/* Whoever names certificates wants them looked at. */
+static int
+channel_check_plain(
+    const char *address, const struct rpc_tls_files *files, struct error *err)
+{
+	const char *option = files->ca != NULL            ? "--tls-ca"
+			     : files->certificate != NULL ? "--tls-cert"
+			     : files->key != NULL         ? "--tls-key"
+							  : NULL;
+
+	if (option == NULL ||
+	    !str_starts_with(str_from(address), STR("grpc://")))
+		return 0;
+	return error_set(err, ERROR_INVALID_ARGUMENT,
+	    "server address \"%s\" is without TLS, and %s is for TLS: "
+	    "grpcs://, or leave it out (%s= does)",
+	    address, option, option);
+}
+
 struct rpc_channel *
 rpc_channel_open(const struct rpc_channel_options *options, struct error *err)
 {
-	struct rpc_tls_files files = {
-	    options->tls_certificate, options->tls_key, options->tls_ca};
+	const struct rpc_tls_files files = {file_name(options->tls_certificate),
+	    file_name(options->tls_key), file_name(options->tls_ca)};
 	size_t max_receive = options->max_receive_bytes > 0
 				 ? options->max_receive_bytes
 				 : CHANNEL_RECEIVE_MAX;
@@ -107,6 +133,8 @@ rpc_channel_open(const struct rpc_channel_options *options, struct error *err)
 		    options->address);
 		return NULL;
 	}
+	if (channel_check_plain(options->address, &files, err) < 0)
+		return NULL;
 	grpc_init();
 	credentials = tls ? rpc_tls_channel_credentials(&files, err)
 			  : grpc_insecure_credentials_create();

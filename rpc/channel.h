@@ -23,6 +23,8 @@ struct rpc_channel_options {
 	/* grpc://HOST:PORT (plain text), grpcs://HOST:PORT (TLS) or
 	 * unix:PATH. */
 	const char *address;
+	/* Empty names are as NULL. Refused beside grpc://, where they would
+	 * promise what is not kept; a socket needs none. */
 	const char *tls_ca;          /* PEM; NULL = the system's */
 	const char *tls_certificate; /* PEM, with tls_key: who we are */
 	const char *tls_key;
@@ -30,7 +32,8 @@ struct rpc_channel_options {
 };
 
 /* Does not connect yet. INVALID_ARGUMENT for an address of another form, with
- * the forms; FAILED_PRECONDITION names a file that cannot be read. */
+ * the forms, and for files that it has no use for; FAILED_PRECONDITION names a
+ * file that cannot be read. */
 struct rpc_channel *rpc_channel_open(
     const struct rpc_channel_options *options, struct error *err);
 void rpc_channel_close(struct rpc_channel *channel);

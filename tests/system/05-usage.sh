@@ -10,7 +10,7 @@
 need openssl openssl
 need python3 python3
 
-plan 48
+plan 50
 
 export XDG_CACHE_HOME=$WORK/cache
 
@@ -145,6 +145,12 @@ refused "with another's key, of both files" 1 \
 	--tls-cert me.pem --tls-key worker.key
 refused "without TLS, of grpcs://" 1 'grpcs:// instead of grpc://' \
 	toolchain list --server "grpc://localhost:$port"
+refused "with certificates all the same, of the same" 1 \
+	'without TLS, and --tls-ca is for TLS: grpcs://' \
+	toolchain list --server "grpc://localhost:$port" --tls-ca ca.pem
+refused "so is a worker" 2 'without TLS, and --tls-cert is for TLS' \
+	worker --log-level error --cache "$WORK/cache" --sandbox none \
+	--server "grpc://localhost:$port" --tls-cert me.pem --tls-key me.key
 like "so is doctor's" "$("$TOOLROOT" doctor --no-host --no-cargo \
 	--server "grpcs://localhost:$port")" 'to mend it: .*--tls-ca'
 timeout 2 "$TOOLROOT" worker --server "grpcs://localhost:$port" \

@@ -77,6 +77,35 @@ addresses_of_another_form_are_refused(void **state)
 }
 
 static void
+certificates_beside_plain_text_are_refused(void **state)
+{
+	struct rpc_channel_options options = {
+	    .address = "grpc://127.0.0.1:1", .tls_ca = "ca.pem"};
+	struct rpc_channel *channel;
+	struct error err;
+
+	(void)state;
+	assert_null(rpc_channel_open(&options, &err));
+	assert_int_equal(err.code, ERROR_INVALID_ARGUMENT);
+	assert_non_null(strstr(err.text, "--tls-ca"));
+	assert_non_null(strstr(err.text, "grpcs://"));
+	options.tls_ca = NULL;
+	options.tls_key = "me.key";
+	assert_null(rpc_channel_open(&options, &err));
+	assert_non_null(strstr(err.text, "--tls-key"));
+	/* Taken back, and where nobody else can listen. */
+	options.tls_key = "";
+	channel = rpc_channel_open(&options, &err);
+	assert_non_null(channel);
+	rpc_channel_close(channel);
+	options.tls_key = "me.key";
+	options.address = "unix:/nowhere";
+	channel = rpc_channel_open(&options, &err);
+	assert_non_null(channel);
+	rpc_channel_close(channel);
+}
+
+static void
 bad_metadata_is_refused(void **state)
 {
 	struct rpc_metadata metadata[] = {
@@ -239,6 +268,7 @@ main(void)
 	    FACT(error_arrives_when_retries_are_used_up),
 	    FACT(absent_server_is_unavailable_within_the_deadline),
 	    FACT(addresses_of_another_form_are_refused),
+	    FACT(certificates_beside_plain_text_are_refused),
 	    FACT(bad_metadata_is_refused),
 	    FACT(one_thread_sends_while_another_receives),
 	    FACT(cancel_from_another_thread_wakes_the_receiver),
