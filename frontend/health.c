@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Watchers are the only state with a life: each is a stream that is told of
- * every change. `busy` says that some thread, or a send under way, owns a
- * watcher's call; whoever turns it on under the lock does the next step.
- */
+/* Watchers are the only state with a life: each is a stream with a pump
+ * (rpc/call_pump.h) that tells of every change. */
 #include "frontend/health.h"
 
 #include <pthread.h>
@@ -18,6 +15,7 @@
 #include "base/str.h"
 #include "frontend/method_table.h"
 #include "rpc/call.h"
+#include "rpc/call_pump.h"
 #include "rpc/message.h"
 
 /* More streams than any set of balancers needs. */
@@ -28,24 +26,18 @@
 #define STATUS(name) HEALTH__HEALTH_CHECK_RESPONSE__SERVING_STATUS__##name
 
 struct watcher {
+	struct call_pump pump; /* first */
 	struct health_service *service;
-	struct rpc_call *call;
 	bool known; /* the name it watches is one of ours */
-	/* The rest is guarded by the service's lock. */
-	bool busy;
-	bool cancelled;
-	int sent; /* the status it was told last, -1 = none yet */
-	LIST_ENTRY(watcher) link;
-	STAILQ_ENTRY(watcher) turn; /* while it is being told of a change */
+	int sent;   /* the status it was told last, -1 = none yet; the pump's */
+	LIST_ENTRY(watcher) link; /* the service's lock */
 };
-
-STAILQ_HEAD(watcher_list, watcher);
 
 struct health_service {
 	/* Constant once the server starts. */
 	struct str names[SERVICES_MAX];
 	size_t name_count;
-	/* Guards what follows and the watchers' state. */
+	/* Guards what follows. */
 	pthread_mutex_t lock;
 	bool serving;
 	bool stopping;
@@ -192,20 +184,10 @@ list(struct rpc_call *call, void *cookie)
 
 /* --- Watch ---------------------------------------------------------------- */
 
-static void watcher_step(struct watcher *watcher);
-
-static void
-watcher_sent(struct rpc_call *call, bool ok, void *cookie)
+static struct watcher *
+watcher_of(struct call_pump *pump)
 {
-	struct watcher *watcher = cookie;
-
-	(void)call;
-	if (!ok) {
-		pthread_mutex_lock(&watcher->service->lock);
-		watcher->cancelled = true;
-		pthread_mutex_unlock(&watcher->service->lock);
-	}
-	watcher_step(watcher);
+	return (struct watcher *)(void *)pump;
 }
 
 static void
@@ -216,69 +198,61 @@ watcher_send(
 	    HEALTH__HEALTH_CHECK_RESPONSE__INIT;
 
 	response.status = status;
-	rpc_call_send(watcher->call, rpc_message_pack(&response.base),
-	    watcher_sent, watcher);
+	watcher->sent = (int)status;
+	call_pump_send(&watcher->pump, rpc_message_pack(&response.base));
 }
 
-/* After it has left the list. */
 static void
 watcher_end(struct watcher *watcher, bool cancelled)
 {
+	struct health_service *service = watcher->service;
 	struct error err;
 
+	pthread_mutex_lock(&service->lock);
+	LIST_REMOVE(watcher, link);
+	service->watcher_count--;
+	pthread_mutex_unlock(&service->lock);
 	if (cancelled)
 		error_set(&err, ERROR_CANCELLED, "the client went away");
 	else
 		error_set(&err, ERROR_UNAVAILABLE, "the server is stopping");
-	rpc_call_finish(watcher->call, &err);
-	free(watcher);
+	call_pump_finish(&watcher->pump, &err);
 }
 
-/* For the owner: sends what is new, ends the stream if it is time, or else
- * gives the watcher up until something happens. */
-static void
-watcher_step(struct watcher *watcher)
+/* Sends what is new, or ends the stream when it is time. */
+static bool
+watcher_step(struct call_pump *pump)
 {
+	struct watcher *watcher = watcher_of(pump);
 	struct health_service *service = watcher->service;
 	Health__HealthCheckResponse__ServingStatus status;
-	bool news, end, cancelled;
+	bool stopping, cancelled, sending;
 
 	pthread_mutex_lock(&service->lock);
 	status =
 	    watcher->known ? current_status(service) : STATUS(SERVICE_UNKNOWN);
-	cancelled = watcher->cancelled;
-	news = !cancelled && watcher->sent != (int)status;
-	end = cancelled || (!news && service->stopping);
-	if (news)
-		watcher->sent = (int)status;
-	if (end) {
-		LIST_REMOVE(watcher, link);
-		service->watcher_count--;
-	}
-	watcher->busy = news || end;
+	stopping = service->stopping;
 	pthread_mutex_unlock(&service->lock);
-	if (news)
+	pthread_mutex_lock(&pump->lock);
+	cancelled = pump->cancelled;
+	sending = pump->sending;
+	pthread_mutex_unlock(&pump->lock);
+	if (sending)
+		return false;
+	if (!cancelled && watcher->sent != (int)status)
 		watcher_send(watcher, status);
-	else if (end)
+	else if (cancelled || stopping)
 		watcher_end(watcher, cancelled);
+	return false;
 }
 
-/* Ends the stream unless somebody owns it, who will see the flag. */
 static void
-watcher_cancelled(struct rpc_call *call, void *cookie)
+watcher_free(struct call_pump *pump)
 {
-	struct watcher *watcher = cookie;
-	bool mine;
-
-	(void)call;
-	pthread_mutex_lock(&watcher->service->lock);
-	watcher->cancelled = true;
-	mine = !watcher->busy;
-	watcher->busy = true;
-	pthread_mutex_unlock(&watcher->service->lock);
-	if (mine)
-		watcher_step(watcher);
+	free(watcher_of(pump));
 }
+
+static const struct call_pump_type watcher_type = {watcher_step, watcher_free};
 
 /* False when there are too many. */
 static bool
@@ -307,74 +281,53 @@ watch(struct rpc_call *call, void *cookie)
 	if (request_name(call, &name) < 0)
 		return;
 	watcher = xcalloc(1, sizeof(*watcher));
-	*watcher = (struct watcher){.service = service,
-	    .call = call,
-	    .known = service_known(service, name),
-	    .busy = true,
-	    .sent = -1};
-	if (!watcher_add(service, watcher)) {
-		free(watcher);
-		error_set(&err, ERROR_RESOURCE_EXHAUSTED,
-		    "%d health watches are open; no more are accepted",
-		    WATCHERS_MAX);
-		rpc_call_finish(call, &err);
+	watcher->service = service;
+	watcher->known = service_known(service, name);
+	watcher->sent = -1;
+	call_pump_init(&watcher->pump, &watcher_type, call);
+	if (watcher_add(service, watcher)) {
+		call_pump_start(&watcher->pump);
 		return;
 	}
-	rpc_call_on_cancel(call, watcher_cancelled, watcher);
-	watcher_step(watcher);
+	error_set(&err, ERROR_RESOURCE_EXHAUSTED,
+	    "%d health watches are open; no more are accepted", WATCHERS_MAX);
+	call_pump_finish(&watcher->pump, &err);
 }
 
 /* --- changes -------------------------------------------------------------- */
 
-/* Under the lock: takes all watchers that nobody owns. The others look again
- * when they are done. */
+/* Sets the flag, and lets every watcher see. */
 static void
-take_idle(struct health_service *service, struct watcher_list *idle)
+change(struct health_service *service, bool *flag, bool value)
 {
-	struct watcher *watcher;
+	struct watcher **watchers, *watcher;
+	size_t count = 0;
 
-	STAILQ_INIT(idle);
+	pthread_mutex_lock(&service->lock);
+	*flag = value;
+	watchers = xcalloc(service->watcher_count + 1, sizeof(*watchers));
 	LIST_FOREACH (watcher, &service->watchers, link) {
-		if (watcher->busy)
-			continue;
-		watcher->busy = true;
-		STAILQ_INSERT_TAIL(idle, watcher, turn);
+		call_pump_ref(&watcher->pump);
+		watchers[count++] = watcher;
 	}
-}
-
-static void
-step_all(struct watcher_list *idle)
-{
-	struct watcher *watcher;
-
-	while ((watcher = STAILQ_FIRST(idle)) != NULL) {
-		STAILQ_REMOVE_HEAD(idle, turn);
-		watcher_step(watcher);
+	pthread_mutex_unlock(&service->lock);
+	for (size_t i = 0; i < count; i++) {
+		call_pump_run(&watchers[i]->pump);
+		call_pump_unref(&watchers[i]->pump);
 	}
+	free(watchers);
 }
 
 void
 health_service_set(struct health_service *service, bool serving)
 {
-	struct watcher_list idle;
-
-	pthread_mutex_lock(&service->lock);
-	service->serving = serving;
-	take_idle(service, &idle);
-	pthread_mutex_unlock(&service->lock);
-	step_all(&idle);
+	change(service, &service->serving, serving);
 }
 
 void
 health_service_stop(struct health_service *service)
 {
-	struct watcher_list idle;
-
-	pthread_mutex_lock(&service->lock);
-	service->stopping = true;
-	take_idle(service, &idle);
-	pthread_mutex_unlock(&service->lock);
-	step_all(&idle);
+	change(service, &service->stopping, true);
 }
 
 void
