@@ -7,6 +7,7 @@
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <uuid/uuid.h>
 
@@ -185,9 +186,41 @@ read_blobs(struct round_trip *trip, struct error *err)
 	return rc == 1 ? 0 : -1;
 }
 
+typedef const char *remedy_function(const struct error *err);
+
+static const char *
+store_remedy(const struct error *err)
+{
+	(void)err;
+	return "the server's log and `toolroot store stats` tell more: a full "
+	       "store or disk is the usual cause";
+}
+
+static const char *
+read_remedy(const struct error *err)
+{
+	(void)err;
+	return "run `toolroot store check`: what the server sends is not what "
+	       "it was sent";
+}
+
+static const char *
+execute_remedy(const struct error *err)
+{
+	if (strstr(err->text, "no worker") != NULL)
+		return "start workers for it: serve --workers 2, or toolroot "
+		       "worker on another machine";
+	if (strstr(err->text, "--sandbox=none") != NULL)
+		return "start its workers without --sandbox none: cargo "
+		       "toolroot, and all that name a toolchain-root, need the "
+		       "sandbox";
+	return "the logs of the worker and of the server say why";
+}
+
 static bool
 step(struct round_trip *trip, const char *name,
-    int (*run)(struct round_trip *trip, struct error *err), const char *remedy)
+    int (*run)(struct round_trip *trip, struct error *err),
+    remedy_function *remedy)
 {
 	int64_t start = clock_monotonic_ms();
 	struct error err;
@@ -198,7 +231,7 @@ step(struct round_trip *trip, const char *name,
 		    ? xasprintf("%" PRId64 " ms", clock_monotonic_ms() - start)
 		    : xstrdup(err.text);
 	add(trip, rc == 0 ? DOCTOR_OK : DOCTOR_FAILED, name, found,
-	    rc == 0 ? NULL : remedy);
+	    rc == 0 ? NULL : remedy(&err));
 	free(found);
 	return rc == 0;
 }
@@ -355,15 +388,10 @@ out:
 static bool
 run(struct round_trip *trip)
 {
-	const char *full = "the server's log and `toolroot store stats` tell "
-			   "more: a full store or disk is the usual cause";
-
 	if (!reach(trip) || !look_at_capabilities(trip) ||
-	    !step(trip, "server: write", write_blobs, full) ||
-	    !step(trip, "server: find", find_blobs, full) ||
-	    !step(trip, "server: read", read_blobs,
-		"run `toolroot store check`: what the server sends is not what "
-		"it was sent"))
+	    !step(trip, "server: write", write_blobs, store_remedy) ||
+	    !step(trip, "server: find", find_blobs, store_remedy) ||
+	    !step(trip, "server: read", read_blobs, read_remedy))
 		return false;
 	if (doctor_program().len == 0) {
 		add(trip, DOCTOR_SKIPPED, "server: execute",
@@ -372,9 +400,7 @@ run(struct round_trip *trip)
 		    NULL);
 		return true;
 	}
-	return step(trip, "server: execute", execute,
-	    "start workers for it (serve --workers 2, or toolroot worker on "
-	    "another machine); their log says why an action fails");
+	return step(trip, "server: execute", execute, execute_remedy);
 }
 
 bool

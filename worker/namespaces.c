@@ -235,9 +235,39 @@ fill_template(bool host_root, struct error *err)
 	return 0;
 }
 
+/* The mount that "/" is on, to us. */
+static int
+root_mount(uint64_t *id, struct error *err)
+{
+	struct statx status;
+
+	if (statx(AT_FDCWD, "/", 0, STATX_MNT_ID, &status) == -1)
+		return error_set_errno(err, errno, "look at /");
+	*id = status.stx_mnt_id;
+	return 0;
+}
+
+/* In a chroot a mount namespace has another root than the process, which would
+ * find itself there: with the machine's files, and without the template. */
+static int
+refuse_chroot(uint64_t root_before, struct error *err)
+{
+	uint64_t root;
+
+	if (root_mount(&root, err) < 0)
+		return -1;
+	if (root == root_before)
+		return 0;
+	return error_set(err, ERROR_FAILED_PRECONDITION,
+	    "this runs in a chroot, where sandboxes cannot be made: start the "
+	    "worker outside of it, or in a container; or without a fence by "
+	    "--sandbox=none");
+}
+
 int
 namespaces_make_template(bool host_root, int *namespace_fd, struct error *err)
 {
+	uint64_t root;
 	int own = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	int rc = -1;
 
@@ -246,6 +276,8 @@ namespaces_make_template(bool host_root, int *namespace_fd, struct error *err)
 		error_set_errno(err, errno, "open /proc/self/ns/mnt");
 		goto out;
 	}
+	if (root_mount(&root, err) < 0)
+		goto out;
 	if (unshare(CLONE_NEWNS) == -1) {
 		error_set_errno(err, errno, "make a mount namespace");
 		goto out;
@@ -261,7 +293,7 @@ namespaces_make_template(bool host_root, int *namespace_fd, struct error *err)
 		error_set_errno(err, errno, "return from the template");
 		goto out;
 	}
-	rc = 0;
+	rc = refuse_chroot(root, err);
 out:
 	if (rc < 0)
 		file_close(namespace_fd);

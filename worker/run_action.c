@@ -190,6 +190,24 @@ stage(struct execution *execution, struct error *err)
 	return 0;
 }
 
+/* There is no such program. The advice goes first: texts are cut at their
+ * end. */
+static void
+advise_on_absence(const struct run_action *run, struct error *err)
+{
+	if (spawner_tier(run->spawner) == SANDBOX_NONE)
+		error_prefix(err,
+		    "this worker runs with --sandbox=none: paths from / are "
+		    "those of its host");
+	else if (run->roots.count == 0 &&
+		 !spawner_options(run->spawner)->host_root)
+		error_prefix(err,
+		    "the action names no toolchain: add \"build "
+		    "--remote_default_exec_properties="
+		    "toolchain-root=<hash>/<size>\" to .bazelrc, with a "
+		    "digest that \"toolroot toolchain list\" shows");
+}
+
 static int
 execute(struct execution *execution, struct error *err)
 {
@@ -212,15 +230,8 @@ execute(struct execution *execution, struct error *err)
 	if (sandbox_run(execution->sandbox, &what, &execution->outcome, err) ==
 	    0)
 		return 0;
-	/* There is no such program. The advice goes first: texts are cut at
-	 * their end. */
-	if (err->code == ERROR_FAILED_PRECONDITION && run->roots.count == 0 &&
-	    !spawner_options(run->spawner)->host_root)
-		error_prefix(err,
-		    "the action names no toolchain: add \"build "
-		    "--remote_default_exec_properties="
-		    "toolchain-root=<hash>/<size>\" to .bazelrc, with a "
-		    "digest that \"toolroot toolchain list\" shows");
+	if (err->code == ERROR_FAILED_PRECONDITION)
+		advise_on_absence(run, err);
 	return -1;
 }
 

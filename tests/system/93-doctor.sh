@@ -30,7 +30,7 @@ print(*(c["result"] for c in checks if c["check"] == sys.argv[2]))' \
 		"$WORK/doctor.log" "$1"
 }
 
-plan 13
+plan 15
 doctor "$WORK" --server grpc://127.0.0.1:1 --no-host
 is "a server that is not there fails it" "$?" 1
 like "it says how to name another" "$(cat "$WORK/doctor.log")" \
@@ -58,6 +58,16 @@ else
 		skip "$name" "there is no cargo on this machine"
 	done
 fi
+if [ "$(id -u)" -eq 0 ]; then
+	mkdir "$WORK/root"
+	unshare --mount sh -c 'mount --rbind / "$1/root" &&
+		exec chroot "$1/root" "$2" doctor --no-cargo --server "$3"' \
+		sh "$WORK" "$TOOLROOT" "grpc://$GRPC_ADDR" > "$WORK/doctor.log"
+	like "a chroot is told as such" "$? $(cat "$WORK/doctor.log")" \
+		'^1.*failed +host: sandbox .*in a chroot'
+else
+	skip "a chroot is told as such" "only root can make one"
+fi
 not_ok "it leaves nothing behind" \
 	ls -d "$WORK"/tmp/toolroot-doctor-*
 server_stop
@@ -66,3 +76,8 @@ server_start --workers 0
 doctor "$WORK" --no-host --server "grpc://$GRPC_ADDR"
 like "a server without workers is told as such" "$? $(cat "$WORK/doctor.log")" \
 	'^1.*failed +server: (execute|capabilities).*to mend it: '
+server_stop
+server_start --workers 1 --sandbox none
+doctor "$WORK" --no-host --server "grpc://$GRPC_ADDR"
+like "so are workers without a sandbox" "$? $(cat "$WORK/doctor.log")" \
+	'^1.*failed +server: execute.*to mend it: .*without --sandbox none'
