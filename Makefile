@@ -63,7 +63,7 @@ $(BUILD)/cargo-toolroot: $(PROGRAM)
 	ln -sf toolroot $@
 
 # Started for each call of a compiler: static where that can be, half the time.
-SHIM_STATIC := $(if $(SAN),,$(if $(filter /%,$(shell \
+SHIM_STATIC = $(if $(SAN),,$(if $(filter /%,$(shell \
     $(CC) -print-file-name=libc.a)),-static))
 $(BUILD)/toolroot-rustc: $(BUILD)/rustc_shim.o $(BUILD)/libclient.a \
     $(BUILD)/libbase.a
@@ -172,9 +172,10 @@ check-layers:
 	@tests/check-layers
 
 # --- running, packages, installing ------------------------------------------
+# Standard output is the server's: its line when it is ready.
 run: packages-run
-	@$(MAKE) --no-print-directory all
-	$(PROGRAM) serve --capture-default $(ARGS)
+	@$(MAKE) --no-print-directory -j$(JOBS) all >&2
+	@$(PROGRAM) serve --capture-default $(ARGS)
 packages:
 	@config/packages build
 packages-run:

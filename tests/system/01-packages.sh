@@ -5,7 +5,7 @@
 
 . "$(dirname "$0")/tap.sh"
 
-plan 14
+plan 15
 
 mkdir "$WORK/bin"
 calls=$WORK/calls
@@ -36,6 +36,7 @@ done
 END
 play apt-get <<'END'
 echo "apt-get $*" >> "$calls"
+echo "apt-get says much"
 if [ -e "$WORK/no-update" ] && [ "$1" = update ]; then
 	exit 100
 fi
@@ -65,7 +66,9 @@ is "root installs the missing package of the purpose, and no other" \
 	"$status $(grep install "$calls")" \
 	"0 apt-get install -y --no-install-recommends -o\
  DPkg::Lock::Timeout=300 libgrpc-dev"
-like "having said so" "$output" "libgrpc-dev"
+like "having said so" "$output" "libgrpc-dev.*apt-get says much"
+is "and nothing on standard output, which is the server's" \
+	"$(PATH=$WORK/bin:$PATH "$packages" build 2> /dev/null)" ""
 
 : > "$WORK/no-update"
 with_path "$WORK/bin:$PATH" "$packages" build
