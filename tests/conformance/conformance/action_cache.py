@@ -463,3 +463,26 @@ def malformed_digest_is_refused(context: Context) -> None:
         StatusCode.INVALID_ARGUMENT,
         what="hash 'xyz'",
     )
+
+
+@group.must(
+    "AC-UPD-06",
+    "Cache priorities within the advertised ranges are accepted",
+    spec="ResultsCachePolicy.priority",
+)
+def cache_priorities_are_accepted(context: Context) -> None:
+    context.need_updates()
+    wanted = {0}
+    for each in context.cache.cache_priority_capabilities.priorities:
+        wanted |= {each.min_priority, each.max_priority}
+    for priority in sorted(wanted):
+        action = stored_action(context)
+        context.client.update_result(
+            action,
+            result_with(),
+            results_cache_policy=api.ResultsCachePolicy(priority=priority),
+        )
+        found = attempt(partial(context.client.get_result, action))
+        expect_code(
+            found.code, [StatusCode.OK], f"priority {priority}", found.message
+        )

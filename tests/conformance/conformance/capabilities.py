@@ -5,8 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from grpc import StatusCode
+
 from .context import MESSAGE_LIMIT, Context
 from .digests import digest_of
+from .execute import execute
 from .harness import Group, Skip, expect, expect_equal
 from .messages import api
 
@@ -73,6 +76,21 @@ def cache_capabilities_are_present(context: Context) -> None:
     expect(
         context.capabilities.HasField("cache_capabilities"),
         "FindMissingBlobs is served, cache_capabilities is unset",
+    )
+
+
+@group.must(
+    "CAP-SVC-03",
+    "A server that executes describes its execution",
+    spec="Capabilities.GetCapabilities",
+)
+def execution_capabilities_are_present(context: Context) -> None:
+    outcome = execute(context, context.absent())
+    if outcome.code != StatusCode.FAILED_PRECONDITION:
+        raise Skip(f"Execute of an absent action is {outcome.code.name}")
+    expect(
+        context.capabilities.HasField("execution_capabilities"),
+        "Execute is served, execution_capabilities is unset",
     )
 
 

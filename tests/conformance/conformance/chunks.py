@@ -22,6 +22,8 @@ group = Group("cas")
 SPLIT = "ContentAddressableStorage.SplitBlob"
 SPLICE = "ContentAddressableStorage.SpliceBlob"
 SIZE = 3 << 20
+FAST_CDC_2020 = 1
+REP_MAX_CDC = 2
 
 
 def _need_split(context: Context) -> None:
@@ -160,3 +162,45 @@ def unadvertised_calls_are_unimplemented(context: Context) -> None:
         )
     if context.cache.split_blob_support and context.cache.splice_blob_support:
         raise Skip("both are advertised")
+
+
+def _chunk_sizes(context: Context, size: int, chunking: int) -> list[int]:
+    """Of all chunks but the last, where that function was used."""
+    _need_split(context)
+    digest = context.put(context.fresh(size))
+    reply = context.client.split_blob(digest, chunking)
+    if reply.chunking_function not in (0, chunking):
+        raise Skip("the server splits by another function")
+    return [each.size_bytes for each in reply.chunk_digests[:-1]]
+
+
+@group.must(
+    "CAS-SPL-05",
+    "Chunks of FastCDC have from a quarter to four times the average size",
+    spec="FastCdc2020Params",
+)
+def fast_cdc_sizes_are_bounded(context: Context) -> None:
+    average = context.cache.fast_cdc_2020_params.avg_chunk_size_bytes
+    if average == 0:
+        raise Skip("FastCDC is not advertised")
+    for size in _chunk_sizes(context, average * 20, FAST_CDC_2020):
+        expect(
+            average // 4 <= size <= average * 4,
+            f"a chunk of {size} bytes with an average of {average}",
+        )
+
+
+@group.must(
+    "CAS-SPL-06",
+    "Chunks of RepMaxCDC have from once to below twice the minimum size",
+    spec="RepMaxCdcParams.min_chunk_size_bytes",
+)
+def rep_max_cdc_sizes_are_bounded(context: Context) -> None:
+    least = context.cache.rep_max_cdc_params.min_chunk_size_bytes
+    if least == 0:
+        raise Skip("RepMaxCDC is not advertised")
+    for size in _chunk_sizes(context, least * 20, REP_MAX_CDC):
+        expect(
+            least <= size < least * 2,
+            f"a chunk of {size} bytes with a minimum of {least}",
+        )

@@ -189,10 +189,12 @@ class Client:
             self.server_stream(_CAS + "GetTree", request, api.GetTreeResponse)
         )
 
-    def split_blob(self, digest: Any) -> Any:
+    def split_blob(self, digest: Any, chunking: int = 0) -> Any:
         """SplitBlobResponse for one blob."""
         request = api.SplitBlobRequest(
-            instance_name=self.instance, blob_digest=digest
+            instance_name=self.instance,
+            blob_digest=digest,
+            chunking_function=chunking,
         )
         return self.unary(_CAS + "SplitBlob", request, api.SplitBlobResponse)
 
@@ -296,7 +298,7 @@ class Client:
         )
 
     def update_result(
-        self, digest: Any, result: Any, function: int = 0
+        self, digest: Any, result: Any, function: int = 0, **fields: Any
     ) -> Any:
         """Store an ActionResult."""
         request = api.UpdateActionResultRequest(
@@ -304,6 +306,7 @@ class Client:
             action_digest=digest,
             action_result=result,
             digest_function=function,
+            **fields,
         )
         return self.unary(
             _API + "ActionCache/UpdateActionResult", request, api.ActionResult

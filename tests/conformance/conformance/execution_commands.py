@@ -9,8 +9,9 @@ from dataclasses import replace
 from grpc import StatusCode
 
 from .context import Context
-from .execute import PATH, File, Job
-from .harness import Group, expect, expect_equal
+from .execute import PATH, Blobs, File, Job, execute
+from .harness import Group, Skip, expect, expect_equal
+from .messages import api
 
 group = Group("execution")
 ARGUMENTS = "Command.arguments"
@@ -323,3 +324,88 @@ def every_function_executes(context: Context) -> None:
                     len(value) in (0, length),
                     f"hash {value!r} under digest function {function}",
                 )
+
+
+@group.must(
+    "EXE-DIG-02",
+    "An action whose inputs have digests of another function is refused",
+    spec="ExecutionCapabilities.digest_functions",
+)
+def mixed_functions_are_refused(context: Context) -> None:
+    context.need_execution()
+    others = [each for each in context.functions() if each != context.function]
+    if not others:
+        raise Skip("one digest function is announced")
+    other = replace(context, function=others[0]).put(context.fresh())
+    root = api.Directory()
+    root.files.add(name="in", digest=other)
+    job = Job(context, "cat in")
+    blobs = Blobs(context)
+    command = blobs.add_message(job.command())
+    action = blobs.add_message(job.action(command, blobs.add_message(root)))
+    blobs.store()
+    execute(context, action).expect_code(
+        StatusCode.INVALID_ARGUMENT, StatusCode.FAILED_PRECONDITION
+    )
+
+
+@group.must(
+    "EXE-MET-02",
+    "The virtual duration is that of the command, by the clock of its timeout",
+    spec="ExecutedActionMetadata.virtual_execution_duration",
+)
+def duration_is_the_commands(context: Context) -> None:
+    context.need_execution()
+    timeout = 15
+    run = Job(context, "sleep 1", timeout=timeout).run().expect_success()
+    metadata = run.result.execution_metadata
+    if not metadata.HasField("virtual_execution_duration"):
+        raise Skip("virtual_execution_duration is unset")
+    took = metadata.virtual_execution_duration
+    seconds = took.seconds + took.nanos / 1e9
+    expect(
+        0.95 <= seconds <= timeout,
+        f"{seconds} s for a sleep of 1 s that may take {timeout} s",
+    )
+
+
+@group.must(
+    "EXE-OUT-05",
+    "A stream that is named for an output can be read, and has it",
+    spec="ExecuteOperationMetadata.stdout_stream_name, stderr_stream_name",
+)
+def named_streams_can_be_read(context: Context) -> None:
+    context.need_execution()
+    script = "echo out; echo err >&2; sleep 1; echo more"
+    call = context.client.open_execute(
+        Job(context, script).store(), context.settings.execute_deadline
+    )
+    names: dict[str, str] = {}
+    for operation in call:
+        metadata = api.ExecuteOperationMetadata()
+        operation.metadata.Unpack(metadata)
+        if metadata.stdout_stream_name:
+            names["out\nmore\n"] = metadata.stdout_stream_name
+        if metadata.stderr_stream_name:
+            names["err\n"] = metadata.stderr_stream_name
+        if names:
+            break
+    if not names:
+        raise Skip("no update names a stream")
+    for wanted, name in names.items():
+        expect_equal(context.client.read(name), wanted.encode(), name)
+    for _ in call:
+        pass
+
+
+@group.must(
+    "EXE-LOG-01", "Logs of a response are in the CAS", spec="LogFile.digest"
+)
+def server_logs_are_stored(context: Context) -> None:
+    context.need_execution()
+    runs = [Job(context, script).run() for script in ("true", "exit 3")]
+    logs = [each for run in runs for each in run.response.server_logs.values()]
+    if not logs:
+        raise Skip("no response has server_logs")
+    digests = [each.digest for each in logs]
+    expect_equal(context.client.find_missing(digests), [], "missing logs")

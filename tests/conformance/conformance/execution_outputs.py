@@ -414,6 +414,17 @@ def _expect_stored(context: Context, root: Any) -> None:
     expect_equal(names, ["one", "two"], "files below the root directory")
 
 
+@group.should(
+    "EXE-DIR-06",
+    "A form that the worker does not know is taken for a Tree",
+    spec="Command.output_directory_format",
+)
+def unknown_format_is_a_tree(context: Context) -> None:
+    run = _run(context, MAKE_DIRECTORY, ["dir"], output_directory_format=99)
+    names = [each.name for each in run.tree("dir").root.files]
+    expect_equal(names, ["one"], "files of the Tree's root")
+
+
 @group.must(
     "EXE-DIR-02",
     "The root directory's digest is that of the Tree's root",

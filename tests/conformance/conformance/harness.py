@@ -45,6 +45,8 @@ class Rule:
 
 
 RULES: list[Rule] = []
+# Of the rule that runs: which of several statuses the server chose.
+CHOICES: list[str] = []
 
 
 class Group:
@@ -133,6 +135,8 @@ def expect_code(
         names = " or ".join(sorted(each.name for each in wanted))
         text = f" ({_short(message)})" if message else ""
         raise Failure(f"{what}: got {code.name}{text}, expected {names}")
+    if len(set(wanted)) > 1:
+        _chose(what, code)
 
 
 def expect_status(
@@ -157,7 +161,14 @@ def expect_error(call: Callable[[], Any], what: str = "the call") -> Outcome:
         ),
         f"{what}: got {outcome.code.name}, expected a refusal",
     )
+    _chose(what, outcome.code)
     return outcome
+
+
+def _chose(what: str, code: grpc.StatusCode) -> None:
+    choice = f"{what}: {code.name}"
+    if choice not in CHOICES:
+        CHOICES.append(choice)
 
 
 def _short(value: Any) -> str:
@@ -192,11 +203,13 @@ class Runner:
         fatal_levels: Collection[str],
         waived: Collection[str],
         time_limit: float,
+        show_choices: bool = False,
     ) -> None:
         self._out = out
         self._fatal = fatal_levels
         self._waived = waived
         self._limit = time_limit
+        self._show_choices = show_choices
         self.failed = 0
         self.tolerated = 0
         self.skipped = 0
@@ -224,7 +237,11 @@ class Runner:
     def _run_one(self, number: int, rule: Rule, context: Context) -> None:
         title = f"{number} - {rule.name}: {rule.sentence}"
         start = time.monotonic()
+        CHOICES.clear()
         self._try(title, rule, context)
+        if self._show_choices:
+            for choice in CHOICES:
+                self._print(f"# {rule.name} chose {choice}")
         took = time.monotonic() - start
         if took > SLOW_SECONDS:
             self._print(f"# {rule.name} took {took:.1f} s")

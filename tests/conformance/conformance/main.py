@@ -143,6 +143,11 @@ def _arguments() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="of the whole run",
     )
+    parser.add_argument(
+        "--choices",
+        action="store_true",
+        help="tell which status the server chose where several are allowed",
+    )
     parser.add_argument("--tls-ca", type=Path, metavar="FILE")
     parser.add_argument("--tls-cert", type=Path, metavar="FILE")
     parser.add_argument("--tls-key", type=Path, metavar="FILE")
@@ -268,7 +273,13 @@ def _run(arguments: argparse.Namespace) -> int:
     fatal = LEVELS[
         : [each.lower() for each in LEVELS].index(arguments.level) + 1
     ]
-    runner = Runner(sys.stdout, fatal, arguments.waive, arguments.time_limit)
+    runner = Runner(
+        sys.stdout,
+        fatal,
+        arguments.waive,
+        arguments.time_limit,
+        arguments.choices,
+    )
     return 0 if runner.run(rules, context) else 1
 
 

@@ -147,6 +147,24 @@ def list_pages_are_bounded(context: Context) -> None:
     expect(page.next_page_token != "", "the list ends after one operation")
 
 
+@group.practice(
+    "LRO-LST-03",
+    "A page token that the server never gave is INVALID_ARGUMENT",
+    spec="ListOperationsRequest.page_token",
+)
+def unknown_list_tokens_are_refused(context: Context) -> None:
+    _need(
+        context, lambda: context.client.list_operations(""), "ListOperations"
+    )
+    expect_status(
+        lambda: context.client.list_operations(
+            context.settings.instance, "no token of yours"
+        ),
+        StatusCode.INVALID_ARGUMENT,
+        what="ListOperations",
+    )
+
+
 @group.must(
     "LRO-CAN-01",
     "A cancelled execution ends with CANCELLED in its response",
@@ -186,6 +204,20 @@ def cancelled_operation_is_not_cached(context: Context) -> None:
         StatusCode.NOT_FOUND,
         what="GetActionResult",
     )
+
+
+@group.must(
+    "LRO-CAN-05",
+    "A cancelled operation is not deleted: it is done",
+    spec=SERVICE + "CancelOperation",
+)
+def cancelled_operation_is_kept(context: Context) -> None:
+    _need_cancel(context)
+    _need_get(context)
+    call, name = start(context, "sleep 25")
+    context.client.cancel_operation(name)
+    collect(context, call)
+    expect(context.client.get_operation(name).done, "it is not done")
 
 
 @group.practice(

@@ -162,14 +162,15 @@ def huge_sizes_cost_nothing(context: Context) -> None:
     for size in (1 << 40, (1 << 63) - 1):
         digest = with_size(context.absent(), size)
         codes = calls_with(context, digest)
-        what = f"size {size}"
-        expect_code(codes["BatchUpdateBlobs"], [INVALID], what)
-        expect_code(codes["Write"], [INVALID, full], what)
-        expect_code(codes["Read"], [StatusCode.NOT_FOUND, INVALID], what)
-        expect_code(
-            codes["BatchReadBlobs"], [StatusCode.NOT_FOUND, INVALID], what
-        )
-        expect_code(codes["GetTree"], [StatusCode.NOT_FOUND, INVALID], what)
+        absent = [StatusCode.NOT_FOUND, INVALID]
+        for name, wanted in {
+            "BatchUpdateBlobs": [INVALID],
+            "Write": [INVALID, full],
+            "Read": absent,
+            "BatchReadBlobs": absent,
+            "GetTree": absent,
+        }.items():
+            expect_code(codes[name], wanted, f"{name} of {size} bytes")
     two = [with_size(context.absent(), (1 << 63) - 1) for _ in range(2)]
     outcome = attempt(lambda: context.client.batch_read(two))
     expect_code(
