@@ -158,6 +158,18 @@ void blob_stream_free(struct blob_stream *stream);
 int store_read(struct store *store, const struct digest *digest,
     struct buffer *content, struct error *err);
 
+/* Many small blobs, appended to content in as few reads as they lie apart, one
+ * look-up for all of them. What is not found that way (absent, damaged,
+ * compressed, a file of its own, beyond the limit of content) is for
+ * store_read, which says what is wrong. At most STORE_TOGETHER_MAX. Blocks. */
+struct store_part {
+	bool found;
+	size_t offset; /* in content; what is between is of no meaning */
+};
+#define STORE_TOGETHER_MAX 512u
+void store_read_together(struct store *store, const struct digest *digests,
+    size_t count, struct store_part *parts, struct buffer *content);
+
 /* --- writing ---------------------------------------------------------------
  * A batch of blobs that are in memory. Verification (hash, size; for zstd over
  * what it decompresses to, capped by the declared size) runs on the calling

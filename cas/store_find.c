@@ -70,27 +70,45 @@ store_find(struct store *store, const struct digest *digest,
 	return find_indexed(store, digest, place, err);
 }
 
+/* What is looked up at a time: digests, whether each is missing, and unless
+ * places is NULL where it is. */
+struct batch {
+	const struct digest *digests;
+	size_t count;
+	bool *missing;
+	struct place *places;
+};
+
+static struct place *
+place_of(const struct batch *batch, size_t i, struct place *unwanted)
+{
+	return batch->places != NULL ? &batch->places[i] : unwanted;
+}
+
 /* Clears missing[i] of those that the index has. 0, 1 when it is to be asked
  * again, -1. */
 static int
-find_batch_indexed(struct store *store, const struct digest *digests,
-    size_t count, bool *missing, struct error *err)
+find_batch_indexed(
+    struct store *store, const struct batch *batch, struct error *err)
 {
-	struct place place;
+	struct place unwanted;
 	MDB_txn *txn;
 	int found = 0;
 	bool stale;
 
 	if (index_read_begin(store->index, &txn, err) < 0)
 		return -1;
-	for (size_t i = 0; i < count; i++) {
-		if (!missing[i])
+	for (size_t i = 0; i < batch->count; i++) {
+		const struct digest *digest = &batch->digests[i];
+		struct place *place = place_of(batch, i, &unwanted);
+
+		if (!batch->missing[i])
 			continue;
-		found = index_find(store->index, txn, &digests[i], &place, err);
+		found = index_find(store->index, txn, digest, place, err);
 		if (found < 0)
 			break;
-		missing[i] =
-		    found == 0 || !store_touch(store, &digests[i], &place);
+		batch->missing[i] =
+		    found == 0 || !store_touch(store, digest, place);
 	}
 	stale = store_snapshot_stale(store, txn);
 	index_read_end(store->index, txn);
@@ -107,28 +125,49 @@ find_batch_start(const struct digest *digests, size_t count, bool *missing)
 
 /* As store_find, for many. 0, 1 when it is to be asked again, -1. */
 static int
-find_batch(struct store *store, const struct digest *digests, size_t count,
-    bool *missing, struct error *err)
+find_batch_once(
+    struct store *store, const struct batch *batch, struct error *err)
 {
-	struct place place;
+	struct place unwanted;
 	int rc;
 
-	find_batch_start(digests, count, missing);
+	find_batch_start(batch->digests, batch->count, batch->missing);
 	if (store->tail != NULL) {
-		rc = find_batch_indexed(store, digests, count, missing, err);
+		rc = find_batch_indexed(store, batch, err);
 		if (rc != 0)
 			return rc;
-		if (memchr(missing, true, count) == NULL)
+		if (memchr(batch->missing, true, batch->count) == NULL)
 			return 0;
 		if (tail_refresh(store, err) < 0)
 			return -1;
 	}
-	for (size_t i = 0; i < count; i++) {
-		if (missing[i] &&
-		    store_find_pending(store, &digests[i], &place))
-			missing[i] = false;
+	for (size_t i = 0; i < batch->count; i++) {
+		if (batch->missing[i] &&
+		    store_find_pending(store, &batch->digests[i],
+			place_of(batch, i, &unwanted)))
+			batch->missing[i] = false;
 	}
-	return find_batch_indexed(store, digests, count, missing, err);
+	return find_batch_indexed(store, batch, err);
+}
+
+static int
+find_batch(struct store *store, const struct batch *batch, struct error *err)
+{
+	int rc;
+
+	do {
+		rc = find_batch_once(store, batch, err);
+	} while (rc == 1);
+	return rc;
+}
+
+int
+store_find_places(struct store *store, const struct digest *digests,
+    size_t count, bool *missing, struct place *places, struct error *err)
+{
+	const struct batch batch = {digests, count, missing, places};
+
+	return find_batch(store, &batch, err);
 }
 
 struct find {
@@ -146,16 +185,13 @@ find_run(void *cookie, size_t number)
 	struct find *find = cookie;
 	size_t first = number * FIND_BATCH;
 	size_t count = find->count - first;
+	struct batch batch = {
+	    .digests = find->digests + first, .missing = find->missing + first};
 	struct error err;
-	int rc;
 
-	if (count > FIND_BATCH)
-		count = FIND_BATCH;
-	do {
-		rc = find_batch(find->store, find->digests + first, count,
-		    find->missing + first, &err);
-	} while (rc == 1);
-	if (rc < 0 && !atomic_exchange(&find->failed, true))
+	batch.count = count < FIND_BATCH ? count : FIND_BATCH;
+	if (find_batch(find->store, &batch, &err) < 0 &&
+	    !atomic_exchange(&find->failed, true))
 		*find->err = err;
 }
 

@@ -216,6 +216,10 @@ int owners_load(struct store *store, struct error *err);
 
 /* --- looking up (store_find.c) --------------------------------------------*/
 
+/* Many, in one transaction: those not missing have a place, but for the empty
+ * blob. Touches. */
+int store_find_places(struct store *store, const struct digest *digests,
+    size_t count, bool *missing, struct place *places, struct error *err);
 /* One digest, pending or in the index; touches. 1, 0, -1. */
 int store_find(struct store *store, const struct digest *digest,
     struct place *place, struct error *err);

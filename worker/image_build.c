@@ -165,6 +165,9 @@ add_packed(struct work *work, const struct tree_file *file, uint64_t *node,
 {
 	const struct erofs_attributes attributes = {file->mode, file->time};
 
+	if (file->content.data != NULL)
+		return erofs_image_file(
+		    work->image, &attributes, file->content, node, err);
 	buffer_reset(&work->content);
 	if (tree_walk_read(&work->walk, &file->digest, &work->content, err) < 0)
 		return -1;
@@ -262,11 +265,13 @@ image_build(
 		.store = build->store,
 		.what = build->what,
 		.cancel_fd = build->cancel_fd,
+		.ahead_max = SMALL_MAX,
 		.missing = build->missing},
 	    .image = erofs_image_new(&options)};
 	int rc;
 
 	work.walk.cookie = &work;
+	build->shown = build->top_if_layered ? "" : build->top;
 	buffer_init(&work.content, PACKED_MAX);
 	work.top = erofs_directory_new(work.image, NULL);
 	erofs_directory_name(work.top, str_from(build->top), EROFS_DIRECTORY);

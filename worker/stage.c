@@ -108,16 +108,19 @@ static int
 write_small(struct work *work, int directory, const struct tree_file *file,
     struct error *err)
 {
-	struct str content;
+	struct str content = file->content;
 	int fd;
 
 	buffer_reset(&work->content);
-	if (tree_walk_read(&work->walk, &file->digest, &work->content, err) < 0)
-		return -1;
+	if (content.data == NULL) {
+		if (tree_walk_read(
+			&work->walk, &file->digest, &work->content, err) < 0)
+			return -1;
+		content = buffer_str(&work->content);
+	}
 	fd = create(work, directory, file, err);
 	if (fd < 0)
 		return -1;
-	content = buffer_str(&work->content);
 	if (content.len > 0 &&
 	    write(fd, content.data, content.len) != (ssize_t)content.len) {
 		/* Memory files write short only when they are full. */
@@ -319,6 +322,7 @@ stage_input_root(
 		.store = stage->store,
 		.what = "input root",
 		.cancel_fd = -1,
+		.ahead_max = STAGE_COPY_MAX,
 		.missing = stage->missing},
 	    .chown = sandbox_needs_chown(stage->sandbox)};
 	int rc;

@@ -4,15 +4,21 @@
 
 #include <limits.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "base/memory.h"
 #include "cas/closure.h"
 #include "cas/digest_list.h"
 #include "cas/digest_message.h"
 #include "cas/store.h"
 #include "worker/stage_file.h"
+
+/* Files and bytes that are read ahead at a time. */
+#define AHEAD_FILES 256
+#define AHEAD_BYTES ((size_t)1 << 20)
 
 static void
 copy_text(char *text, ProtobufCBinaryData data)
@@ -69,19 +75,94 @@ count_entries(struct tree_walk *walk, uint64_t entries, struct error *err)
 	return 0;
 }
 
+/* Of some files that follow each other in a directory. */
+struct ahead {
+	struct digest digests[AHEAD_FILES];
+	struct store_part parts[AHEAD_FILES];
+	size_t count;
+	struct buffer content;
+};
+
 static int
 show_file(struct tree_walk *walk, void *place, const Reapi__FileNode *node,
-    enum digest_function function, struct error *err)
+    const struct ahead *ahead, size_t number, struct error *err)
 {
-	struct tree_file file;
+	struct tree_file file = {.digest = ahead->digests[number]};
 
 	copy_text(file.name, node->name);
 	file.executable = node->is_executable != 0;
 	file.mode = stage_file_mode(node->node_properties, file.executable);
 	file.time = stage_file_time(node->node_properties);
-	if (digest_from_message(function, node->digest, &file.digest, err) < 0)
-		return -1;
+	if (ahead->parts[number].found)
+		file.content = (struct str){
+		    ahead->content.data != NULL
+			? ahead->content.data + ahead->parts[number].offset
+			: "",
+		    (size_t)file.digest.size};
 	return walk->visitor->file(walk, place, &file, err);
+}
+
+/* Some of the files: as many as are read at a time. Large ones, which the
+ * visitor opens, are not read. */
+static int
+read_ahead(const struct tree_walk *walk, Reapi__FileNode *const *nodes,
+    size_t count, enum digest_function function, struct ahead *ahead,
+    struct error *err)
+{
+	struct digest wanted[AHEAD_FILES];
+	size_t numbers[AHEAD_FILES];
+	struct store_part parts[AHEAD_FILES];
+	uint64_t bytes = 0;
+	size_t small = 0;
+
+	buffer_reset(&ahead->content);
+	for (ahead->count = 0;
+	     ahead->count < count && ahead->count < AHEAD_FILES;
+	     ahead->count++) {
+		struct digest *digest = &ahead->digests[ahead->count];
+
+		if (digest_from_message(
+			function, nodes[ahead->count]->digest, digest, err) < 0)
+			return -1;
+		ahead->parts[ahead->count].found = false;
+		if (digest->size > walk->ahead_max)
+			continue;
+		if (ahead->count > 0 && bytes + digest->size > AHEAD_BYTES)
+			break;
+		bytes += digest->size;
+		numbers[small] = ahead->count;
+		wanted[small++] = *digest;
+	}
+	if (small > 0)
+		store_read_together(
+		    walk->store, wanted, small, parts, &ahead->content);
+	for (size_t i = 0; i < small; i++)
+		ahead->parts[numbers[i]] = parts[i];
+	return 0;
+}
+
+static int
+show_files(struct tree_walk *walk, void *place, const Reapi__Directory *message,
+    enum digest_function function, struct error *err)
+{
+	struct ahead *ahead;
+	int rc = 0;
+
+	if (message->n_files == 0)
+		return 0;
+	ahead = xmalloc(sizeof(*ahead));
+	/* With what lies between them. */
+	buffer_init(&ahead->content, 4 * AHEAD_BYTES);
+	for (size_t i = 0; rc == 0 && i < message->n_files; i += ahead->count) {
+		rc = read_ahead(walk, message->files + i, message->n_files - i,
+		    function, ahead, err);
+		for (size_t j = 0; rc == 0 && j < ahead->count; j++)
+			rc = show_file(
+			    walk, place, message->files[i + j], ahead, j, err);
+	}
+	buffer_clear(&ahead->content);
+	free(ahead);
+	return rc;
 }
 
 static int
@@ -133,10 +214,8 @@ show_entries(struct tree_walk *walk, void *place,
     const Reapi__Directory *message, enum digest_function function,
     struct error *err)
 {
-	for (size_t i = 0; i < message->n_files; i++)
-		if (show_file(walk, place, message->files[i], function, err) <
-		    0)
-			return -1;
+	if (show_files(walk, place, message, function, err) < 0)
+		return -1;
 	for (size_t i = 0; i < message->n_symlinks; i++)
 		if (show_link(walk, place, message->symlinks[i], err) < 0)
 			return -1;

@@ -18,6 +18,7 @@
 #include <time.h>
 
 #include "base/buffer.h"
+#include "base/str.h"
 #include "cas/digest.h"
 #include "cas/directory.h"
 
@@ -33,6 +34,9 @@ struct tree_file {
 	bool executable;
 	mode_t mode; /* permissions: stage_file_mode */
 	struct timespec time;
+	/* Its bytes, read ahead; data NULL: it is to be read. Until the call
+	 * returns. */
+	struct str content;
 };
 
 struct tree_link {
@@ -72,6 +76,8 @@ struct tree_walk {
 	struct store *store;
 	const char *what; /* the tree, in errors: "input root" */
 	int cancel_fd;    /* readable: CANCELLED; -1 = never */
+	/* Files up to here are read ahead, many at once; 0 = none. */
+	uint64_t ahead_max;
 	/* Blobs found absent are added; the walk then fails with
 	 * FAILED_PRECONDITION. May be NULL. */
 	struct digest_list *missing;
