@@ -66,8 +66,8 @@ static const struct setting table[] = {
 	"Of local workers. auto: namespaces, or refuse to run; none: no\n"
 	"isolation at all."},
     {"staging", SETTING_TEXT, FIELD(staging), "KIND", "auto",
-	"Of local workers: how inputs get into sandboxes; auto, erofs or\n"
-	"tmpfs, see toolroot worker --help."},
+	"Of local workers: how inputs get into sandboxes; auto, erofs,\n"
+	"erofs-path or tmpfs, see toolroot worker --help."},
     {"tree-cache-size", SETTING_SIZE, FIELD(tree_cache_size), "SIZE", "20G",
 	"Of local workers: bytes on disk of toolchain trees, beside the "
 	"store."},
@@ -176,9 +176,11 @@ check_workers(const struct serve_options *options, struct error *err)
 		    options->sandbox);
 	if (strcmp(options->staging, "auto") != 0 &&
 	    strcmp(options->staging, "erofs") != 0 &&
+	    strcmp(options->staging, "erofs-path") != 0 &&
 	    strcmp(options->staging, "tmpfs") != 0)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
-		    "--staging \"%s\" is none of auto, erofs, tmpfs",
+		    "--staging \"%s\" is none of auto, erofs, erofs-path, "
+		    "tmpfs",
 		    options->staging);
 	for (size_t i = 0; i < options->properties.count; i++) {
 		const char *property = options->properties.items[i];

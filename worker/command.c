@@ -97,11 +97,11 @@ static const struct setting table[] = {
 	"auto: namespaces, or refuse to run; none: no isolation at all."},
     {"staging", SETTING_TEXT, FIELD(staging), "KIND", "auto",
 	"How inputs and toolchains get into sandboxes. erofs: as images that\n"
-	"are mounted (root, Linux 6.15, the cache on a disk); tmpfs: as "
-	"files,\n"
-	"without root, too, at 12 us an input; auto: the first of them that\n"
-	"works here, tried out at the start. toolroot doctor says what is\n"
-	"missing for erofs."},
+	"are mounted (root, Linux 6.15, the cache on a disk); erofs-path: the\n"
+	"same in the way of Linux 6.12; tmpfs: as files, without root, too, "
+	"at\n"
+	"12 us an input; auto: the first of them that works here, tried out\n"
+	"at the start. toolroot doctor says what is missing for images."},
     {"scratch-size", SETTING_SIZE, FIELD(scratch_size), "SIZE", "4G",
 	"Bytes that one action may write, its small inputs included. They\n"
 	"live in memory."},
@@ -227,7 +227,8 @@ check(struct command_settings *settings, struct error *err)
 		    settings->sandbox);
 	if (!staging_parse(settings->staging, &staging))
 		return error_set(err, ERROR_INVALID_ARGUMENT,
-		    "--staging \"%s\" is none of auto, erofs, tmpfs",
+		    "--staging \"%s\" is none of auto, erofs, erofs-path, "
+		    "tmpfs",
 		    settings->staging);
 	if (settings->slots == 0)
 		settings->slots = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);

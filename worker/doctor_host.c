@@ -96,10 +96,11 @@ report_staging(
 {
 	struct sandbox_answer answer = {.works = false};
 
-	if (staging == STAGING_EROFS)
+	if (staging_has_images(staging))
 		doctor_report_add(report, DOCTOR_OK, "host: staging",
 		    staging_name(staging), NULL);
-	else if (ask_sandbox(cache, STAGING_EROFS, &answer) && !answer.works)
+	else if (ask_sandbox(cache, STAGING_EROFS_PATH, &answer) &&
+		 !answer.works)
 		doctor_report_add(report, DOCTOR_WARNING, "host: staging",
 		    staging_name(staging), answer.error.text);
 }

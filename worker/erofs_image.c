@@ -529,6 +529,12 @@ erofs_directory_end(struct erofs_directory *directory, struct error *err)
 	return rc;
 }
 
+void
+erofs_image_set_root(struct erofs_image *image, uint64_t node)
+{
+	image->root = node;
+}
+
 int
 erofs_image_finish(struct erofs_image *image, uint64_t *size, struct error *err)
 {

@@ -101,6 +101,8 @@ void erofs_directory_set(
     struct erofs_directory *directory, size_t entry, uint64_t node);
 int erofs_directory_end(struct erofs_directory *directory, struct error *err);
 
+/* Another directory, by its node, is the root instead; one of the first. */
+void erofs_image_set_root(struct erofs_image *image, uint64_t node);
 /* Writes what is left; *size is that of the image. */
 int erofs_image_finish(
     struct erofs_image *image, uint64_t *size, struct error *err);

@@ -26,6 +26,7 @@ struct work {
 	struct erofs_image *image;
 	struct buffer content; /* of the file at hand */
 	struct erofs_directory *top;
+	uint64_t root; /* the tree's, a node of the image */
 };
 
 struct place {
@@ -101,8 +102,8 @@ visit_enter(struct tree_walk *walk, void *parent, const char *name,
 		erofs_directory_set(above->directory, above->next++,
 		    erofs_directory_node(here->directory));
 	} else {
-		erofs_directory_set(
-		    work->top, 0, erofs_directory_node(here->directory));
+		work->root = erofs_directory_node(here->directory);
+		erofs_directory_set(work->top, 0, work->root);
 		work->build->root_mode = attributes.mode;
 		work->build->root_time = attributes.time;
 	}
@@ -127,6 +128,7 @@ add_layer(struct work *work, struct place *above, const char *layer,
 	    erofs_directory_end(directory, err) == 0) {
 		erofs_directory_set(above->directory, above->next++,
 		    erofs_directory_node(directory));
+		work->build->shown = work->build->top;
 		rc = 1;
 	}
 	erofs_directory_free(directory);
@@ -281,6 +283,8 @@ image_build(
 	if (rc == 0)
 		rc = erofs_directory_end(work.top, err);
 	erofs_directory_free(work.top);
+	if (build->shown[0] == '\0')
+		erofs_image_set_root(work.image, work.root);
 	if (rc == 0)
 		rc = erofs_image_finish(work.image, &build->bytes, err);
 	buffer_clear(&work.content);

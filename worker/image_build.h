@@ -45,8 +45,10 @@ struct image_build {
 	int (*keep_body)(void *cookie, struct blob *blob,
 	    char name[static IMAGE_BODY_NAME_MAX], struct error *err);
 	void *cookie;
-	/* The tree is in a directory of this name, alone. */
+	/* The tree is in a directory of this name, alone; with top_if_layered
+	 * only where it refers to layers, else it is the root itself. */
 	const char *top;
+	bool top_if_layered;
 	/* NULL, or: 1 when what the directory (digest) holds, *entries in all,
 	 * is found in a lower layer, in a directory whose name it gives, which
 	 * stays: the top of another image; 0; -1. */
@@ -55,8 +57,10 @@ struct image_build {
 	/* NULL, or gets what was walked; plain: it asks for no property. */
 	void (*walked)(void *cookie, const struct digest *digest,
 	    uint64_t entries, bool plain);
-	/* Filled: of the image, and what the root directory asks for. */
+	/* Filled: of the image, where the tree is in it (top, or "" for the
+	 * root), and what its root directory asks for. */
 	uint64_t bytes;
+	const char *shown;
 	uint64_t reserved; /* so far, also of an image that failed */
 	mode_t root_mode;
 	struct timespec root_time;

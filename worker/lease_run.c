@@ -308,6 +308,7 @@ lease_run(struct worker *worker, struct held_lease *lease)
 	lease_result_send(worker->session, lease, &answer);
 	digest_list_clear(&run.missing);
 	/* For the next one's inputs; nobody waits now. */
-	if (spawner_staging(worker->spawner) == STAGING_EROFS)
+	spawner_settle(worker->spawner, lease->slot);
+	if (staging_has_images(spawner_staging(worker->spawner)))
 		file_cache_prepare(worker->files);
 }

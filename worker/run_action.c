@@ -33,7 +33,7 @@ struct execution {
 	struct run_limits limits;
 	struct sandbox *sandbox;
 	struct sandbox_outcome outcome;
-	struct stage_image image; /* of the inputs, with STAGING_EROFS */
+	struct stage_image image; /* of the inputs, with images */
 	struct stage stage;
 	struct outputs outputs;
 	Reapi__ActionResult *result;
@@ -156,7 +156,7 @@ make_image(
 {
 	const struct run_action *run = execution->run;
 
-	if (spawner_staging(run->spawner) != STAGING_EROFS)
+	if (!staging_has_images(spawner_staging(run->spawner)))
 		return 0;
 	execution->image = (struct stage_image){.store = run->store,
 	    .files = run->files,

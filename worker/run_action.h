@@ -38,7 +38,7 @@ struct run_action {
 	size_t slot;
 	struct store *store; /* holds command and inputs */
 	struct file_cache *files;
-	struct subtrees *subtrees; /* NULL: only with STAGING_EROFS */
+	struct subtrees *subtrees; /* NULL: only with images */
 	struct tree_cache *trees;  /* NULL: none can be shown */
 	const char *worker_name;
 	const char *default_path; /* NULL = RUN_COMMAND_DEFAULT_PATH */

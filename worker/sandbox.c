@@ -51,7 +51,7 @@ struct sandbox {
 	char *input_root_below; /* below the root, "" or ending in "/" */
 	char *host_path;        /* of the root, without namespaces */
 	int input_root;
-	int kept[2];   /* parts of the inputs' mount; -1 without */
+	int kept[2];   /* parts of the inputs' mount, or -1 */
 	bool new_root; /* in place of the one that was spawned */
 	struct bind *binds;
 	size_t bind_count;
@@ -185,10 +185,11 @@ make_upper(const struct sandbox *sandbox, const struct sandbox_inputs *inputs,
 {
 	const struct timespec times[2] = {inputs->time, inputs->time};
 	int layers = sandbox->spawned.layers;
+	bool root = inputs->top[0] == '\0';
 	char path[64];
 
 	snprintf(path, sizeof(path), IMAGE_MOUNT_UPPER "/%s", inputs->top);
-	if (mkdirat(layers, path, 0755) == -1 ||
+	if ((!root && mkdirat(layers, path, 0755) == -1) ||
 	    (inputs->mode != 0755 &&
 		fchmodat(layers, path, inputs->mode, 0) == -1) ||
 	    fchownat(layers, path, SANDBOX_UID, SANDBOX_GID, 0) == -1 ||
@@ -202,14 +203,21 @@ static int
 mount_inputs(
     struct sandbox *sandbox, const struct sandbox_view *view, struct error *err)
 {
-	const struct image_layers layers = {.image = view->inputs->image,
+	struct image_layers layers = {.image = view->inputs->image,
 	    .bodies = view->inputs->bodies,
 	    .top = view->inputs->top,
 	    .lowers = view->inputs->lowers,
 	    .lower_count = view->inputs->lower_count,
+	    .place = -1,
 	    .scratch = sandbox->spawned.layers};
 	struct image_mounts mounts;
 
+	if (spawner_staging(sandbox->spawner) == STAGING_EROFS_PATH) {
+		if (spawner_attach(sandbox->spawner, sandbox->slot,
+			layers.scratch, err) < 0)
+			return -1;
+		layers.place = layers.scratch;
+	}
 	if (make_upper(sandbox, view->inputs, err) < 0 ||
 	    image_mount(&layers, &mounts, err) < 0)
 		return -1;
@@ -315,6 +323,8 @@ send_start(struct sandbox *sandbox, struct run_spec *spec,
 	struct fd_message message = {.data = &request,
 	    .len = sizeof(request),
 	    .fd_count = SANDBOX_FD_COUNT};
+	const int kept[SANDBOX_KEPT_MAX] = {
+	    sandbox->kept[0], sandbox->kept[1], sandbox->spawned.layers};
 	int spec_fd = -1;
 	int rc = -1;
 
@@ -325,11 +335,9 @@ send_start(struct sandbox *sandbox, struct run_spec *spec,
 	message.fds[SANDBOX_FD_SPEC] = spec_fd;
 	message.fds[SANDBOX_FD_STDOUT] = outcome->output.write_fd;
 	message.fds[SANDBOX_FD_STDERR] = outcome->errors.write_fd;
-	if (sandbox->kept[0] != -1) {
-		message.fds[message.fd_count++] = sandbox->kept[0];
-		message.fds[message.fd_count++] = sandbox->kept[1];
-		message.fds[message.fd_count++] = sandbox->spawned.layers;
-	}
+	for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++)
+		if (kept[i] != -1)
+			message.fds[message.fd_count++] = kept[i];
 	rc = fd_message_send(sandbox->spawned.socket, &message, err);
 	file_close(&sandbox->kept[0]);
 	file_close(&sandbox->kept[1]);

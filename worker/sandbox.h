@@ -47,7 +47,7 @@ void sandbox_free(struct sandbox *sandbox);
 struct sandbox_inputs {
 	int image;       /* the file; borrowed */
 	int bodies;      /* directory of its large bodies; borrowed */
-	const char *top; /* where it is in the image */
+	const char *top; /* where it is in the image; "" = its root */
 	/* Images that it refers to; borrowed. */
 	const struct image_lower *lowers;
 	size_t lower_count;
@@ -63,7 +63,7 @@ struct sandbox_view {
 	 * sandbox is freed; not without namespaces. */
 	const struct sandbox_graft *grafts;
 	size_t graft_count;
-	/* What the input root consists of; only with STAGING_EROFS. NULL: it
+	/* What the input root consists of; only with images. NULL: it
 	 * is to be written below the descriptor that is returned. */
 	const struct sandbox_inputs *inputs;
 };

@@ -49,11 +49,34 @@ split(int mount, int *root)
 	return *root != -1 ? 0 : -1;
 }
 
+/* *mount is attached meanwhile, and another one of the same afterwards. */
+static int
+split_attached(int *mount, int place, int *root, struct error *err)
+{
+	int again = -1;
+	int rc = -1;
+
+	if (image_mount_attach(*mount, place, err) < 0)
+		return -1;
+	if (split(*mount, root) == 0)
+		again = open_tree(*mount, "",
+		    OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+	if (again != -1)
+		rc = 0;
+	else
+		error_set_errno(err, errno, "divide a file system in memory");
+	image_mount_detach(*mount);
+	file_close(mount);
+	*mount = again;
+	return rc;
+}
+
 int
 scratch_make(const struct scratch_options *options, int *root, int *layers,
     struct error *err)
 {
 	int mount = -1;
+	int rc = 0;
 
 	*root = *layers = -1;
 	if (mount_tmpfs(options, &mount) == -1)
@@ -64,8 +87,13 @@ scratch_make(const struct scratch_options *options, int *root, int *layers,
 		*root = mount;
 		return 0;
 	}
-	if (split(mount, root) == -1) {
-		error_set_errno(err, errno, "divide a file system in memory");
+	if (options->place != -1)
+		rc = split_attached(&mount, options->place, root, err);
+	else if (split(mount, root) == -1)
+		rc = error_set_errno(
+		    err, errno, "divide a file system in memory");
+	if (rc < 0) {
+		file_close(root);
 		file_close(&mount);
 		return -1;
 	}

@@ -16,8 +16,11 @@ struct scratch_options {
 	uint64_t bytes;
 	uint64_t files;
 	/* Directories for an overlay beside the root: IMAGE_MOUNT_UPPER and
-	 * IMAGE_MOUNT_WORK of worker/image_mount.h. Needs Linux 6.15. */
+	 * IMAGE_MOUNT_WORK of worker/image_mount.h. Needs Linux 6.15 ... */
 	bool layers;
+	/* ... or a directory, attached, on which the file system is attached
+	 * for the time of this call; -1: none. */
+	int place;
 };
 
 /* *root is an empty directory to lay out an action's root in; *layers the file

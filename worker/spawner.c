@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -21,6 +22,7 @@
 #include "base/memory.h"
 #include "worker/cgroup_tree.h"
 #include "worker/fd_message.h"
+#include "worker/image_mount.h"
 #include "worker/mount_clone.h"
 #include "worker/sandbox.h"
 #include "worker/spawner_process.h"
@@ -28,7 +30,9 @@
 /* Of a slot. */
 struct connection {
 	int socket;
-	bool asked; /* SPAWNER_TAKE was sent and its reply not received */
+	bool asked;   /* SPAWNER_TAKE was sent and its reply not received */
+	int place;    /* to attach on, with STAGING_EROFS_PATH; else -1 */
+	int attached; /* what is there; or -1 */
 };
 
 struct spawner {
@@ -37,6 +41,7 @@ struct spawner {
 	enum sandbox_tier tier;
 	struct cgroup_tree *groups;
 	enum staging staging;
+	int place; /* the process's own; as those of connections */
 	pid_t pid;
 	struct connection *connections; /* options.slots many */
 };
@@ -47,6 +52,7 @@ child_main(struct spawner *spawner, int *theirs)
 	struct spawner_process process = {.options = &spawner->options,
 	    .tier = spawner->tier,
 	    .staging = spawner->staging,
+	    .place = spawner->place,
 	    .sockets = theirs,
 	    .groups = spawner->groups};
 
@@ -140,11 +146,67 @@ spawner_new(const struct spawner_options *options)
 	spawner->options.scratch_path = spawner->scratch_path;
 	spawner->options.cache = NULL; /* not needed after the start */
 	spawner->pid = -1;
+	spawner->place = -1;
 	spawner->connections =
 	    xcalloc(options->slots, sizeof(*spawner->connections));
 	for (size_t i = 0; i < options->slots; i++)
-		spawner->connections[i].socket = -1;
+		spawner->connections[i] = (struct connection){
+		    .socket = -1, .place = -1, .attached = -1};
 	return spawner;
+}
+
+static int
+open_place(const char *cache, const char *name, int *place, struct error *err)
+{
+	char *path = xasprintf("%s/mounts/%s", cache, name);
+
+	*place = -1;
+	if (file_make_directories(path, err) == 0)
+		*place = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*place == -1)
+		error_set_errno(err, errno, "open %s", path);
+	free(path);
+	return *place != -1 ? 0 : -1;
+}
+
+static int
+open_places(struct spawner *spawner, const char *cache, struct error *err)
+{
+	char name[32];
+
+	if (open_place(cache, "spawner", &spawner->place, err) < 0)
+		return -1;
+	for (size_t i = 0; i < spawner->options.slots; i++) {
+		snprintf(name, sizeof(name), "%zu", i);
+		if (open_place(
+			cache, name, &spawner->connections[i].place, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* What was asked for, or else the first that works; why tells of the last that
+ * does not. */
+static int
+try_stagings(struct spawner *spawner, const char *cache, struct error *why)
+{
+	static const enum staging images[] = {
+	    STAGING_EROFS, STAGING_EROFS_PATH};
+	enum staging wanted = spawner->options.staging;
+	struct error err;
+	int rc = -1;
+
+	*why = (struct error){.code = ERROR_OK};
+	for (size_t i = 0; i < 2 && rc < 0; i++) {
+		if (wanted != STAGING_AUTO && wanted != images[i])
+			continue;
+		rc = staging_probe(images[i], cache, &err);
+		if (rc == 0)
+			spawner->staging = images[i];
+		else
+			*why = err;
+	}
+	return rc;
 }
 
 /* In the mount namespace of sandboxes. */
@@ -152,6 +214,8 @@ static int
 choose_staging(struct spawner *spawner, const char *cache, struct error *err)
 {
 	enum staging wanted = spawner->options.staging;
+	struct error why = {.code = ERROR_OK};
+	bool told;
 	int rc = -1;
 
 	spawner->staging = STAGING_TMPFS;
@@ -162,20 +226,22 @@ choose_staging(struct spawner *spawner, const char *cache, struct error *err)
 	if (wanted == STAGING_TMPFS)
 		return 0;
 	if (spawner->tier != SANDBOX_NAMESPACES || cache == NULL)
-		error_set(err, ERROR_FAILED_PRECONDITION,
+		error_set(&why, ERROR_FAILED_PRECONDITION,
 		    "images need root (in the first user namespace)");
 	else
-		rc = staging_probe_erofs(cache, err);
-	if (rc == 0) {
-		spawner->staging = STAGING_EROFS;
-	} else if (wanted == STAGING_EROFS) {
-		err->code = ERROR_FAILED_PRECONDITION;
-		error_prefix(err, "staging by erofs was asked for");
+		rc = try_stagings(spawner, cache, &why);
+	if (rc < 0 && wanted != STAGING_AUTO) {
+		error_set(err, ERROR_FAILED_PRECONDITION,
+		    "staging by %s was asked for: %s", staging_name(wanted),
+		    why.text);
 		return -1;
 	}
+	told = why.code != ERROR_OK;
 	log_info("staging", "tier=%s%s%s%s", staging_name(spawner->staging),
-	    rc < 0 ? " not_erofs=\"" : "", rc < 0 ? err->text : "",
-	    rc < 0 ? "\"" : "");
+	    told ? " not_erofs=\"" : "", told ? why.text : "",
+	    told ? "\"" : "");
+	if (spawner->staging == STAGING_EROFS_PATH)
+		return open_places(spawner, cache, err);
 	return 0;
 }
 
@@ -223,8 +289,12 @@ spawner_stop(struct spawner *spawner)
 {
 	if (spawner == NULL)
 		return;
-	for (size_t i = 0; i < spawner->options.slots; i++)
+	for (size_t i = 0; i < spawner->options.slots; i++) {
 		file_close(&spawner->connections[i].socket);
+		spawner_settle(spawner, i);
+		file_close(&spawner->connections[i].place);
+	}
+	file_close(&spawner->place);
 	if (spawner->pid > 0) {
 		kill(spawner->pid, SIGKILL);
 		while (waitpid(spawner->pid, NULL, 0) == -1 && errno == EINTR)
@@ -343,7 +413,7 @@ static int
 take_reply(const struct spawner *spawner, struct fd_message *message,
     struct spawned *spawned, struct error *err)
 {
-	bool layered = spawner->staging == STAGING_EROFS;
+	bool layered = staging_has_images(spawner->staging);
 
 	/* The root's layers, where there are such, are last. */
 	if (message->fd_count != (layered ? 4 : 3)) {
@@ -393,6 +463,30 @@ spawner_take(struct spawner *spawner, size_t slot, struct spawned *spawned,
 		err) < 0)
 		return -1;
 	return take_reply(spawner, &message, spawned, err);
+}
+
+int
+spawner_attach(
+    struct spawner *spawner, size_t slot, int layers, struct error *err)
+{
+	struct connection *connection = &spawner->connections[slot];
+
+	spawner_settle(spawner, slot);
+	connection->attached = fcntl(layers, F_DUPFD_CLOEXEC, 3);
+	if (connection->attached == -1)
+		return error_set_errno(err, errno, "keep a mount");
+	return image_mount_attach(layers, connection->place, err);
+}
+
+void
+spawner_settle(struct spawner *spawner, size_t slot)
+{
+	struct connection *connection = &spawner->connections[slot];
+
+	if (connection->attached == -1)
+		return;
+	image_mount_detach(connection->attached);
+	file_close(&connection->attached);
 }
 
 /* In place of the given ones, which stay open. */

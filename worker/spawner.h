@@ -35,8 +35,9 @@ struct spawner_options {
 	uint64_t scratch_files;
 	struct action_limits limits; /* of an action that asks for no less */
 	bool network;                /* actions may ask for the host's */
-	/* How inputs are to get in; STAGING_EROFS is tried out in the cache
-	 * directory, and needs one. */
+	/* How inputs are to get in; images are tried out in the cache
+	 * directory, and need one. With STAGING_EROFS_PATH "mounts" in it is
+	 * the spawner's. */
 	enum staging staging;
 	const char *cache;
 };
@@ -65,7 +66,7 @@ enum cgroup_kind spawner_limits_kind(const struct spawner *spawner);
  * caller closes the descriptors. */
 struct spawned {
 	int root;   /* empty file system (a detached mount), or directory */
-	int layers; /* with STAGING_EROFS: worker/scratch.h; else -1 */
+	int layers; /* with images: worker/scratch.h; else -1 */
 	int socket; /* to the sandbox's first process */
 	int pidfd;  /* of it */
 };
@@ -76,6 +77,15 @@ int spawner_take(struct spawner *spawner, size_t slot, struct spawned *spawned,
 /* Asks for the slot's next sandbox, so that it is there when it is taken; to be
  * called when the one before has ended and nobody waits. Does not block. */
 void spawner_prepare(struct spawner *spawner, size_t slot);
+
+/* With STAGING_EROFS_PATH: attaches the scratch of the slot's sandbox
+ * (spawned.layers), so that it can be a layer and has a place for more; what
+ * the slot had attached before is detached. */
+int spawner_attach(
+    struct spawner *spawner, size_t slot, int layers, struct error *err);
+/* Detaches it, which takes the kernel 0.25 ms, when nobody waits. Whoever uses
+ * it goes on. */
+void spawner_settle(struct spawner *spawner, size_t slot);
 
 /* Replaces each descriptor of a file or directory by a detached, read-only
  * mount of it; at most FD_MESSAGE_FDS_MAX. The given ones stay open. */

@@ -102,7 +102,8 @@ make_file_system(
 	const struct spawner_options *options = context->process->options;
 	const struct scratch_options scratch = {.bytes = options->scratch_bytes,
 	    .files = options->scratch_files,
-	    .layers = context->process->staging == STAGING_EROFS};
+	    .layers = staging_has_images(context->process->staging),
+	    .place = context->process->place};
 
 	if (scratch_make(&scratch, &spawned->root, &spawned->layers, err) < 0)
 		return -1;

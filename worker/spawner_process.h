@@ -20,9 +20,8 @@ struct spawner_request {
 	enum spawner_request_kind kind;
 };
 
-/* With SPAWNER_TAKE: root, socket, pidfd, and with STAGING_EROFS the root's
- * layers. With SPAWNER_CLONE_MOUNTS: as many
- * mounts as descriptors were sent. */
+/* With SPAWNER_TAKE: root, socket, pidfd, and with images the root's layers.
+ * With SPAWNER_CLONE_MOUNTS: as many mounts as descriptors were sent. */
 struct spawner_reply {
 	struct error error;
 };
@@ -31,6 +30,7 @@ struct spawner_process {
 	const struct spawner_options *options;
 	enum sandbox_tier tier;
 	enum staging staging;
+	int place;          /* of scratch_options */
 	const int *sockets; /* one a slot */
 	struct cgroup_tree *groups;
 };

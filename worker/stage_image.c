@@ -116,13 +116,15 @@ stage_image_make(
 	    .keep_body = keep_body,
 	    .cookie = image,
 	    .top = TOP,
+	    .top_if_layered = true,
 	    .find_layer = image->subtrees != NULL ? find_layer : NULL,
 	    .walked = image->subtrees != NULL ? walked : NULL};
 
-	image->inputs = (struct sandbox_inputs){
-	    .image = build.image, .bodies = bodies, .top = TOP};
+	image->inputs =
+	    (struct sandbox_inputs){.image = build.image, .bodies = bodies};
 	if (build.image == -1 || image_build(&build, root, err) < 0)
 		return -1;
+	image->inputs.top = build.shown;
 	image->inputs.lowers = image->lowers;
 	image->inputs.lower_count = image->tree_count;
 	image->inputs.mode = build.root_mode;

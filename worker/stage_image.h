@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An action's input root as an image, for STAGING_EROFS (worker/staging.h):
- * what it costs hardly depends on how many inputs there are, nor at all on
- * their modes. The image is a file without a name in the file cache's
- * directory; large bodies are pinned in the file cache. Blocks; one thread.
+ * An action's input root as an image, for staging with images
+ * (worker/staging.h): what it costs hardly depends on how many inputs there
+ * are, nor at all on their modes. The image is a file without a name in the
+ * file cache's directory; large bodies are pinned in the file cache. Blocks;
+ * one thread.
  */
 #ifndef TOOLROOT_WORKER_STAGE_IMAGE_H
 #define TOOLROOT_WORKER_STAGE_IMAGE_H

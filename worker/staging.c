@@ -26,6 +26,7 @@
 
 static const char *const names[] = {[STAGING_AUTO] = "auto",
     [STAGING_EROFS] = "erofs",
+    [STAGING_EROFS_PATH] = "erofs-path",
     [STAGING_TMPFS] = "tmpfs",
     [STAGING_COPIES] = "copies"};
 
@@ -47,8 +48,15 @@ staging_parse(const char *name, enum staging *staging)
 	return false;
 }
 
+bool
+staging_has_images(enum staging staging)
+{
+	return staging == STAGING_EROFS || staging == STAGING_EROFS_PATH;
+}
+
 struct probe {
 	int directory; /* of the bodies */
+	int place;     /* in it, to attach on; -1 where that is not needed */
 	int image;
 	int root; /* of the scratch */
 	int layers;
@@ -176,14 +184,23 @@ overwrite(int directory, const char *name, struct error *err)
 static int
 try_action(struct probe *probe, struct error *err)
 {
-	const struct scratch_options options = {
-	    .bytes = 1 << 20, .files = 100, .layers = true};
-	struct image_layers layers = {
-	    .image = probe->image, .top = TOP, .bodies = probe->directory};
+	const struct scratch_options options = {.bytes = 1 << 20,
+	    .files = 100,
+	    .layers = true,
+	    .place = probe->place};
+	struct image_layers layers = {.image = probe->image,
+	    .top = TOP,
+	    .bodies = probe->directory,
+	    .place = -1};
 
 	if (scratch_make(&options, &probe->root, &probe->layers, err) < 0)
 		return -1;
 	layers.scratch = probe->layers;
+	if (probe->place != -1) {
+		layers.place = probe->layers;
+		if (image_mount_attach(probe->layers, probe->place, err) < 0)
+			return -1;
+	}
 	if (image_mount(&layers, &probe->mounts, err) < 0 ||
 	    expect(probe->mounts.shown, "small", SMALL, err) < 0 ||
 	    expect(probe->mounts.shown, "large", LARGE, err) < 0 ||
@@ -192,6 +209,7 @@ try_action(struct probe *probe, struct error *err)
 	    expect(probe->directory, BODY, LARGE, err) < 0)
 		return -1;
 	image_mounts_close(&probe->mounts);
+	image_mount_detach(probe->layers);
 	return 0;
 }
 
@@ -202,12 +220,14 @@ try_tree(struct probe *probe, struct error *err)
 	const struct image_layers layers = {.image = probe->image,
 	    .top = TOP,
 	    .bodies = probe->directory,
+	    .place = probe->place,
 	    .scratch = -1};
 
 	if (mkdirat(probe->directory, "tree", 0700) == -1)
 		return error_set_errno(err, errno, "make a directory");
 	if (image_mount(&layers, &probe->mounts, err) < 0)
 		return -1;
+	image_mounts_detach(&probe->mounts);
 	if (move_mount(probe->mounts.shown, "", probe->directory, "tree",
 		MOVE_MOUNT_F_EMPTY_PATH) == -1)
 		return error_set_errno(err, errno, "attach an overlay");
@@ -215,9 +235,33 @@ try_tree(struct probe *probe, struct error *err)
 }
 
 static int
-probe_in(const char *path, struct error *err)
+open_place(struct probe *probe, struct error *err)
+{
+	if (mkdirat(probe->directory, "place", 0700) == -1)
+		return error_set_errno(err, errno, "make a directory");
+	probe->place = openat(probe->directory, "place",
+	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (probe->place == -1)
+		return error_set_errno(err, errno, "open a directory");
+	return 0;
+}
+
+static int
+try_all(struct probe *probe, enum staging staging, struct error *err)
+{
+	if (staging == STAGING_EROFS_PATH && open_place(probe, err) < 0)
+		return -1;
+	if (write_body(probe, err) < 0 || make_image(probe, err) < 0 ||
+	    try_action(probe, err) < 0)
+		return -1;
+	return try_tree(probe, err);
+}
+
+static int
+probe_in(enum staging staging, const char *path, struct error *err)
 {
 	struct probe probe = {.directory = -1,
+	    .place = -1,
 	    .image = -1,
 	    .root = -1,
 	    .layers = -1,
@@ -228,12 +272,14 @@ probe_in(const char *path, struct error *err)
 	probe.directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (probe.directory == -1)
 		error_set_errno(err, errno, "open %s", path);
-	else if (write_body(&probe, err) == 0 && make_image(&probe, err) == 0 &&
-		 try_action(&probe, err) == 0)
-		rc = try_tree(&probe, err);
+	else
+		rc = try_all(&probe, staging, err);
+	image_mounts_detach(&probe.mounts);
 	image_mounts_close(&probe.mounts);
+	image_mount_detach(probe.layers);
 	/* Not mounted: no harm. */
 	(void)umount2(tree, MNT_DETACH | UMOUNT_NOFOLLOW);
+	file_close(&probe.place);
 	file_close(&probe.image);
 	file_close(&probe.root);
 	file_close(&probe.layers);
@@ -243,8 +289,9 @@ probe_in(const char *path, struct error *err)
 }
 
 int
-staging_probe_erofs(const char *cache, struct error *err)
+staging_probe(enum staging staging, const char *cache, struct error *err)
 {
+	bool by_path = staging == STAGING_EROFS_PATH;
 	char *path = xasprintf("%s/staging-probe", cache);
 	struct error ignored;
 	int rc = -1;
@@ -252,11 +299,12 @@ staging_probe_erofs(const char *cache, struct error *err)
 	/* One may be left from a worker that was killed. */
 	if (file_remove_tree(path, err) == 0 &&
 	    file_make_directories(path, err) == 0)
-		rc = probe_in(path, err);
+		rc = probe_in(staging, path, err);
 	if (rc < 0)
 		error_prefix(err,
-		    "images need root, Linux 6.15 with EROFS (file-backed) "
-		    "and overlayfs, and a cache on a disk");
+		    "images need root, Linux %s with EROFS (file-backed) "
+		    "and overlayfs, and a cache on a disk",
+		    by_path ? "6.12" : "6.15");
 	(void)file_remove_tree(path, &ignored);
 	free(path);
 	return rc;

@@ -47,12 +47,13 @@ limit_of_trees(void)
 }
 
 struct subtrees *
-subtrees_open(const char *path, uint64_t max_bytes, struct error *err)
+subtrees_open(const char *path, enum staging staging, uint64_t max_bytes,
+    struct error *err)
 {
 	const struct tree_cache_options options = {.path = path,
 	    .max_bytes = max_bytes,
 	    .max_trees = limit_of_trees(),
-	    .staging = STAGING_EROFS,
+	    .staging = staging,
 	    .layers = true,
 	    .uid = SANDBOX_UID,
 	    .gid = SANDBOX_GID,

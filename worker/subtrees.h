@@ -3,9 +3,9 @@
  * Directories of input roots that are large and come again: from the second
  * time on they are trees of a cache (worker/tree_cache.h), which the images of
  * input roots refer to (worker/stage_image.h), so that only what is new in an
- * input root costs. Only with STAGING_EROFS. What was seen is remembered in
- * memory, by digest, and forgotten when it is too much. Any thread; calls
- * block on the disk.
+ * input root costs. Only with images (worker/staging.h). What was seen is
+ * remembered in memory, by digest, and forgotten when it is too much. Any
+ * thread; calls block on the disk.
  */
 #ifndef TOOLROOT_WORKER_SUBTREES_H
 #define TOOLROOT_WORKER_SUBTREES_H
@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "cas/digest.h"
+#include "worker/staging.h"
 
 struct error;
 struct subtrees;
@@ -23,8 +24,8 @@ struct tree_request;
 #define SUBTREES_ENTRIES_MIN 64
 
 /* max_bytes on disk, in a directory that the cache alone uses. */
-struct subtrees *subtrees_open(
-    const char *path, uint64_t max_bytes, struct error *err);
+struct subtrees *subtrees_open(const char *path, enum staging staging,
+    uint64_t max_bytes, struct error *err);
 /* NULL is allowed. */
 void subtrees_close(struct subtrees *subtrees);
 

@@ -168,7 +168,8 @@ image_of(const struct tree_cache *cache, const struct tree *tree, int directory)
 	return (struct tree_image){.directory = directory,
 	    .top = tree->name,
 	    .uid = cache->options.uid,
-	    .gid = cache->options.gid};
+	    .gid = cache->options.gid,
+	    .by_path = cache->options.staging == STAGING_EROFS_PATH};
 }
 
 /* Makes the tree ready for use, under its own name. */
@@ -186,7 +187,7 @@ open_root(const struct tree_cache *cache, struct tree *tree, struct error *err)
 		    err, errno, "open the tree %s", tree->name);
 	if (layer)
 		rc = tree_image_open_layer(&image, &tree->lower, err);
-	else if (cache->options.staging == STAGING_EROFS)
+	else if (staging_has_images(cache->options.staging))
 		rc = tree_image_mount(&image, err);
 	if (rc == 0 && !layer)
 		tree->directory = openat(directory, "root",
@@ -250,7 +251,7 @@ remove_name(const struct tree_cache *cache, const char *name, struct error *err)
 	char *path = xasprintf("%s/%s", cache->path, name);
 	int rc;
 
-	if (cache->options.staging == STAGING_EROFS)
+	if (staging_has_images(cache->options.staging))
 		tree_image_unmount(path);
 	rc = file_remove_tree(path, err);
 
@@ -322,7 +323,7 @@ hide(const struct tree_cache *cache, const struct tree *tree)
 {
 	char *path;
 
-	if (cache->options.staging != STAGING_EROFS)
+	if (!staging_has_images(cache->options.staging))
 		return;
 	path = xasprintf("%s/%s", cache->path, tree->name);
 	tree_image_unmount(path);
@@ -494,7 +495,7 @@ build_named(struct tree_cache *cache, const struct tree_request *request,
 	if (open_new(cache, name, &directory, &root, err) < 0)
 		goto out;
 	image = image_of(cache, tree, directory);
-	if ((cache->options.staging == STAGING_EROFS
+	if ((staging_has_images(cache->options.staging)
 		    ? tree_image_build(&build, &image, &tree->digest, err)
 		    : tree_build(&build, root, &tree->digest, err)) < 0 ||
 	    write_marker(cache, directory, build.bytes, err) < 0)

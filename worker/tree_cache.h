@@ -10,7 +10,7 @@
  *	                                         of the last use
  *	$path/new-<n>/, $path/old-<n>/           in the making, on the way out
  *
- * With STAGING_EROFS it is an image, mounted; else files. The tree is made
+ * With images it is an image, mounted; else files. The tree is made
  *under another name and renamed. What has no valid "complete", or was made for
  * another way of staging, is removed when the cache opens; so is a tree of
  *before the last boot, since nothing is synced to disk: the blobs are, and
@@ -43,7 +43,7 @@ struct tree_cache_options {
 	uint64_t max_bytes;
 	size_t max_trees; /* 0 = any number */
 	enum staging staging;
-	/* With STAGING_EROFS: trees serve as layers of other images alone
+	/* With images: trees serve as layers of other images alone
 	 * (tree_lower), and are shown to nobody. */
 	bool layers;
 	uid_t uid; /* owner of what is in images */

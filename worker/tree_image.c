@@ -122,6 +122,12 @@ tree_image_build(struct tree_build *build, const struct tree_image *tree,
 }
 
 static int
+place_of(const struct tree_image *tree)
+{
+	return tree->by_path ? tree->directory : -1;
+}
+
+static int
 open_image(const struct tree_image *tree, struct error *err)
 {
 	int image = openat(tree->directory, IMAGE, O_RDONLY | O_CLOEXEC);
@@ -144,8 +150,11 @@ open_bodies(const struct tree_image *tree, struct error *err)
 int
 tree_image_mount(const struct tree_image *tree, struct error *err)
 {
-	struct image_layers layers = {
-	    .top = tree->top, .image = -1, .bodies = -1, .scratch = -1};
+	struct image_layers layers = {.top = tree->top,
+	    .place = place_of(tree),
+	    .image = -1,
+	    .bodies = -1,
+	    .scratch = -1};
 	struct image_mounts mounts = IMAGE_MOUNTS_NONE;
 	int rc = -1;
 
@@ -157,6 +166,8 @@ tree_image_mount(const struct tree_image *tree, struct error *err)
 	if (rc == 0 && move_mount(mounts.shown, "", tree->directory, ROOT,
 			   MOVE_MOUNT_F_EMPTY_PATH) == -1)
 		rc = error_set_errno(err, errno, "attach a tree");
+	if (tree->by_path)
+		image_mounts_detach(&mounts);
 	image_mounts_close(&mounts);
 	file_close(&layers.image);
 	file_close(&layers.bodies);
@@ -193,7 +204,8 @@ tree_image_open_layer(
 	if (image != -1)
 		lower->bodies = open_bodies(tree, err);
 	if (lower->bodies != -1)
-		rc = image_mount_lower(image, &lower->mount, err);
+		rc = image_mount_lower(
+		    image, place_of(tree), &lower->mount, err);
 	if (lower->bodies != -1 && (rc < 0 || is_empty(lower->bodies)))
 		file_close(&lower->bodies);
 	file_close(&image);
@@ -203,9 +215,13 @@ tree_image_open_layer(
 void
 tree_image_unmount(const char *path)
 {
-	char *root = xasprintf("%s/" ROOT, path);
+	static const char *const places[] = {ROOT, IMAGE_MOUNT_LOWER};
 
-	/* Not mounted: no harm. */
-	(void)umount2(root, MNT_DETACH | UMOUNT_NOFOLLOW);
-	free(root);
+	for (size_t i = 0; i < sizeof(places) / sizeof(*places); i++) {
+		char *place = xasprintf("%s/%s", path, places[i]);
+
+		/* Not mounted: no harm. */
+		(void)umount2(place, MNT_DETACH | UMOUNT_NOFOLLOW);
+		free(place);
+	}
 }

@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A tree of the worker's cache as a file system image (worker/image_build.h),
- * for STAGING_EROFS: made in a fraction of the time that files take, whatever
- * their number. In the tree's directory:
+ * for staging with images: made in a fraction of the time that files take,
+ *whatever their number. In the tree's directory:
  *
  *	image		directories, links, small bodies
  *	bodies/		large bodies: the store's own files, linked where that
  *			can be, so that the store may drop them
  *	root/		where it is mounted, for this worker alone, unless it is
  *			a layer of other images
+ *	lower/, whole/	where mounts are attached with STAGING_EROFS_PATH, the
+ *			first as long as the tree is a layer
  */
 #ifndef TOOLROOT_WORKER_TREE_IMAGE_H
 #define TOOLROOT_WORKER_TREE_IMAGE_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "cas/digest.h"
@@ -26,6 +29,7 @@ struct tree_image {
 	const char *top; /* in the image, where the tree is */
 	uid_t uid;       /* owner of all in it */
 	gid_t gid;
+	bool by_path; /* STAGING_EROFS_PATH */
 };
 
 /* Fills the directory. As tree_build; the tree that it could be like does not

@@ -270,11 +270,11 @@ open_files(struct worker *worker, struct error *err)
 	free(path);
 	if (worker->trees == NULL)
 		return -1;
-	if (trees.staging != STAGING_EROFS)
+	if (!staging_has_images(trees.staging))
 		return 0;
 	path = xasprintf("%s/subtrees", worker->directory);
-	worker->subtrees = subtrees_open(
-	    path, worker->options->cache_size / SUBTREES_PART, err);
+	worker->subtrees = subtrees_open(path, trees.staging,
+	    worker->options->cache_size / SUBTREES_PART, err);
 	free(path);
 	return worker->subtrees != NULL ? 0 : -1;
 }

@@ -29,7 +29,7 @@ struct worker {
 	struct rpc_channel *channel;
 	struct store *store; /* set before the first lease */
 	struct file_cache *files;
-	struct subtrees *subtrees; /* NULL but with STAGING_EROFS */
+	struct subtrees *subtrees; /* NULL but with images */
 	struct tree_cache *trees;
 	struct lease_table *leases;
 	struct cas_clients *clients; /* has its own lock */

@@ -14,6 +14,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <link.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,10 +114,11 @@ open_all(struct bench *bench)
 	tree_cache.staging = spawner_staging(bench->spawner);
 	bench->trees = tree_cache_open(&tree_cache, &err);
 	check(bench->trees != NULL ? 0 : -1, &err);
-	if (tree_cache.staging != STAGING_EROFS)
+	if (!staging_has_images(tree_cache.staging))
 		return;
 	snprintf(trees, sizeof(trees), "%s/subtrees", bench->path);
-	bench->subtrees = subtrees_open(trees, 4 * GIB, &err);
+	bench->subtrees =
+	    subtrees_open(trees, tree_cache.staging, 4 * GIB, &err);
 	check(bench->subtrees != NULL ? 0 : -1, &err);
 }
 
@@ -201,29 +203,65 @@ put_toolchain(struct bench *bench, size_t count)
 	put_directories(bench, program.tree, &bench->toolchain);
 }
 
+struct upload {
+	struct store_batch batch;
+	sem_t done;
+};
+
+static void
+batch_done(struct store_batch *batch)
+{
+	sem_post(&((struct upload *)batch)->done);
+}
+
+/* As a client sends them: all at once. */
+static void
+put_bodies(struct bench *bench, struct store_put *puts, size_t count)
+{
+	struct upload upload = {
+	    .batch = {.puts = puts, .count = count, .done = batch_done}};
+
+	sem_init(&upload.done, 0, 0);
+	store_put_batch(bench->store, &upload.batch);
+	sem_wait(&upload.done);
+	for (size_t i = 0; i < count; i++)
+		check(puts[i].error == NULL ? 0 : -1, puts[i].error);
+	sem_destroy(&upload.done);
+}
+
 /* count files of different content in directories of 20; those of another
  * version have other contents. */
 static void
 put_tree(struct bench *bench, size_t count, size_t version)
 {
 	struct merkle_builder *tree = merkle_builder_new(DIGEST_SHA256);
-	char body[BODY_BYTES];
+	char(*bodies)[BODY_BYTES] = xcalloc(count + 1, sizeof(*bodies));
+	struct iovec *parts = xcalloc(count + 1, sizeof(*parts));
+	struct store_put *puts = xcalloc(count + 1, sizeof(*puts));
 	char path[64];
 	struct error err;
 
 	for (size_t i = 0; i < count; i++) {
 		struct merkle_file file = {.executable = false};
 		int len = snprintf(
-		    body, sizeof(body), "/* file %zu of %zu */", i, version);
+		    bodies[i], BODY_BYTES, "/* file %zu of %zu */", i, version);
 
-		memset(body + len, 'x', sizeof(body) - (size_t)len);
-		put(bench, (struct str){body, sizeof(body)}, &file.digest);
+		memset(bodies[i] + len, 'x', BODY_BYTES - (size_t)len);
+		digest_compute(
+		    DIGEST_SHA256, bodies[i], BODY_BYTES, &file.digest);
+		parts[i] = (struct iovec){bodies[i], BODY_BYTES};
+		puts[i] = (struct store_put){
+		    .digest = file.digest, .parts = &parts[i], .part_count = 1};
 		snprintf(path, sizeof(path), "src/d%zu/file%zu.c", i / 20, i);
 		check(
 		    merkle_builder_add_file(tree, str_from(path), &file, &err),
 		    &err);
 	}
+	put_bodies(bench, puts, count);
 	put_directories(bench, tree, &bench->root);
+	free(bodies);
+	free(parts);
+	free(puts);
 }
 
 static ProtobufCBinaryData
@@ -361,7 +399,8 @@ measure_rounds(
 		boxed[i] = clock_monotonic_ns() - start;
 		/* As between real actions: the next one's sandbox and file
 		 * get ready. */
-		if (spawner_staging(bench->spawner) == STAGING_EROFS)
+		spawner_settle(bench->spawner, 0);
+		if (staging_has_images(spawner_staging(bench->spawner)))
 			file_cache_prepare(bench->files);
 		usleep(3000);
 	}

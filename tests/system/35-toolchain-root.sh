@@ -123,7 +123,7 @@ server_stop
 is "the tree was laid out once for all of them" \
 	"$(logged server tree_made)" 1
 like "the log names tier and roots" "$(grep action_done "$SERVER_LOG")" \
-	"tier=(user-)?namespaces staging=[a-z]+ roots=\"$root at /\""
+	"tier=(user-)?namespaces staging=[a-z-]+ roots=\"$root at /\""
 
 note "two slots, cold"
 server_start --workers 0

@@ -336,17 +336,18 @@ fixture_open_trees(struct fixture *fixture, uint64_t max_bytes)
 	fixture->run.trees = fixture->trees;
 }
 
-/* Only with STAGING_EROFS. */
+/* Only with images. */
 static inline void
 fixture_open_subtrees(struct fixture *fixture)
 {
 	char path[96];
 	struct error err;
 
-	if (spawner_staging(fixture_spawner) != STAGING_EROFS)
+	if (!staging_has_images(spawner_staging(fixture_spawner)))
 		return;
 	snprintf(path, sizeof(path), "%s/subtrees", fixture->path);
-	fixture->subtrees = subtrees_open(path, (uint64_t)1 << 30, &err);
+	fixture->subtrees = subtrees_open(
+	    path, spawner_staging(fixture_spawner), (uint64_t)1 << 30, &err);
 	if (fixture->subtrees == NULL)
 		fail_msg("subtrees_open: %s", err.text);
 }
@@ -421,14 +422,15 @@ fixture_teardown(void **state)
 
 /* STAGING_AUTO: the best one. */
 static enum staging fixture_staging;
+static struct error fixture_refused; /* why no spawner could be started */
+/* The spawner's; other tests run beside this one. */
+static char fixture_cache[] = "/tmp/toolroot-cache-XXXXXX";
 
 /* Before any thread. False, with a line that says why, where this host allows
  * no sandbox. */
 static inline bool
 fixture_start_spawner(const char *unfenced_scratch)
 {
-	/* Only while it starts; other tests run beside this one. */
-	char cache[] = "/tmp/toolroot-cache-XXXXXX";
 	struct spawner_options options = {.slots = 1,
 	    .host_root = true,
 	    .unfenced = unfenced_scratch != NULL,
@@ -436,43 +438,65 @@ fixture_start_spawner(const char *unfenced_scratch)
 	    .scratch_bytes = (uint64_t)256 << 20,
 	    .scratch_files = 20000,
 	    .limits = fixture_limits,
-	    .cache = cache};
-	struct error err;
+	    .cache = fixture_cache};
 
 	options.staging = fixture_staging;
-
-	if (mkdtemp(cache) == NULL)
+	if (mkdtemp(fixture_cache) == NULL)
 		return false;
-	fixture_spawner = spawner_start(&options, &err);
-	rmdir(cache);
+	fixture_spawner = spawner_start(&options, &fixture_refused);
 	if (fixture_spawner == NULL)
-		fprintf(stderr, "no sandbox on this host: %s\n", err.text);
+		fprintf(stderr, "no sandbox on this host: %s\n",
+		    fixture_refused.text);
 	return fixture_spawner != NULL;
 }
 
-/* Runs the tests in a process of its own for each way of staging that this
- * host has; returns the exit status. */
+static inline void
+fixture_stop_spawner(void)
+{
+	struct error err;
+
+	spawner_stop(fixture_spawner);
+	if (file_remove_tree(fixture_cache, &err) < 0)
+		fprintf(stderr, "%s\n", err.text);
+}
+
+/* The exit status of a process of its own. Images that this host has not, be it
+ * for its kernel or for want of root, are left out. */
+static inline int
+fixture_run_staging(int (*run)(void))
+{
+	int status;
+
+	if (staging_has_images(fixture_staging) && geteuid() != 0)
+		return 0;
+	printf("# staging: %s\n", staging_name(fixture_staging));
+	if (!fixture_start_spawner(NULL)) {
+		(void)rmdir(fixture_cache);
+		return !staging_has_images(fixture_staging) ||
+		       fixture_refused.code != ERROR_FAILED_PRECONDITION;
+	}
+	status = run();
+	fixture_stop_spawner();
+	return status != 0;
+}
+
+/* Runs the tests for each way of staging; returns the exit status. */
 static inline int
 fixture_run_stagings(int (*run)(void))
 {
-	static const enum staging stagings[] = {STAGING_EROFS, STAGING_TMPFS};
+	static const enum staging stagings[] = {
+	    STAGING_EROFS, STAGING_EROFS_PATH, STAGING_TMPFS};
 	int failed = 0;
 	int status;
 	pid_t pid;
 
-	for (size_t i = 0; i < 2; i++) {
+	for (size_t i = 0; i < sizeof(stagings) / sizeof(*stagings); i++) {
 		fixture_staging = stagings[i];
 		pid = fork();
 		if (pid == 0) {
-			if (stagings[i] == STAGING_EROFS && geteuid() != 0)
-				_exit(0);
-			printf("# staging: %s\n", staging_name(stagings[i]));
-			if (!fixture_start_spawner(NULL))
-				_exit(1);
-			status = run();
-			spawner_stop(fixture_spawner);
+			status = fixture_run_staging(run);
 			fflush(NULL);
-			_exit(status != 0);
+			_exit(status);
 		}
 		if (pid == -1 || waitpid(pid, &status, 0) != pid || status != 0)
 			failed = 1;

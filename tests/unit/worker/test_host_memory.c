@@ -122,7 +122,7 @@ main(void)
 	fixture_limits.memory = OWN_LIMIT;
 	if (fixture_start_spawner(NULL))
 		failed = cmocka_run_group_tests(tests, NULL, NULL);
-	spawner_stop(fixture_spawner);
+	fixture_stop_spawner();
 	if (around)
 		leave_group();
 	return failed;

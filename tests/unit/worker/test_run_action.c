@@ -171,7 +171,8 @@ inputs_that_come_again_are_the_actions_own_each_time(void **state)
 		    "changed\ndeep\nnew\n83\n");
 		snprintf(path, sizeof(path), "%s/subtrees", fixture->path);
 		assert_int_equal(count_names(path),
-		    i > 0 && spawner_staging(fixture_spawner) == STAGING_EROFS);
+		    i > 0 &&
+			staging_has_images(spawner_staging(fixture_spawner)));
 	}
 	free(data);
 }
@@ -180,7 +181,7 @@ static void
 a_directory_that_comes_again_takes_one_descriptor(void **state)
 {
 	struct fixture *fixture = *state;
-	bool images = spawner_staging(fixture_spawner) == STAGING_EROFS;
+	bool images = staging_has_images(spawner_staging(fixture_spawner));
 	size_t before;
 	char path[32];
 
@@ -208,7 +209,7 @@ images_of_inputs_are_within_the_cache_size(void **state)
 	char path[80];
 	struct error err;
 
-	if (spawner_staging(fixture_spawner) != STAGING_EROFS)
+	if (!staging_has_images(spawner_staging(fixture_spawner)))
 		skip();
 	file_cache_close(fixture->files);
 	snprintf(path, sizeof(path), "%s/small", fixture->path);

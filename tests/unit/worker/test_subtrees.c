@@ -74,7 +74,8 @@ setup(void **state)
 		return -1;
 	fixture->store = store_open(&options, &fixture->err);
 	snprintf(path, sizeof(path), "%s/subtrees", fixture->path);
-	fixture->subtrees = subtrees_open(path, 100000, &fixture->err);
+	fixture->subtrees =
+	    subtrees_open(path, STAGING_EROFS, 100000, &fixture->err);
 	if (fixture->store == NULL || fixture->subtrees == NULL)
 		fail_msg("%s", fixture->err.text);
 	put_directory(fixture);

@@ -160,7 +160,7 @@ main(void)
 	if (mkdtemp(scratch) == NULL || !fixture_start_spawner(scratch))
 		return 1;
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	spawner_stop(fixture_spawner);
+	fixture_stop_spawner();
 	if (file_remove_tree(scratch, &err) < 0)
 		fprintf(stderr, "%s\n", err.text);
 	return failed;
