@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # The cargo front where it is not as usual: no home, no short place for a
-# socket, a cache that lost outputs, directories in OUT_DIR, another linker,
-# another user. The build goes on, rightly, and what is to be said is.
+# socket, a server that refuses or is full, a cache that lost outputs,
+# directories in OUT_DIR, another linker, another user. The build goes on, rightly, and what is to be said is.
 
 . "$(dirname "$0")/tap.sh"
 . "$(dirname "$0")/server.sh"
@@ -26,8 +26,30 @@ log() {
 	cat "$WORK/build.log"
 }
 
-plan 37
+plan 43
 ok "a server starts" server_start --workers 2
+
+# --- a server that refuses, and is full --------------------------------------------
+# little PROGRAM OPTION...: a build through it.
+little() {
+	(cd "$WORK/$1" && PATH=$BUILD:$PATH cargo toolroot --server "$server" \
+		--stats stats.json "${@:2}" build) > "$WORK/$1.log" 2>&1 3>&-
+}
+program refused one
+program full one
+"$TOOLROOT" serve --listen 127.0.0.1:0 --http 127.0.0.1:0 --workers 1 \
+	--store "$WORK/little" --instance main --max-size 100M \
+	> "$WORK/little.out" 2> "$WORK/little.log" < /dev/null 3>&- &
+at_exit kill $!
+wait_until 30 grep -q '^toolroot ready' "$WORK/little.out"
+server=$(cut -d ' ' -f 3 "$WORK/little.out")
+ok "a server that refuses: the build ends well" little refused
+is "here" "$(stats=$WORK/refused/stats.json counts)" "1 0 0 1"
+like "and the remedy is told" "$(cat "$WORK/refused.log")" \
+	'no instance "".*setting "instance"; the build goes on here'
+# Room is waited for, for a while: beside all that follows.
+little full --instance main &
+full=$!
 
 # --- nowhere to remember -------------------------------------------------------
 program homeless one
@@ -189,3 +211,9 @@ else
 		skip "another user: $fact" "not root, or Rust is the system's"
 	done
 fi
+
+# --- the full server --------------------------------------------------------------
+ok "a server that is full: the build ends well" wait $full
+is "here" "$(stats=$WORK/full/stats.json counts)" "1 0 0 1"
+like "and the remedy is told" "$(cat "$WORK/full.log")" \
+	"the store is full: limit 104857600 bytes.*raise --max-size"
