@@ -20,8 +20,12 @@ static const char *const plain_options[] = {"--edition", "--error-format",
 
 /* Codegen options that name files, or leave other files behind than those we
  * would fetch. */
-static const char *const local_codegen[] = {"split-debuginfo", "profile-use",
-    "profile-generate", "linker-plugin-lto", "save-temps", "ar"};
+static const char *const local_codegen[] = {
+    "split-debuginfo", "profile-use", "profile-generate", "save-temps", "ar"};
+/* Without any it is "yes", which is how cargo makes libraries for LTO; another
+ * value is the path of a linker's plugin. */
+static const char *const truths[] = {
+    "", "y", "yes", "on", "true", "n", "no", "off", "false"};
 static const char *const linked_types[] = {
     "bin", "dylib", "cdylib", "proc-macro"};
 
@@ -104,6 +108,32 @@ names(const char *const *list, size_t count, const char *value)
 	return false;
 }
 
+static bool
+is_truth(const char *setting)
+{
+	for (size_t i = 0; i < COUNT(truths); i++) {
+		if (strcmp(truths[i], setting) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* One of the linker's, or several. */
+static void
+take_link_arguments(struct cargo_arguments *arguments, const char *setting)
+{
+	char *copy = xstrdup(setting);
+	char *position = NULL;
+
+	for (char *word = strtok_r(copy, " ", &position); word != NULL;
+	     word = strtok_r(NULL, " ", &position)) {
+		if (strncmp(word, "-L/", 3) == 0 ||
+		    strncmp(word, "-B/", 3) == 0)
+			cargo_strings_add(&arguments->linked, word + 2);
+	}
+	free(copy);
+}
+
 static void
 take_codegen(struct cargo_arguments *arguments, const char *value)
 {
@@ -120,10 +150,13 @@ take_codegen(struct cargo_arguments *arguments, const char *value)
 	else if (is_named("target-cpu", value) &&
 		 strcmp(setting, "native") == 0)
 		keep_local(arguments, value, "the processor of this machine");
-	else if (names(local_codegen, COUNT(local_codegen), value))
+	else if (names(local_codegen, COUNT(local_codegen), value) ||
+		 (is_named("linker-plugin-lto", value) && !is_truth(setting)))
 		keep_local(arguments, value, "codegen option");
 	else if (is_named("linker", value))
 		arguments->linker = setting;
+	else if (is_named("link-arg", value) || is_named("link-args", value))
+		take_link_arguments(arguments, setting);
 }
 
 static void
@@ -296,6 +329,7 @@ cargo_arguments_clear(struct cargo_arguments *arguments)
 	cargo_strings_clear(&arguments->types);
 	cargo_strings_clear(&arguments->externs);
 	cargo_strings_clear(&arguments->native);
+	cargo_strings_clear(&arguments->linked);
 }
 
 /* --- argument files ------------------------------------------------------- */

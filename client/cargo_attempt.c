@@ -50,8 +50,8 @@ struct state {
 
 /* --- inputs --------------------------------------------------------------- */
 
-/* Only what is below the target directory: the rest is the toolchain's or
- * nothing that we know. */
+/* What the workspace and its crates have; what the system has is the
+ * toolchain's, and the rest is nothing that we know. */
 static int
 add_native(struct state *state, struct error *err)
 {
@@ -61,10 +61,36 @@ add_native(struct state *state, struct error *err)
 	for (size_t i = 0; i < native->count && rc == 0; i++) {
 		struct stat status;
 
-		if (stat(native->items[i], &status) == -1)
+		if (stat(native->items[i], &status) == -1 ||
+		    cargo_paths_is_system(native->items[i]))
 			continue;
 		rc = cargo_inputs_add_package(
 		    &state->inputs, native->items[i], err);
+	}
+	return rc;
+}
+
+/* A linker passes over a directory that is not there, and takes what it looks
+ * for from another one. */
+static int
+check_linked(struct state *state, struct error *err)
+{
+	const struct cargo_arguments *arguments = &state->crate->arguments;
+	int rc = 0;
+
+	for (size_t i = 0;
+	     i < arguments->linked.count && arguments->links && rc == 0; i++) {
+		const char *path = arguments->linked.items[i];
+		char *fixed = cargo_paths_map_text(
+		    &state->paths, CARGO_PATHS_TO_FIXED, path);
+		struct stat status;
+
+		if (stat(path, &status) == 0 && !cargo_paths_is_system(path) &&
+		    !cargo_inputs_have(&state->inputs, "/", fixed))
+			rc = error_set(err, ERROR_FAILED_PRECONDITION,
+			    "a link argument names %s, which is no input of it",
+			    path);
+		free(fixed);
 	}
 	return rc;
 }
@@ -108,7 +134,7 @@ gather(struct state *state, struct error *err)
 	if (generated != NULL &&
 	    cargo_inputs_add_tree(inputs, generated, err) < 0)
 		return -1;
-	if (add_native(state, err) < 0)
+	if (add_native(state, err) < 0 || check_linked(state, err) < 0)
 		return -1;
 	return cargo_inputs_finish(inputs, err);
 }

@@ -182,3 +182,25 @@ cargo_paths_plain(const char *path)
 	out[length] = '\0';
 	return out;
 }
+
+bool
+cargo_paths_is_system(const char *path)
+{
+	static const char *const libraries[] = {
+	    "/usr/lib64", "/usr/lib", "/lib64", "/lib"};
+	char *plain = cargo_paths_plain(path);
+	bool is = false;
+
+	for (size_t i = 0; i < 4 && !is; i++) {
+		size_t length = strlen(libraries[i]);
+		const char *rest = plain + length;
+
+		/* "", or one name, that of a target. */
+		is = strncmp(plain, libraries[i], length) == 0 &&
+		     (*rest == '\0' ||
+			 (*rest == '/' && strchr(rest + 1, '/') == NULL &&
+			     strstr(rest, "-linux-") != NULL));
+	}
+	free(plain);
+	return is;
+}

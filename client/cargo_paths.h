@@ -50,5 +50,8 @@ char *cargo_paths_map_text(const struct cargo_paths *paths,
 char *cargo_paths_plain(const char *path);
 /* Whether the absolute path is one of the table's or below it. */
 bool cargo_paths_cover(const struct cargo_paths *paths, const char *path);
+/* Whether it is a directory of the system's libraries, such as /usr/lib or
+ * /lib/x86_64-linux-gnu: linkers look there in any case. */
+bool cargo_paths_is_system(const char *path);
 
 #endif

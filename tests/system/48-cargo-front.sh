@@ -103,7 +103,7 @@ local_ones() {
 	counts | cut -d' ' -f 4
 }
 
-plan 80
+plan 81
 project "$WORK/$one"
 project "$WORK/two"
 export CARGO_INCREMENTAL=0
@@ -157,6 +157,8 @@ fi
 # --- profiles, targets, directories -------------------------------------------
 builds "release" "3 0 3 0" two build --release
 builds "a profile of one's own" "3 0 3 0" two build --profile mine
+CARGO_PROFILE_DEV_LTO=thin builds "optimization at link time" "3 0 3 0" \
+	two build
 host=$(rustc -vV | sed -n 's/^host: //p')
 builds "--target" "3 0 3 0" two build --target "$host"
 rm -rf "$WORK/two/target"

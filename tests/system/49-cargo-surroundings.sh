@@ -26,7 +26,7 @@ log() {
 	cat "$WORK/build.log"
 }
 
-plan 43
+plan 45
 ok "a server starts" server_start --workers 2
 
 # --- a server that refuses, and is full --------------------------------------------
@@ -163,6 +163,12 @@ rm -rf "$WORK/six/target"
 RUSTFLAGS="-C linker=$linkers/bin/my-gcc" builds \
 	"when it changes, what is linked is linked anew, and no more" \
 	"10 7 3 0" six build
+# A linker passes over a directory that a worker does not have; what the system
+# has is the toolchain's.
+rm -rf "$WORK/six/target"
+RUSTFLAGS="-L native=/usr/lib -C link-arg=-L$linkers" builds \
+	"a directory that only this machine has links here" "10 0 7 3" six build
+like "and is told" "$(log)" "a link argument names $linkers, which is no input"
 printf '#!/bin/sh\nexec cc "$@"\n' > "$linkers/wrapper"
 chmod +x "$linkers/wrapper"
 rm -rf "$WORK/six/target"
