@@ -7,11 +7,10 @@
 
 plan 10
 
-build=${TOOLROOT_BUILD:-$ROOT/build}
 inside=$WORK/root/opt/toolroot
 
 ok "make install works" \
-	make -s -C "$ROOT" BUILD="$build" DESTDIR="$WORK/root" \
+	make -s -C "$ROOT" BUILD="$BUILD" DESTDIR="$WORK/root" \
 	PREFIX=/opt/toolroot install
 is "nothing is put outside of the prefix" \
 	"$(find "$WORK/root" -type f -not -path "$inside/*")" ""
@@ -29,6 +28,6 @@ is "both units start the program where it is" \
 		sort -u)" "ExecStart=/opt/toolroot/bin/toolroot"
 
 ok "make uninstall works" \
-	make -s -C "$ROOT" BUILD="$build" DESTDIR="$WORK/root" \
+	make -s -C "$ROOT" BUILD="$BUILD" DESTDIR="$WORK/root" \
 	PREFIX=/opt/toolroot uninstall
 is "and leaves no file behind" "$(find "$WORK/root" -not -type d)" ""

@@ -6,10 +6,6 @@
 
 . "$(dirname "$0")/tap.sh"
 
-case ${BUILD:=$ROOT/build} in
-/*) ;;
-*) BUILD=$ROOT/$BUILD ;;
-esac
 user=12345
 
 # unprivileged COMMAND...

@@ -20,7 +20,7 @@ worker_start() {
 		2> "$WORK/$name.log" < /dev/null 3>&- &
 	worker_pid=$!
 	workers="$workers $worker_pid"
-	wait_until 20 grep -q " connected " "$WORK/$name.log" || {
+	wait_until 60 grep -q " connected " "$WORK/$name.log" || {
 		diag "$(tail "$WORK/$name.log")"
 		return 1
 	}
@@ -74,7 +74,7 @@ like "a shell's own failure is an exit code" "$out" "code=OK.*exit=127"
 # --- ending
 act 'sleep 2.31; echo finished' > "$WORK/drain.out" 2>&1 3>&- &
 client=$!
-ok "an action runs" wait_until 10 sleeps 2.31
+ok "an action runs" wait_until 60 sleeps 2.31
 kill -TERM "$worker_pid"
 wait "$worker_pid"
 is "a worker told to end exits with 0" $? 0
@@ -87,17 +87,17 @@ worker_start two --slots 1
 act 'sleep 98.31; echo never' --timeout 300 --wait 120 > "$WORK/kill.out" \
 	2>&1 3>&- &
 client=$!
-ok "another action runs" wait_until 10 sleeps 98.31
+ok "another action runs" wait_until 60 sleeps 98.31
 kill -KILL "$worker_pid"
 wait "$worker_pid" 2> /dev/null
-ok "a killed worker takes its actions along" wait_until 10 gone 98.31
+ok "a killed worker takes its actions along" wait_until 60 gone 98.31
 worker_start three --slots 1
 ok "the action is given to the next worker" wait_until 60 sleeps 98.31
 
 # --- losing the spawner
 spawner=$(pgrep -P "$worker_pid")
 kill -KILL "$spawner"
-ok "without its spawner nothing of the action is left" wait_until 10 gone 98.31
+ok "without its spawner nothing of the action is left" wait_until 60 gone 98.31
 wait "$worker_pid"
 is "and the worker ends with 1" $? 1
 kill "$client" 2> /dev/null
@@ -107,11 +107,11 @@ wait "$client" 2> /dev/null
 worker_start four --slots 1
 act 'sleep 96.31' --wait 60 > "$WORK/lost.out" 2>&1 3>&- &
 client=$!
-ok "an action runs on a fourth worker" wait_until 10 sleeps 96.31
+ok "an action runs on a fourth worker" wait_until 60 sleeps 96.31
 server_kill
 kill "$client" 2> /dev/null
 wait "$client" 2> /dev/null
-ok "a worker without its server ends its actions" wait_until 30 gone 96.31
+ok "a worker without its server ends its actions" wait_until 60 gone 96.31
 server_restart
 out=$(act 'echo again' --retry)
 like "and is back when the server is" "$out" "code=OK.*again"
@@ -124,10 +124,10 @@ worker_start bare --slots 1 --sandbox none
 act '(setsid sleep 95.31 &); sleep 94.31' --wait 60 > "$WORK/bare.out" \
 	2>&1 3>&- &
 client=$!
-ok "an action runs without a sandbox" wait_until 20 sleeps 95.31
+ok "an action runs without a sandbox" wait_until 60 sleeps 95.31
 kill -KILL "$worker_pid"
 wait "$worker_pid" 2> /dev/null
-ok "its worker killed, nothing of it is left" wait_until 10 gone 95.31
+ok "its worker killed, nothing of it is left" wait_until 60 gone 95.31
 kill "$client" 2> /dev/null
 wait "$client" 2> /dev/null
 server_stop

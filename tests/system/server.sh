@@ -12,10 +12,6 @@
 # $SERVER_STORE, the log (standard error, all runs) $SERVER_LOG. What was
 # started here is ended at the exit of the script, and nothing else.
 
-case ${BUILD:=$ROOT/build} in
-/*) ;;
-*) BUILD=$ROOT/$BUILD ;;
-esac
 TOOLROOT=${TOOLROOT:-$BUILD/toolroot}
 
 SERVER_STORE=$WORK/store

@@ -13,15 +13,19 @@
 # command that stays in the background must be started with `3>&-`, or prove
 # waits for it for ever.
 #
+# BUILD is where the programs are: what make says, else the directory build.
 # WORK is a directory of this test alone and goes away at the end (KEEP=1
 # leaves it). at_exit adds a command to run before that, whatever happened.
 
 set -u
 exec 3>&1 1>&2
-# Those of the make that runs the tests are not for what they start.
-unset MAKEFLAGS MFLAGS MAKELEVEL
+# Those of the make that runs the tests are not for what they start; Bazel,
+# for one, would take its CC.
+unset MAKEFLAGS MFLAGS MAKELEVEL CC CXX CFLAGS CPPFLAGS LDFLAGS
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+BUILD=${TOOLROOT_BUILD:-${BUILD:-$ROOT/build}}
+[[ $BUILD = /* ]] || BUILD=$ROOT/$BUILD
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/toolroot-test.XXXXXX") || exit 1
 
 tap_planned=
