@@ -60,7 +60,8 @@ $(PROGRAM): $(BUILD)/main.o $(ARCHIVES)
 	    -Wl,--end-group $(LDLIBS)
 
 $(BUILD)/cargo-toolroot: $(PROGRAM)
-	ln -sf toolroot $@
+	$(call say,LN,$@)
+	$(Q)ln -sf toolroot $@
 
 # Started for each call of a compiler: static where that can be, half the time.
 SHIM_STATIC = $(if $(SAN),,$(if $(filter /%,$(shell \

@@ -48,16 +48,19 @@ PROTO_PATHS = -Iprotos -I$(PROTO_SYSTEM_DIR)
 # One run makes all: the C names in a file depend on the files it imports.
 $(PROTO_SOURCES) $(PROTO_HEADERS) &: $(PROTO_FILES) protos/protos.mk
 	@mkdir -p $(BUILD)/protos
-	$(PROTOC_C) $(PROTO_PATHS) --c_out=$(BUILD)/protos $(PROTO_INPUTS)
+	$(call say,GEN,$(BUILD)/protos)
+	$(Q)$(PROTOC_C) $(PROTO_PATHS) --c_out=$(BUILD)/protos $(PROTO_INPUTS)
 
 # With imports, so that a tool can load every file it is given.
 $(BUILD)/protos/descriptors.bin: $(PROTO_FILES) protos/protos.mk
 	@mkdir -p $(@D)
-	$(PROTOC) $(PROTO_PATHS) --include_imports \
+	$(call say,GEN,$@)
+	$(Q)$(PROTOC) $(PROTO_PATHS) --include_imports \
 	    --descriptor_set_out=$@ $(PROTO_INPUTS)
 
 $(BUILD)/protos/descriptor_set.c: $(BUILD)/protos/descriptors.bin
-	{ \
+	$(call say,GEN,$@)
+	$(Q){ \
 		echo '#include "protos/descriptor_set.h"'; \
 		echo 'const unsigned char descriptor_set[] = {'; \
 		od -An -v -tx1 $< | sed 's/[0-9a-f][0-9a-f]/0x&,/g'; \
@@ -65,13 +68,14 @@ $(BUILD)/protos/descriptor_set.c: $(BUILD)/protos/descriptors.bin
 		echo 'const size_t descriptor_set_size ='; \
 		echo '    sizeof(descriptor_set);'; \
 	} > $@.tmp
-	mv $@.tmp $@
+	$(Q)mv $@.tmp $@
 
 $(BUILD)/protos/descriptor_set.o: protos/descriptor_set.h
 
 # Generated files include one another freely, so each depends on all headers.
 $(PROTO_OBJECTS): %.o: %.c $(PROTO_HEADERS)
-	$(CC) $(CPPFLAGS) -I$(BUILD)/protos $(PROTO_CFLAGS) -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CPPFLAGS) -I$(BUILD)/protos $(PROTO_CFLAGS) -c -o $@ $<
 
 # Our own helpers in this folder, compiled like any other code of ours.
 PROTO_HELPERS = $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard protos/*.c)))
@@ -79,4 +83,5 @@ PROTO_HELPERS = $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard protos/*.c)))
 
 $(BUILD)/libprotos.a: $(PROTO_OBJECTS) $(PROTO_HELPERS)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR,$@)
+	$(Q)$(AR) rcs $@ $^
