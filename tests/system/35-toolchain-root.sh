@@ -156,11 +156,14 @@ for i in 1 2 3 4 5 6; do
 done
 is "actions go where their tree is, though the other has more slots" \
 	"$on" "$(printf ' worker=one%.0s' 1 2 3 4 5 6)"
-with "$root" 'sleep 1.5' > "$WORK/a" 2>&1 3>&- &
+with "$root" 'sleep 5.35' > "$WORK/a" 2>&1 3>&- &
 first=$!
-with "$root" 'sleep 1.5' > "$WORK/b" 2>&1 3>&- &
+with "$root" 'sleep 5.35' > "$WORK/b" 2>&1 3>&- &
 second=$!
-sleep 0.5
+both_run() {
+	[ "$(pgrep -cxf 'sleep 5.35')" -eq 2 ]
+}
+wait_until 30 both_run
 out=$(with "$root" 'echo now')
 like "but they do not wait for it when it is busy" "$out" "worker=two.*now"
 wait $first $second
