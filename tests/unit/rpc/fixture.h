@@ -45,7 +45,7 @@ struct fixture {
 	atomic_int last_status;
 	atomic_int failures_left;
 	atomic_uint advice_ms; /* with each of them */
-	atomic_int sent;      /* messages of Count */
+	atomic_int sent;       /* messages of Count */
 	_Atomic(struct rpc_call *) held;
 	atomic_int on_the_pool; /* answers of Poller that were not on one */
 };
