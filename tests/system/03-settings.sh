@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # The example config, the man page and the completion know exactly the
-# settings that the program has.
+# settings that the program has; what the documents show, it understands.
 
 . "$(dirname "$0")/tap.sh"
 . "$(dirname "$0")/server.sh"
 
 commands='serve worker'
-plan 24
+plan 25
 
 config=$ROOT/config/toolroot.conf
 page=$WORK/page
@@ -107,3 +107,7 @@ ok "the worker has a limit from the server's environment" \
 ok "the server ends when asked" server_stop
 unlike "the worker was started once" "$(cat "$SERVER_LOG")" \
 	local_worker_ended
+
+said=$(/usr/bin/python3 "$ROOT/tests/system/lib/doc_commands.py" "$TOOLROOT" \
+	"$ROOT"/*.md "$ROOT"/docs/*.md 2> /dev/null)
+is "commands and options in the documents exist" "$? $said" "0 "
