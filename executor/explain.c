@@ -16,8 +16,6 @@
 #define RESULT_ARENA (16u << 20)
 #define SCRATCH_ARENA (96u << 20)
 #define ACTION_ARENA (96u << 20)
-/* As Execute has them. */
-#define MESSAGE_MAX (16u << 20)
 
 const char *
 explain_cause_name(enum explain_cause cause)
@@ -106,8 +104,10 @@ explain_add(struct explainer_work *work, enum explain_cause cause,
 
 	work->differs[cause] = true;
 	out->total++;
-	if (out->count < work->left.changes && change->name != NULL)
-		out->changes[out->count++] = *change;
+	if (out->count == work->left.changes || change->name == NULL)
+		return;
+	out->changes[out->count] = *change;
+	out->changes[out->count++].cause = cause;
 }
 
 void
@@ -124,14 +124,34 @@ explain_incomplete(struct explainer_work *work, const char *format, ...)
 	va_end(arguments);
 }
 
+/* What stands for the cause: a file of a toolchain rather than the property
+ * that names the toolchain. NULL: nothing is kept. */
+static const struct explain_change *
+main_change(const struct explanation *explanation)
+{
+	const struct explain_change *found = NULL;
+
+	for (size_t i = 0; i < explanation->count; i++) {
+		const struct explain_change *change = &explanation->changes[i];
+
+		if (change->cause != explanation->cause)
+			continue;
+		if (change->kind != EXPLAIN_KIND_PROPERTY)
+			return change;
+		if (found == NULL)
+			found = change;
+	}
+	return found;
+}
+
 void
 explanation_summary(
     const struct explanation *explanation, char *text, size_t size)
 {
-	const struct explain_change *change = explanation->changes;
+	const struct explain_change *change = main_change(explanation);
 	const char *how = "changed", *kind;
 
-	if (explanation->count == 0) {
+	if (change == NULL) {
 		snprintf(text, size, "%s", explanation->note);
 		return;
 	}
@@ -157,12 +177,12 @@ explanation_clear(struct explanation *explanation)
  */
 
 int
-explain_read(
-    struct explainer_work *work, const struct digest *digest, struct error *err)
+explain_read(struct explainer_work *work, const struct digest *digest,
+    struct buffer *content, struct error *err)
 {
 	char text[DIGEST_TEXT_MAX];
 
-	buffer_reset(&work->content);
+	buffer_reset(content);
 	if (digest_is_empty(digest))
 		return 1;
 	if (digest->size > work->left.bytes) {
@@ -171,13 +191,12 @@ explain_read(
 		return 0;
 	}
 	work->left.bytes -= digest->size;
-	if (digest->size > work->content.limit) {
+	if (digest->size > content->limit) {
 		explain_incomplete(work, "%s is too large to be compared",
 		    digest_format(digest, text));
 		return 0;
 	}
-	return work->source->read(
-	    work->source->cookie, digest, &work->content, err);
+	return work->source->read(work->source->cookie, digest, content, err);
 }
 
 /* --- actions --------------------------------------------------------------
@@ -193,7 +212,7 @@ read_message(struct explain_action *action, const struct closure_source *source,
 	struct buffer content;
 	int found = 0;
 
-	buffer_init(&content, MESSAGE_MAX);
+	buffer_init(&content, EXPLAIN_MESSAGE_MAX);
 	if (digest->size > content.limit)
 		snprintf(action->note, sizeof(action->note),
 		    "%s is too large to be compared",
@@ -332,7 +351,6 @@ compare_settings(struct explainer_work *work, const Reapi__Action *before,
 	compare_setting(work, "do_not_cache",
 	    before->do_not_cache ? "true" : "false",
 	    after->do_not_cache ? "true" : "false");
-	compare_salt(work, explain_str(before->salt), explain_str(after->salt));
 }
 
 static int
@@ -342,6 +360,7 @@ compare_sides(struct explainer_work *work, const struct explain_action *before,
 	const struct explain_tree inputs = {EXPLAIN_SOURCE, EXPLAIN_KIND_INPUT,
 	    "", before->input_root, after->input_root};
 	const Reapi__Platform *platforms[2];
+	int rc = -1;
 
 	if (effective_platform(before, &platforms[0]) &&
 	    effective_platform(after, &platforms[1]) &&
@@ -355,7 +374,13 @@ compare_sides(struct explainer_work *work, const struct explain_action *before,
 			work->differs[EXPLAIN_COMMAND] = true;
 	}
 	compare_settings(work, before->action, after->action);
-	return explain_trees(work, &inputs, err);
+	/* All of these are causes before the inputs. */
+	if ((work->left.first_only && work->out->total > 0) ||
+	    explain_trees(work, &inputs, err) == 0)
+		rc = 0;
+	compare_salt(work, explain_str(before->action->salt),
+	    explain_str(after->action->salt));
+	return rc;
 }
 
 static enum explain_cause
@@ -422,14 +447,12 @@ explain_action_against(struct explanation *explanation,
 
 	action_init(&earlier, before);
 	arena_init(&work.scratch, SCRATCH_ARENA);
-	buffer_init(&work.content, MESSAGE_MAX);
 	rc = explanation_init(explanation, limits->changes, err);
 	if (rc == 0)
 		rc = read_action(&earlier, source, after, err);
 	if (rc == 0)
 		rc = compare_actions(&work, &earlier, after, err);
 	explanation->cause = first_cause(&work);
-	buffer_clear(&work.content);
 	arena_clear(&work.scratch);
 	explain_action_clear(&earlier);
 	return rc;

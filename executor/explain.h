@@ -61,6 +61,7 @@ const char *explain_kind_name(enum explain_kind kind);
 
 /* Texts are UTF-8, cut where they are long. */
 struct explain_change {
+	enum explain_cause cause; /* of which this is a part */
 	enum explain_kind kind;
 	const char *name;   /* path, variable, property; "argument 3" */
 	const char *before; /* NULL: was not there */
@@ -77,6 +78,7 @@ struct explain_limits {
 	size_t changes;     /* to keep; what is more is counted only */
 	size_t directories; /* to read */
 	uint64_t bytes;     /* to read */
+	bool first_only;    /* what names cause and summary is enough */
 };
 
 struct explanation {
@@ -121,7 +123,8 @@ int explain_actions(struct explanation *explanation,
     const struct digest *before, const struct digest *after, struct error *err);
 void explanation_clear(struct explanation *explanation);
 
-/* One line on the first change: "input src/a.c changed"; cut to size. */
+/* One line on what stands for the cause: "input src/a.c changed"; cut to
+ * size. */
 void explanation_summary(
     const struct explanation *explanation, char *text, size_t size);
 

@@ -12,12 +12,14 @@
 #include "base/buffer.h"
 #include "executor/explain.h"
 
+/* As Execute has them. */
+#define EXPLAIN_MESSAGE_MAX (16u << 20)
+
 struct explainer_work {
 	struct explanation *out;
 	const struct closure_source *source;
 	struct explain_limits left; /* of the limits */
 	struct arena scratch;       /* messages */
-	struct buffer content;      /* of the blob read last */
 	bool differs[EXPLAIN_CAUSES];
 };
 
@@ -31,9 +33,9 @@ void explain_add(struct explainer_work *work, enum explain_cause cause,
 /* Notes that not all can be told. The first note counts. */
 void explain_incomplete(struct explainer_work *work, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* The blob in work->content. 1, 0 when it is absent, -1. */
+/* The blob in content, whose limit is observed. 1, 0 when it is absent, -1. */
 int explain_read(struct explainer_work *work, const struct digest *digest,
-    struct error *err);
+    struct buffer *content, struct error *err);
 
 /* The effective platforms are given; NULL = none. */
 int explain_platforms(struct explainer_work *work,

@@ -2,7 +2,8 @@
 /*
  * Two Merkle trees side by side: a stack of the pairs of directories that
  * differ, in the order of paths. A directory that is on one side only is told
- * as such and not read.
+ * as such and not read. Most of two directories is the same: only what is not
+ * is decoded.
  */
 #include <stdlib.h>
 
@@ -12,6 +13,7 @@
 #include "cas/digest_message.h"
 #include "cas/directory.h"
 #include "executor/explain_internal.h"
+#include "executor/message_difference.h"
 
 struct pair {
 	const char *prefix; /* in the scratch arena */
@@ -26,6 +28,7 @@ struct comparison {
 	struct pair *stack;
 	size_t count;
 	size_t capacity;
+	struct buffer contents[2]; /* of the pair that is compared */
 };
 
 /* An entry of a directory, of whatever kind. */
@@ -227,23 +230,55 @@ compare_entries(struct comparison *comparison, const struct pair *pair,
 	}
 }
 
+/* The entries of what is left of a message. */
+static int
+list_side(struct comparison *comparison, struct arena *arena, struct str bytes,
+    struct entries *list, struct error *err)
+{
+	enum digest_function function = comparison->work->source->function;
+	const Reapi__Directory *directory;
+
+	arena_init(arena, directory_memory(bytes.len));
+	directory = directory_decode(arena, bytes, function, err);
+	if (directory == NULL)
+		return -1;
+	*list = list_entries(directory, function);
+	return 0;
+}
+
+static int
+compare_messages(struct comparison *comparison, const struct pair *pair,
+    struct str before, struct str after, struct error *err)
+{
+	struct arena arenas[2] = {{.cap = 0}, {.cap = 0}};
+	struct entries a = {.items = NULL}, b = {.items = NULL};
+	int rc;
+
+	message_difference(&before, &after);
+	rc = list_side(comparison, &arenas[0], before, &a, err);
+	if (rc == 0)
+		rc = list_side(comparison, &arenas[1], after, &b, err);
+	if (rc == 0)
+		compare_entries(comparison, pair, &a, &b);
+	free(a.items);
+	free(b.items);
+	arena_clear(&arenas[0]);
+	arena_clear(&arenas[1]);
+	return rc;
+}
+
 /* 1, 0 when it is absent and noted, -1. */
 static int
 load(struct explainer_work *work, const struct digest *digest,
-    struct arena *arena, Reapi__Directory **directory, struct error *err)
+    struct buffer *content, struct error *err)
 {
 	char text[DIGEST_TEXT_MAX];
-	int found = explain_read(work, digest, err);
+	int found = explain_read(work, digest, content, err);
 
 	if (found == 0)
 		explain_incomplete(work, "the directory %s is not in the store",
 		    digest_format(digest, text));
-	if (found <= 0)
-		return found;
-	arena_init(arena, directory_memory(work->content.len));
-	*directory = directory_decode(
-	    arena, buffer_str(&work->content), work->source->function, err);
-	return *directory != NULL ? 1 : -1;
+	return found;
 }
 
 static int
@@ -251,23 +286,15 @@ compare_pair(
     struct comparison *comparison, const struct pair *pair, struct error *err)
 {
 	struct explainer_work *work = comparison->work;
-	enum digest_function function = work->source->function;
-	struct arena arenas[2] = {{.cap = 0}, {.cap = 0}};
-	Reapi__Directory *before = NULL, *after = NULL;
-	struct entries a, b;
-	int rc = load(work, &pair->before, &arenas[0], &before, err);
+	struct buffer *before = &comparison->contents[0];
+	struct buffer *after = &comparison->contents[1];
+	int rc = load(work, &pair->before, before, err);
 
 	if (rc > 0)
-		rc = load(work, &pair->after, &arenas[1], &after, err);
-	if (rc > 0) {
-		a = list_entries(before, function);
-		b = list_entries(after, function);
-		compare_entries(comparison, pair, &a, &b);
-		free(a.items);
-		free(b.items);
-	}
-	arena_clear(&arenas[0]);
-	arena_clear(&arenas[1]);
+		rc = load(work, &pair->after, after, err);
+	if (rc > 0)
+		rc = compare_messages(comparison, pair, buffer_str(before),
+		    buffer_str(after), err);
 	return rc < 0 ? -1 : 0;
 }
 
@@ -277,13 +304,17 @@ explain_trees(struct explainer_work *work, const struct explain_tree *tree,
 {
 	struct comparison comparison = {.work = work, .tree = tree};
 	const struct pair root = {tree->prefix, tree->before, tree->after, 0};
+	size_t told = work->out->total;
 	int rc = 0;
 
 	if (digest_equal(&tree->before, &tree->after))
 		return 0;
 	work->differs[tree->cause] = true;
+	for (size_t i = 0; i < 2; i++)
+		buffer_init(&comparison.contents[i], EXPLAIN_MESSAGE_MAX);
 	push(&comparison, &root);
-	while (rc == 0 && comparison.count > 0) {
+	while (rc == 0 && comparison.count > 0 &&
+	       (!work->left.first_only || work->out->total == told)) {
 		const struct pair pair = comparison.stack[--comparison.count];
 
 		if (work->left.directories == 0) {
@@ -294,6 +325,8 @@ explain_trees(struct explainer_work *work, const struct explain_tree *tree,
 		work->left.directories--;
 		rc = compare_pair(&comparison, &pair, err);
 	}
+	for (size_t i = 0; i < 2; i++)
+		buffer_clear(&comparison.contents[i]);
 	free(comparison.stack);
 	return rc;
 }

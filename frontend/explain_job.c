@@ -24,7 +24,7 @@
 
 /* Enough for cause and summary; who wants more asks. */
 static const struct explain_limits limits = {
-    .changes = 4, .directories = 2000, .bytes = 64u << 20};
+    .changes = 4, .directories = 2000, .bytes = 64u << 20, .first_only = true};
 
 /* What is read of an action for the history. */
 struct reading {

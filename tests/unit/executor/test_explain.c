@@ -12,7 +12,8 @@
 #include "cas/digest_message.h"
 #include "tests/unit/cas/fake_blobs.h"
 
-static const struct explain_limits roomy = {100, 1000, 64u << 20};
+static const struct explain_limits roomy = {
+    .changes = 100, .directories = 1000, .bytes = 64u << 20};
 
 /* What an action is made of; each test changes one thing. */
 struct recipe {
@@ -194,6 +195,15 @@ assert_change(const struct fixture *f, size_t number, enum explain_kind kind,
 		assert_string_equal(change->after, texts[2]);
 }
 
+static void
+assert_summary(const struct fixture *f, const char *expected)
+{
+	char summary[128];
+
+	explanation_summary(&f->explanation, summary, sizeof(summary));
+	assert_string_equal(summary, expected);
+}
+
 #define TEXTS(...) ((const char *const[]){__VA_ARGS__})
 
 static void
@@ -223,7 +233,6 @@ added_and_removed_inputs_are_told_in_order_of_paths(void **state)
 {
 	struct fixture *f = *state;
 	struct recipe after = plain;
-	char summary[64];
 
 	after.files[1] = "src/new.h=n";
 	after.files[2] = "tool/x=y";
@@ -235,8 +244,7 @@ added_and_removed_inputs_are_told_in_order_of_paths(void **state)
 	    f, 1, EXPLAIN_KIND_INPUT, TEXTS("src/new.h", NULL, "file"));
 	assert_change(
 	    f, 2, EXPLAIN_KIND_INPUT, TEXTS("tool/x", "file", "file"));
-	explanation_summary(&f->explanation, summary, sizeof(summary));
-	assert_string_equal(summary, "input src/deep removed");
+	assert_summary(f, "input src/deep removed");
 }
 
 static void
@@ -339,6 +347,50 @@ a_toolchain_file_is_named_below_its_mount_point(void **state)
 	    TEXTS("/tc/include/stdio.h", "file", "file"));
 	assert_change(
 	    f, 2, EXPLAIN_KIND_INPUT, TEXTS("src/a.c", "file", "file"));
+	assert_summary(f, "toolchain /tc/include/stdio.h changed");
+}
+
+static void
+the_first_alone_is_found_with_less_reading(void **state)
+{
+	struct fixture *f = *state;
+	struct recipe after = plain;
+
+	f->limits.first_only = true;
+	after.files[0] = "src/a.c=1";
+	after.files[2] = "tool/x=y";
+	explain_recipes(f, &plain, &after);
+	assert_int_equal(f->explanation.cause, EXPLAIN_SOURCE);
+	assert_summary(f, "input src/a.c changed");
+	/* Two actions, their command, two roots, two directories "src". */
+	assert_int_equal(f->blobs.reads, 7);
+	explanation_clear(&f->explanation);
+	f->blobs.reads = 0;
+	after.variable = "/opt/bin";
+	explain_recipes(f, &plain, &after);
+	assert_int_equal(f->explanation.cause, EXPLAIN_ENVIRONMENT);
+	assert_summary(f, "variable PATH changed");
+	/* Two actions and two commands: sources come after the environment. */
+	assert_int_equal(f->blobs.reads, 4);
+}
+
+static void
+the_summary_is_of_the_cause(void **state)
+{
+	struct fixture *f = *state;
+	struct recipe after = plain;
+
+	after.files[0] = "src/a.c=1";
+	after.salt = "pepper";
+	f->limits.first_only = true;
+	explain_recipes(f, &plain, &after);
+	assert_int_equal(f->explanation.cause, EXPLAIN_SOURCE);
+	assert_summary(f, "input src/a.c changed");
+	explanation_clear(&f->explanation);
+	after.files[0] = plain.files[0];
+	explain_recipes(f, &plain, &after);
+	assert_int_equal(f->explanation.cause, EXPLAIN_SALT);
+	assert_summary(f, "salt changed");
 }
 
 static void
@@ -461,6 +513,8 @@ main(void)
 	    CASE(a_platform_property_is_named_with_its_values),
 	    CASE(a_property_of_another_name_is_one_gone_and_one_new),
 	    CASE(a_toolchain_file_is_named_below_its_mount_point),
+	    CASE(the_first_alone_is_found_with_less_reading),
+	    CASE(the_summary_is_of_the_cause),
 	    CASE(salt_and_timeout_are_told),
 	    CASE(texts_that_are_no_utf8_come_out_as_utf8),
 	    CASE(an_action_that_is_gone_leaves_the_cause_unknown),
