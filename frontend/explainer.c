@@ -6,7 +6,7 @@
  */
 #include "frontend/explainer.h"
 
-#include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -42,6 +42,8 @@
 #define LOOK_NOTES 16
 /* How long a question makes the thread hurry. */
 #define HURRY_MS 1000
+/* What may be explained at the end. */
+#define DRAIN_MS 2000
 
 static const struct metric_definition by_toolchain_definition = {
     .name = "toolroot_action_misses_by_toolchain_total",
@@ -75,6 +77,7 @@ struct explainer {
 	pthread_t thread;               /* when started */
 	bool started;
 	atomic_bool stopping;
+	atomic_int_least64_t drain_until_ms; /* when stopping */
 	atomic_uint_least64_t misses[EXPLAIN_CAUSES];
 	atomic_uint_least64_t dropped;
 	atomic_uint_least64_t noted;     /* that were queued */
@@ -161,6 +164,13 @@ note_done(struct explainer *explainer, size_t count, size_t bytes)
 	atomic_fetch_add(&explainer->explained, count);
 }
 
+static bool
+drain_is_over(const struct explainer *explainer)
+{
+	return atomic_load(&explainer->stopping) &&
+	       clock_monotonic_ms() >= atomic_load(&explainer->drain_until_ms);
+}
+
 static void
 run_note(struct explainer *explainer, const struct note *note)
 {
@@ -173,7 +183,9 @@ run_note(struct explainer *explainer, const struct note *note)
 	    .metadata = {texts + note->instance_len, note->metadata_len},
 	};
 
-	if (!atomic_load(&explainer->stopping))
+	if (drain_is_over(explainer))
+		atomic_fetch_add(&explainer->dropped, 1);
+	else
 		explain_job_run(&explainer->tools, &job);
 }
 
@@ -226,17 +238,20 @@ explain_thread(void *argument)
 	struct explainer *explainer = argument;
 	struct explain_clocks now;
 	struct explain_pace pace;
+	bool last;
 
 	/* So that tools tell what it takes. */
 	pthread_setname_np(pthread_self(), "explain");
 	explain_pace_init(&pace, sysconf(_SC_NPROCESSORS_ONLN));
-	while (!atomic_load(&explainer->stopping)) {
+	do {
+		/* Asked first: what came before the end is worked off. */
+		last = atomic_load(&explainer->stopping);
 		rest(explainer);
 		explain_clocks_read(&now);
 		explain_pace_begin(&pace, &now);
 		pause_for(explainer, GATHER_MS);
 		work_off(explainer, &pace);
-	}
+	} while (!last);
 	return NULL;
 }
 
@@ -342,7 +357,7 @@ explainer_note(struct explainer *explainer, enum explainer_event event,
 	bool miss = event == EXPLAINER_EXECUTES;
 	uint64_t print;
 
-	if (explainer == NULL || atomic_load(&explainer->stopping))
+	if (explainer == NULL)
 		return;
 	if (event == EXPLAINER_NO_RESULT) {
 		print = fingerprint(key);
@@ -447,13 +462,24 @@ wake_up(struct explainer *explainer)
 	pthread_mutex_unlock(&explainer->lock);
 }
 
-void
-explainer_stop(struct explainer *explainer)
+/* The thread has worked off what waits when it ends. */
+static void
+drain(struct explainer *explainer)
 {
-	if (explainer == NULL)
-		return;
+	uint64_t before = atomic_load(&explainer->dropped), lost;
+
+	atomic_store(
+	    &explainer->drain_until_ms, clock_monotonic_ms() + DRAIN_MS);
 	atomic_store(&explainer->stopping, true);
 	wake_up(explainer);
+	if (explainer->started)
+		pthread_join(explainer->thread, NULL);
+	lost = atomic_load(&explainer->dropped) - before;
+	if (lost > 0)
+		log_warn("misses_not_explained",
+		    "notes=%" PRIu64 " remedy=\"the server was stopped while "
+		    "they waited; later builds may see these actions as new\"",
+		    lost);
 }
 
 void
@@ -463,9 +489,8 @@ explainer_free(struct explainer *explainer)
 
 	if (explainer == NULL)
 		return;
-	explainer_stop(explainer);
-	if (explainer->started)
-		pthread_join(explainer->thread, NULL);
+	drain(explainer);
+	/* The thread was never started. */
 	while ((chunk = STAILQ_FIRST(&explainer->chunks)) != NULL) {
 		STAILQ_REMOVE_HEAD(&explainer->chunks, link);
 		free(chunk);

@@ -139,7 +139,6 @@ calls_stopping(void *cookie)
 {
 	struct server *server = cookie;
 
-	explainer_stop(server->storage.explainer);
 	execution_service_stopping(server->execution);
 	collector_stop(server->collector);
 }

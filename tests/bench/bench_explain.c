@@ -8,9 +8,10 @@
  * A build looks for ACTIONS actions, and one in EVERY has a changed source: its
  * inputs, command and outputs are uploaded, and its result is stored. All calls
  * of a kind are made with many in flight, so that the server is busy; then it
- * is left alone until it rests. A line for each round but the first: processor
- * time of the first and of the second server by action in microseconds, and
- * actions a second of both.
+ * is left alone until it rests. The servers take turns: first second, second
+ * first. A line for each round but the first, three figures of both servers:
+ * actions a second; processor time by action in microseconds until the last
+ * answer; and until the server rests.
  */
 #include <stdio.h>
 #include <unistd.h>
@@ -279,9 +280,21 @@ rest(const struct build *build)
 	}
 }
 
-/* Processor time by action in microseconds, and actions a second. */
+struct figures {
+	double rate;      /* actions a second */
+	double loaded_us; /* processor time by action, until the last answer */
+	double all_us;    /* until the server rests */
+};
+
+static double
+cpu_since(const struct build *build, int64_t before)
+{
+	return (double)(load_server_cpu(&build->client) - before) / 1e3 /
+	       (double)build->count;
+}
+
 static void
-build_run(struct build *build, double *cpu_us, double *rate)
+build_run(struct build *build, struct figures *figures)
 {
 	double seconds;
 	int64_t cpu;
@@ -302,10 +315,10 @@ build_run(struct build *build, double *cpu_us, double *rate)
 				  .count = build->changes,
 				  .request = put_request,
 				  .metadata = changed_metadata});
-	*rate = (double)build->count / seconds;
+	figures->rate = (double)build->count / seconds;
+	figures->loaded_us = cpu_since(build, cpu);
 	rest(build);
-	*cpu_us = (double)(load_server_cpu(&build->client) - cpu) / 1e3 /
-		  (double)build->count;
+	figures->all_us = cpu_since(build, cpu);
 }
 
 static void
@@ -332,7 +345,7 @@ int
 main(int argc, char **argv)
 {
 	struct build builds[2];
-	double cpu[2], rate[2];
+	struct figures on, off, *figures[] = {&on, &off};
 	size_t rounds;
 
 	if (argc != 8)
@@ -347,11 +360,12 @@ main(int argc, char **argv)
 		for (size_t i = 0; i < 2; i++) {
 			size_t which = (i + round) % 2;
 
-			build_run(&builds[which], &cpu[which], &rate[which]);
+			build_run(&builds[which], figures[which]);
 		}
 		if (round > 0)
-			printf("%.3f %.3f %.1f %.1f\n", cpu[0], cpu[1], rate[0],
-			    rate[1]);
+			printf("%.1f %.1f %.3f %.3f %.3f %.3f\n", on.rate,
+			    off.rate, on.loaded_us, off.loaded_us, on.all_us,
+			    off.all_us);
 		fflush(stdout);
 	}
 	for (size_t i = 0; i < 2; i++)

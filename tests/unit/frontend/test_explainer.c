@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The explainer over a store of its own: what it looks at before it ends, and
+ * what the next one knows of it. */
+#include "frontend/explainer.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "base/arena.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "executor/history.h"
+#include "tests/unit/cas/store_fixture.h"
+
+#define MISSES 200
+
+/* Each an action of its own, which is in no store. */
+static void
+note_misses(struct explainer *explainer)
+{
+	for (int i = 0; i < MISSES; i++) {
+		struct action_key key = {.instance = STR("")};
+
+		digest_compute(DIGEST_SHA256, &i, sizeof(i), &key.action);
+		explainer_note(explainer, EXPLAINER_EXECUTES, &key,
+		    STR("\x1a\x05"
+			"build"));
+	}
+}
+
+static size_t
+count_remembered(struct explainer *explainer)
+{
+	static struct history_miss misses[MISSES + 1];
+	struct arena arena;
+	size_t count;
+
+	arena_init(&arena, 1 << 20);
+	count = history_list_misses(explainer_history(explainer), STR(""),
+	    STR("build"), &arena, misses, MISSES + 1);
+	arena_clear(&arena);
+	return count;
+}
+
+static void
+what_was_noted_before_the_end_is_explained(void **state)
+{
+	struct fixture *f = *state;
+	struct metrics *metrics = metrics_new();
+	struct explainer *explainer = explainer_new(f->store, metrics);
+
+	explainer_start(explainer, NULL);
+	note_misses(explainer);
+	explainer_free(explainer);
+	metrics_free(metrics);
+	metrics = metrics_new();
+	explainer = explainer_new(f->store, metrics);
+	assert_int_equal(count_remembered(explainer), MISSES);
+	explainer_free(explainer);
+	metrics_free(metrics);
+}
+
+static void
+a_question_does_not_wait_for_others(void **state)
+{
+	struct fixture *f = *state;
+	struct metrics *metrics = metrics_new();
+	struct explainer *explainer = explainer_new(f->store, metrics);
+	struct explainer_statistics statistics;
+	uint64_t noted, explained;
+
+	explainer_start(explainer, NULL);
+	note_misses(explainer);
+	do {
+		explainer_progress(explainer, &noted, &explained);
+		assert_int_equal(noted, MISSES);
+	} while (explained < noted);
+	explainer_statistics(explainer, &statistics);
+	assert_int_equal(statistics.misses[EXPLAIN_FIRST_SEEN], MISSES);
+	assert_int_equal(statistics.waiting, 0);
+	assert_int_equal(statistics.dropped, 0);
+	assert_int_equal(count_remembered(explainer), MISSES);
+	explainer_free(explainer);
+	metrics_free(metrics);
+}
+
+static void
+one_that_was_never_started_ends(void **state)
+{
+	struct fixture *f = *state;
+	struct metrics *metrics = metrics_new();
+	struct explainer *explainer = explainer_new(f->store, metrics);
+
+	note_misses(explainer);
+	explainer_free(explainer);
+	metrics_free(metrics);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(
+		what_was_noted_before_the_end_is_explained, fixture_setup,
+		fixture_teardown),
+	    cmocka_unit_test_setup_teardown(a_question_does_not_wait_for_others,
+		fixture_setup, fixture_teardown),
+	    cmocka_unit_test_setup_teardown(one_that_was_never_started_ends,
+		fixture_setup, fixture_teardown),
+	};
+
+	/* A line for each miss is not what is looked at here. */
+	log_set_level(LOG_WARN);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
