@@ -233,11 +233,19 @@ history_mark_changed(struct history *history, struct entry *entry)
 	history->change_count++;
 }
 
-static void
-history_note_removed(struct history *history, struct entry *entry)
+void
+history_remove_record(struct history *history, uint64_t number)
 {
-	struct removed *removed;
+	struct removed *removed = xmalloc(sizeof(*removed));
 
+	removed->number = number;
+	STAILQ_INSERT_TAIL(&history->removed, removed, link);
+	history->change_count++;
+}
+
+static void
+note_removed(struct history *history, struct entry *entry)
+{
 	if (entry->changed) {
 		TAILQ_REMOVE(&history->changes, entry, change);
 		history->change_count--;
@@ -245,12 +253,8 @@ history_note_removed(struct history *history, struct entry *entry)
 	if (entry->taken)
 		TAILQ_REMOVE(&history->taken, entry, taking);
 	/* What is being stored may get a record yet. */
-	if (!entry->stored && !entry->taken)
-		return;
-	removed = xmalloc(sizeof(*removed));
-	memcpy(removed->key, entry->record_key, sizeof(removed->key));
-	STAILQ_INSERT_TAIL(&history->removed, removed, link);
-	history->change_count++;
+	if (entry->stored || entry->taken)
+		history_remove_record(history, entry->number);
 }
 
 void
@@ -267,7 +271,7 @@ history_free_removed(struct removed_list *list)
 static void
 history_remove(struct history *history, struct entry *entry)
 {
-	history_note_removed(history, entry);
+	note_removed(history, entry);
 	history->bytes -= entry_bytes(entry);
 	TAILQ_REMOVE(&history->entries, entry, link);
 	map_remove(&history->actions, entry->key);
@@ -428,16 +432,12 @@ struct entry *
 history_entry_new(struct str instance, const struct digest *action)
 {
 	struct entry *entry = xcalloc(1, sizeof(*entry));
-	struct digest hash;
-
 	char space[KEY_SPACE];
 	struct str key = make_key(instance, action, space);
 
 	entry->key = key.data != space
 			 ? key
 			 : (struct str){xstrndup(key.data, key.len), key.len};
-	digest_compute(DIGEST_SHA256, entry->key.data, entry->key.len, &hash);
-	memcpy(entry->record_key, hash.hash, sizeof(entry->record_key));
 	entry->instance =
 	    (struct str){xstrndup(instance.data, instance.len), instance.len};
 	entry->action = *action;
@@ -470,6 +470,7 @@ history_add(struct history *history, const struct history_action *action)
 		history_entry_free(entry);
 		entry = known;
 	} else {
+		entry->number = ++history->last_number;
 		history_insert(history, entry, &keys);
 		history_mark_changed(history, entry);
 	}

@@ -104,23 +104,24 @@ size_t history_list_misses(struct history *history, struct str instance,
 /* --- keeping ---------------------------------------------------------------
  * What has changed and is not taken yet: entries that came, missed, or got or
  * lost their result; a use alone is no change. */
-#define HISTORY_KEY_SIZE 32 /* a SHA-256 of instance and action */
-struct history_change {
-	uint8_t key[HISTORY_KEY_SIZE];
-	struct str
-	    value; /* a RememberedAction, malloc; data NULL: it is gone */
+/* Numbers are those of the order in which actions came, so that what comes
+ * together is kept together. One is never given to another action. */
+struct history_record {
+	uint64_t number;  /* from 1 on */
+	struct str value; /* a RememberedAction; data NULL: it is gone */
 };
-/* Up to count of them; returns how many. The caller frees the values, and
- * settles before more are taken. One thread at a time. */
+/* Up to count of them; returns how many. The caller frees the values, which
+ * are malloced, and settles before more are taken. One thread at a time. */
 size_t history_take_changes(
-    struct history *history, struct history_change *changes, size_t count);
+    struct history *history, struct history_record *changes, size_t count);
 /* What was taken last is stored, or it is not: then it will be given again. */
 void history_settle_changes(struct history *history, bool stored);
 /* How many are to be taken. */
 size_t history_count_changes(struct history *history);
-/* Before anything is added: values in any order. What is malformed is passed
- * over; returns how many were taken in. */
-size_t history_restore(
-    struct history *history, const struct str *values, size_t count);
+/* Before anything is added: records in any order. One that is malformed is
+ * passed over, and will be among those that are gone; returns how many were
+ * taken in. */
+size_t history_restore(struct history *history,
+    const struct history_record *records, size_t count);
 
 #endif

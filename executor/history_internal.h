@@ -38,8 +38,8 @@ struct invocation {
 };
 
 struct entry {
-	struct str key; /* instance and action digest; owned */
-	uint8_t record_key[HISTORY_KEY_SIZE]; /* a hash of it */
+	struct str key;  /* instance and action digest; owned */
+	uint64_t number; /* of its record */
 	struct str instance;
 	struct digest action;
 	struct str target; /* owned, as the texts below */
@@ -63,7 +63,7 @@ struct entry {
 
 /* The record of an entry that is gone, to be removed. */
 struct removed {
-	uint8_t key[HISTORY_KEY_SIZE];
+	uint64_t number;
 	STAILQ_ENTRY(removed) link;
 };
 
@@ -78,6 +78,7 @@ struct history {
 	TAILQ_HEAD(entry_list, entry) entries;
 	struct invocation *invocation; /* seen last; NULL at first */
 	size_t bytes;
+	uint64_t last_number;        /* that was given to an entry */
 	TAILQ_HEAD(, entry) changes; /* the first that changed first */
 	size_t change_count;         /* of both lists of changes */
 	struct removed_list removed;
@@ -89,6 +90,7 @@ struct history {
 struct str history_copy_text(struct str text);
 /* For history_take_changes. */
 void history_mark_changed(struct history *history, struct entry *entry);
+void history_remove_record(struct history *history, uint64_t number);
 void history_free_removed(struct removed_list *list);
 /* Keys of an entry, in the order of the ways; where it has none it is not
  * present. No lock. */

@@ -85,7 +85,7 @@ pack_entry(const struct entry *entry)
 
 static size_t
 take_removed(
-    struct history *history, struct history_change *changes, size_t count)
+    struct history *history, struct history_record *changes, size_t count)
 {
 	struct removed *removed;
 	size_t taken = 0;
@@ -94,15 +94,15 @@ take_removed(
 	       (removed = STAILQ_FIRST(&history->removed)) != NULL) {
 		STAILQ_REMOVE_HEAD(&history->removed, link);
 		STAILQ_INSERT_TAIL(&history->removed_taken, removed, link);
-		memcpy(changes[taken].key, removed->key, sizeof(removed->key));
-		changes[taken++].value = (struct str){NULL, 0};
+		changes[taken++] =
+		    (struct history_record){.number = removed->number};
 	}
 	return taken;
 }
 
 static size_t
 take_changed(
-    struct history *history, struct history_change *changes, size_t count)
+    struct history *history, struct history_record *changes, size_t count)
 {
 	struct entry *entry;
 	size_t taken = 0;
@@ -113,17 +113,15 @@ take_changed(
 		entry->changed = false;
 		TAILQ_INSERT_TAIL(&history->taken, entry, taking);
 		entry->taken = true;
-		memcpy(changes[taken].key, entry->record_key,
-		    sizeof(entry->record_key));
-		changes[taken++].value = pack_entry(entry);
+		changes[taken++] = (struct history_record){
+		    .number = entry->number, .value = pack_entry(entry)};
 	}
 	return taken;
 }
 
-/* What is gone first: it may have come again since. */
 size_t
 history_take_changes(
-    struct history *history, struct history_change *changes, size_t count)
+    struct history *history, struct history_record *changes, size_t count)
 {
 	size_t taken;
 
@@ -230,8 +228,8 @@ struct restored {
 
 /* entry NULL when it is malformed. */
 static void
-restore_entry(
-    struct history *history, struct restored *restored, struct str value)
+restore_entry(struct history *history, struct restored *restored,
+    const struct history_record *record)
 {
 	const Explainapi__RememberedAction *message;
 	struct entry *entry;
@@ -241,8 +239,9 @@ restore_entry(
 
 	*restored = (struct restored){.entry = NULL};
 	arena_init(&arena, RECORD_ARENA);
-	message = protos_unpack(&arena,
-	    &explainapi__remembered_action__descriptor, value, &ignored);
+	message =
+	    protos_unpack(&arena, &explainapi__remembered_action__descriptor,
+		record->value, &ignored);
 	if (message == NULL || message->action_digest == NULL ||
 	    message->used_ns < 0 ||
 	    message->used_ns / 1000000000 > TIME_SECONDS_MAX ||
@@ -256,6 +255,7 @@ restore_entry(
 	    history_invocation(history, binary_str(message->invocation_id));
 	entry->used_ns = message->used_ns;
 	entry->result = message->result;
+	entry->number = record->number;
 	entry->stored = true;
 	if (message->miss != NULL)
 		restore_miss(entry, message->miss);
@@ -275,27 +275,48 @@ compare_use(const void *left, const void *right)
 	       (a->entry->used_ns < b->entry->used_ns);
 }
 
-/* The latest last, so that it ends up first. */
+/* The record of one that cannot be taken in goes. */
+static size_t
+insert_restored(struct history *history, struct restored *list, size_t count)
+{
+	size_t inserted = 0;
+
+	/* The latest last, so that it ends up first. */
+	qsort(list, count, sizeof(*list), compare_use);
+	for (size_t i = 0; i < count; i++) {
+		struct entry *entry = list[i].entry;
+
+		if (map_get(&history->actions, entry->key) == NULL) {
+			history_insert(history, entry, &list[i].subjects);
+			inserted++;
+		} else {
+			history_remove_record(history, entry->number);
+			history_entry_free(entry);
+		}
+	}
+	return inserted;
+}
+
 size_t
-history_restore(struct history *history, const struct str *values, size_t count)
+history_restore(
+    struct history *history, const struct history_record *records, size_t count)
 {
 	struct restored *list = xcalloc(count + 1, sizeof(*list));
 	size_t restored = 0;
 
 	pthread_mutex_lock(&history->lock);
 	for (size_t i = 0; i < count; i++) {
-		restore_entry(history, &list[restored], values[i]);
-		restored += list[restored].entry != NULL;
-	}
-	qsort(list, restored, sizeof(*list), compare_use);
-	for (size_t i = 0; i < restored; i++) {
-		struct entry *entry = list[i].entry;
+		const struct history_record *record = &records[i];
 
-		if (map_get(&history->actions, entry->key) == NULL)
-			history_insert(history, entry, &list[i].subjects);
+		if (record->number > history->last_number)
+			history->last_number = record->number;
+		restore_entry(history, &list[restored], record);
+		if (list[restored].entry != NULL)
+			restored++;
 		else
-			history_entry_free(entry);
+			history_remove_record(history, record->number);
 	}
+	restored = insert_restored(history, list, restored);
 	history_shrink(history);
 	pthread_mutex_unlock(&history->lock);
 	free(list);

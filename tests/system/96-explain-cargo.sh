@@ -10,7 +10,7 @@
 . "$(dirname "$0")/lib/cargo_workspace.sh"
 . "$(dirname "$0")/lib/cargo_build.sh"
 
-plan 20
+plan 22
 
 explain() {
 	"$TOOLROOT" explain --server "grpc://$GRPC_ADDR" 2>&1
@@ -81,6 +81,12 @@ row "a variable" environment 'added variable EXPLAIN_AMBIENT'
 rlib=$(find "$tc/lib/rustlib" -name 'libstd-*.rlib')
 printf '\n' >> "$rlib"
 row "a file of the toolchain" toolchain "${rlib##*/}"
+
+# A crate that asks where it is gets its true place, by a property of the
+# platform, and finds its toolchain there, without the property for that.
+echo 'pub fn place() -> &'"'static str"' { env!("CARGO_MANIFEST_DIR") }' \
+	>> "$WORK/one/src/lib.rs"
+row "a platform property" toolchain 'changed property InputRootAbsolutePath'
 
 # As if nobody had built for a day.
 ok "the server stops" server_stop || server_show_log

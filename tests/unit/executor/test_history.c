@@ -302,14 +302,11 @@ misses_are_found_by_invocation_target_and_hash(void **state)
 static void
 hand_over(struct history *from, struct history *to)
 {
-	struct history_change changes[32];
-	struct str values[32];
+	struct history_record changes[32];
 	size_t count = history_take_changes(from, changes, 32);
 
 	history_settle_changes(from, true);
-	for (size_t i = 0; i < count; i++)
-		values[i] = changes[i].value;
-	assert_int_equal(history_restore(to, values, count), count);
+	assert_int_equal(history_restore(to, changes, count), count);
 	for (size_t i = 0; i < count; i++)
 		free((char *)(uintptr_t)changes[i].value.data);
 }
@@ -366,7 +363,7 @@ what_is_kept_finds_the_same_actions_and_misses_again(void **state)
 
 /* Takes all changes and says whether they were stored; how many. */
 static size_t
-take(struct history *history, struct history_change changes[static 8],
+take(struct history *history, struct history_record changes[static 8],
     bool stored)
 {
 	size_t count = history_take_changes(history, changes, 8);
@@ -384,7 +381,7 @@ what_is_forgotten_is_told_to_whoever_keeps_it(void **state)
 	const struct str output = STR("out");
 	struct history_action a = action_of("a", "//a", &output);
 	struct history_action b = action_of("b", "//b", &output);
-	struct history_change first[8], changes[8];
+	struct history_record first[8], changes[8];
 
 	(void)state;
 	history_add(history, &a);
@@ -392,7 +389,7 @@ what_is_forgotten_is_told_to_whoever_keeps_it(void **state)
 	history_add(history, &b);
 	assert_int_equal(take(history, changes, true), 2);
 	assert_null(changes[0].value.data);
-	assert_memory_equal(changes[0].key, first[0].key, HISTORY_KEY_SIZE);
+	assert_int_equal(changes[0].number, first[0].number);
 	assert_non_null(changes[1].value.data);
 	/* One that was never stored leaves no trace. */
 	history_add(history, &a);
@@ -408,7 +405,7 @@ what_was_not_stored_is_given_again(void **state)
 	const struct str output = STR("out");
 	struct history_action a = action_of("a", "//a", &output);
 	struct history_action b = action_of("b", "//b", &output);
-	struct history_change changes[8];
+	struct history_record changes[8];
 
 	(void)state;
 	history_add(history, &a);
@@ -428,7 +425,7 @@ what_changes_while_it_is_stored_is_given_again(void **state)
 	struct history *history = history_new(&roomy);
 	const struct str output = STR("out");
 	struct history_action a = action_of("a", "//a", &output);
-	struct history_change changes[8];
+	struct history_record changes[8];
 
 	(void)state;
 	history_add(history, &a);
@@ -448,19 +445,19 @@ a_removal_that_was_not_stored_is_given_again(void **state)
 	const struct str output = STR("out");
 	struct history_action a = action_of("a", "//a", &output);
 	struct history_action b = action_of("b", "//b", &output);
-	struct history_change first[8], changes[8];
+	struct history_record first[8], changes[8];
 
 	(void)state;
 	history_add(history, &a);
 	assert_int_equal(take(history, first, true), 1);
 	history_add(history, &b);
 	assert_int_equal(take(history, changes, false), 2);
-	/* It comes again meanwhile: what is gone is told before. */
+	/* It comes again meanwhile, as another record. */
 	history_add(history, &a);
 	assert_int_equal(take(history, changes, true), 2);
 	assert_null(changes[0].value.data);
-	assert_memory_equal(changes[0].key, first[0].key, HISTORY_KEY_SIZE);
-	assert_memory_equal(changes[1].key, first[0].key, HISTORY_KEY_SIZE);
+	assert_int_equal(changes[0].number, first[0].number);
+	assert_true(changes[1].number > first[0].number);
 	assert_int_equal(history_count_changes(history), 0);
 	history_free(history);
 }
@@ -472,7 +469,7 @@ what_is_forgotten_while_it_is_stored_is_removed(void **state)
 	const struct str output = STR("out");
 	struct history_action a = action_of("a", "//a", &output);
 	struct history_action b = action_of("b", "//b", &output);
-	struct history_change first, changes[8];
+	struct history_record first, changes[8];
 
 	(void)state;
 	history_add(history, &a);
@@ -482,18 +479,30 @@ what_is_forgotten_while_it_is_stored_is_removed(void **state)
 	history_settle_changes(history, true);
 	assert_int_equal(take(history, changes, true), 2);
 	assert_null(changes[0].value.data);
-	assert_memory_equal(changes[0].key, first.key, HISTORY_KEY_SIZE);
+	assert_int_equal(changes[0].number, first.number);
 	history_free(history);
 }
 
 static void
 a_malformed_record_is_passed_over(void **state)
 {
-	const struct str values[] = {STR("\xff\xff\xff"), STR("")};
+	const struct history_record records[] = {
+	    {7, STR("\xff\xff\xff")}, {9, STR("")}};
 	struct history *history = history_new(&roomy);
+	const struct str output = STR("out");
+	struct history_action a = action_of("a", "//a", &output);
+	struct history_record changes[8];
 
 	(void)state;
-	assert_int_equal(history_restore(history, values, 2), 0);
+	assert_int_equal(history_restore(history, records, 2), 0);
+	history_add(history, &a);
+	/* Their records go, and their numbers are not given again. */
+	assert_int_equal(take(history, changes, true), 3);
+	assert_int_equal(changes[0].number, 7);
+	assert_null(changes[0].value.data);
+	assert_int_equal(changes[1].number, 9);
+	assert_null(changes[1].value.data);
+	assert_int_equal(changes[2].number, 10);
 	history_free(history);
 }
 
@@ -523,7 +532,7 @@ restore_times(
 	value.len = explainapi__remembered_action__get_packed_size(&message);
 	assert_true(value.len <= sizeof(bytes));
 	explainapi__remembered_action__pack(&message, bytes);
-	return history_restore(history, &value, 1);
+	return history_restore(history, &(struct history_record){1, value}, 1);
 }
 
 static size_t
