@@ -345,10 +345,15 @@ static int
 open_archive(struct reading *reading, struct error *err)
 {
 	const struct capture_archive_options *options = reading->options;
+	struct stat status;
 	int rc;
 
 	if (support_formats(reading->archive) < 0)
 		return archive_fail(reading, err);
+	if (options->bytes.data == NULL && stat(options->path, &status) == 0 &&
+	    S_ISDIR(status.st_mode))
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "it is a directory, which --dir captures");
 	/* libarchive does not say why it cannot open a file. */
 	if (options->bytes.data == NULL && access(options->path, R_OK) == -1)
 		return error_set_errno(err, errno, "cannot be read");

@@ -11,7 +11,7 @@
 need python3 python3
 need gcc gcc
 
-plan 74
+plan 75
 
 cd "$WORK" || exit 1
 
@@ -268,6 +268,8 @@ refuses dots '"a/\.\./\.\./x" leads out'
 refuses device 'device'
 refuses hardlink '"\.\./outside" leads out'
 refuses bomb '--max-bytes' --max-bytes 1M
+run add bad --archive one
+like "a directory is refused" "$status $errors" "^1 .*archive one: .*--dir"
 run add bad/name --dir one
 like "a bad name is refused" "$errors" "a name has 1 to 100 letters"
 run add x --dir one --archive one.tar
