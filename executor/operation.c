@@ -127,6 +127,7 @@ operation_unref(struct operation *operation)
 	platform_clear(&operation->platform);
 	free((char *)(uintptr_t)operation->name.data);
 	free((char *)(uintptr_t)operation->merge_key.data);
+	free((char *)(uintptr_t)operation->early.data);
 	free((char *)(uintptr_t)operation->response.data);
 	free(operation->memory);
 	free(operation);

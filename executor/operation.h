@@ -125,6 +125,7 @@ struct operation {
 	struct queue *queue;   /* when queued */
 	struct share *share;   /* when queued, unless it goes first */
 	struct lease *lease;   /* when leased or executing */
+	struct str early;      /* EarlyOutputs of that lease, encoded; malloc */
 	struct heap_node turn; /* in the share */
 	struct heap_node deadline;
 	TAILQ_ENTRY(operation) again;    /* in the queue: goes first */

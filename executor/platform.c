@@ -29,6 +29,8 @@ static const struct {
     {"max-mem", false, PLATFORM_SETUP},
     {"max-cores", false, PLATFORM_SETUP},
     {"max-pids", false, PLATFORM_SETUP},
+    /* Which outputs are wanted before the command ends: an addition. */
+    {"early-outputs", false, PLATFORM_SETUP},
     /* Only there to change the action's digest (Bazel, Siso). */
     {"cache-silo-key", false, PLATFORM_SETUP},
     /* Bazel's hint that a persistent worker could serve; a plain process

@@ -445,6 +445,21 @@ scheduler_operation_lease(struct scheduler *s,
 	pthread_mutex_unlock(&s->lock);
 }
 
+struct str
+scheduler_operation_early(
+    struct scheduler *s, const struct operation *operation)
+{
+	struct str early = {NULL, 0};
+
+	pthread_mutex_lock(&s->lock);
+	if (operation->early.len > 0)
+		early = (struct str){
+		    xstrndup(operation->early.data, operation->early.len),
+		    operation->early.len};
+	pthread_mutex_unlock(&s->lock);
+	return early;
+}
+
 size_t
 scheduler_list(struct scheduler *s, struct str instance, uint64_t *after,
     struct operation **operations, size_t count)

@@ -37,7 +37,7 @@
 struct scheduler;
 
 enum scheduler_event_kind {
-	EVENT_OPERATION_CHANGED, /* another state */
+	EVENT_OPERATION_CHANGED, /* another state, or more early outputs */
 	EVENT_OPERATION_DONE,    /* last event of the operation */
 	EVENT_LEASE_OFFERED,     /* send it to the session's worker */
 	EVENT_LEASE_CANCELLED,   /* likewise */
@@ -138,6 +138,10 @@ struct operation_lease {
 };
 void scheduler_operation_lease(struct scheduler *scheduler,
     const struct operation *operation, struct operation_lease *lease);
+/* What its present lease has reported early; the caller frees the bytes. Empty
+ * when nothing was, or it has no lease. */
+struct str scheduler_operation_early(
+    struct scheduler *scheduler, const struct operation *operation);
 /* References to up to count operations of the instance with numbers above
  * *after, oldest first; *after moves on. Returns how many. */
 size_t scheduler_list(struct scheduler *scheduler, struct str instance,
@@ -191,6 +195,12 @@ struct session_heartbeat {
 void scheduler_heartbeat(struct scheduler *scheduler,
     struct worker_session *session, const struct session_heartbeat *heartbeat,
     int64_t now_ms);
+
+/* Outputs that are there while the lease goes on: an encoded EarlyOutputs, with
+ * all that it reported. Copied; kept until the lease ends. False, and nothing
+ * changed, when the worker does not hold it. Events. */
+bool scheduler_report_early(struct scheduler *scheduler,
+    struct worker_session *session, struct str lease_id, struct str outputs);
 
 enum lease_outcome {
 	LEASE_FINISHED, /* with a result that holds, good or bad */

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/memory.h"
 #include "executor/scheduler_internal.h"
 
 /* --- giving out ------------------------------------------------------------
@@ -175,6 +176,14 @@ scheduler_try_again(struct scheduler *s, struct operation *operation,
 	scheduler_assign(s, operation, now_ms);
 }
 
+/* Takes the bytes. */
+static void
+scheduler_set_early(struct operation *operation, struct str outputs)
+{
+	free((char *)(uintptr_t)operation->early.data);
+	operation->early = outputs;
+}
+
 /* The lease is no longer its operation's. */
 static struct operation *
 scheduler_detach(struct lease *lease)
@@ -184,6 +193,7 @@ scheduler_detach(struct lease *lease)
 	lease->operation = NULL;
 	if (operation != NULL) {
 		operation->lease = NULL;
+		scheduler_set_early(operation, (struct str){NULL, 0});
 		operation->avoid_session = lease->session->number;
 		queues_stopped(operation);
 	}
@@ -363,6 +373,31 @@ scheduler_heartbeat(struct scheduler *s, struct worker_session *session,
 	scheduler_fill(s, session, now_ms);
 out:
 	pthread_mutex_unlock(&s->lock);
+}
+
+/* --- early outputs ---------------------------------------------------------
+ */
+
+bool
+scheduler_report_early(struct scheduler *s, struct worker_session *session,
+    struct str lease_id, struct str outputs)
+{
+	struct lease *lease = NULL;
+	bool held;
+
+	pthread_mutex_lock(&s->lock);
+	if (session->joined)
+		lease = worker_session_find_lease(session, lease_id);
+	held = lease != NULL && lease->operation != NULL;
+	if (held) {
+		scheduler_set_early(lease->operation,
+		    (struct str){
+			xstrndup(outputs.data, outputs.len), outputs.len});
+		scheduler_add_event(
+		    s, EVENT_OPERATION_CHANGED, lease->operation, NULL);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return held;
 }
 
 /* --- the end of a lease ----------------------------------------------------

@@ -14,6 +14,7 @@
 #include "frontend/output_stream.h"
 #include "frontend/storage.h"
 #include "protos/arena_allocator.h"
+#include "protos/early_outputs.h"
 #include "rpc/message.h"
 #include "rpc/status.h"
 
@@ -22,7 +23,7 @@
 #define TYPE_URL "type.googleapis.com/"
 
 /* Of auxiliary_metadata. */
-#define NOTES_MAX 2
+#define NOTES_MAX 3
 #define METADATA_MAX 8192
 
 #define REAPI_TYPE TYPE_URL "build.bazel.remote.execution.v2."
@@ -110,19 +111,22 @@ static size_t
 notes_of(struct arena *arena, const struct operation_view *view,
     Google__Protobuf__Any *notes[static NOTES_MAX])
 {
-	Google__Protobuf__Any *progress = progress_of(arena, &view->status);
+	Google__Protobuf__Any *all[NOTES_MAX] = {
+	    progress_of(arena, &view->status)};
 	size_t count = 0;
 
-	if (progress != NULL)
-		notes[count++] = progress;
 	/* What it is for. */
 	if (view->request_metadata.len > 0 &&
 	    view->request_metadata.len <= METADATA_MAX)
-		notes[count] = any_of_bytes(arena, REAPI_TYPE "RequestMetadata",
+		all[1] = any_of_bytes(arena, REAPI_TYPE "RequestMetadata",
 		    view->request_metadata);
-	else
-		return count;
-	return notes[count] != NULL ? count + 1 : count;
+	if (view->early.len > 0)
+		all[2] = any_of_bytes(arena, EARLY_OUTPUTS_TYPE, view->early);
+	for (size_t i = 0; i < NOTES_MAX; i++) {
+		if (all[i] != NULL)
+			notes[count++] = all[i];
+	}
+	return count;
 }
 
 /* Where its output can be read while it runs. */
@@ -237,10 +241,14 @@ operation_message_now(
     struct scheduler *scheduler, const struct operation *operation, bool *done)
 {
 	struct operation_view view;
+	struct rpc_message *message;
 
 	operation_view_read(scheduler, operation, &view);
+	view.early = scheduler_operation_early(scheduler, operation);
 	*done = view.status.state == OPERATION_DONE;
-	return operation_message_pack(&view);
+	message = operation_message_pack(&view);
+	free((char *)(uintptr_t)view.early.data);
+	return message;
 }
 
 /* Replaces view->response. On failure it stays as it is. */

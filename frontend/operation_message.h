@@ -7,7 +7,8 @@
  * The API has no field for the place in the queue; it is told as a
  * google.protobuf.StringValue in partial_execution_metadata's
  * auxiliary_metadata, where generic tools print it; and so is, as the client's
- * RequestMetadata, what the operation is for.
+ * RequestMetadata, what the operation is for, and, as EarlyOutputs, which
+ * outputs there are while the command runs (protos/early_outputs.h).
  */
 #ifndef TOOLROOT_FRONTEND_OPERATION_MESSAGE_H
 #define TOOLROOT_FRONTEND_OPERATION_MESSAGE_H
@@ -25,6 +26,9 @@ struct operation_view {
 	int64_t queued_ns;           /* wall clock; 0 = it never was */
 	struct str request_metadata; /* of the client that asked first */
 	struct operation_status status;
+	/* What its worker has reported early (EarlyOutputs, encoded); those
+	 * who send updates set it. */
+	struct str early;
 	/* When done: an encoded ExecuteResponse, or an error to make one of. */
 	struct str response;
 	const struct error *error;

@@ -21,6 +21,7 @@
 #include "frontend/server_message.h"
 #include "protos/arena_allocator.h"
 #include "protos/binary.h"
+#include "protos/early_outputs.h"
 #include "rpc/call.h"
 #include "rpc/call_pump.h"
 #include "rpc/message.h"
@@ -344,6 +345,29 @@ on_heartbeat(struct worker_stream *stream,
 	return 0;
 }
 
+/* News for the clients that wait; the blobs were put into the store before. */
+static int
+on_early_outputs(struct worker_stream *stream,
+    struct worker_message *worker_message, struct error *err)
+{
+	Workerapi__EarlyOutputs *early = worker_message->message->early_outputs;
+	struct str lease_id = binary_str(early->lease_id);
+	struct str outputs;
+
+	early->lease_id = (ProtobufCBinaryData){.len = 0};
+	if (early->n_files > EARLY_OUTPUTS_FILES_MAX ||
+	    workerapi__early_outputs__get_packed_size(early) >
+		EARLY_OUTPUTS_BYTES_MAX ||
+	    protos_pack(&worker_message->arena, &early->base, &outputs) == NULL)
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "EarlyOutputs names more than %d files or takes more than "
+		    "%d bytes",
+		    EARLY_OUTPUTS_FILES_MAX, EARLY_OUTPUTS_BYTES_MAX);
+	(void)scheduler_report_early(
+	    stream->service->scheduler, stream->session, lease_id, outputs);
+	return 0;
+}
+
 static void
 on_drain(struct worker_stream *stream, const Workerapi__Drain *drain)
 {
@@ -388,6 +412,9 @@ worker_stream_handle(struct worker_stream *stream,
 		output_streams_take(stream->service, stream->session,
 		    message->output_piece->read_id,
 		    binary_str(message->output_piece->data));
+		break;
+	case WORKERAPI__WORKER_MESSAGE__MESSAGE_EARLY_OUTPUTS:
+		rc = on_early_outputs(stream, worker_message, err);
 		break;
 	default:
 		/* From a newer worker: not for us. */

@@ -22,6 +22,7 @@
 #include "worker/outputs.h"
 #include "worker/run_action.h"
 #include "worker/run_roots.h"
+#include "worker/session.h"
 #include "worker/spawner.h"
 #include "worker/worker_metrics.h"
 #include "worker/worker_state.h"
@@ -137,6 +138,16 @@ upload(void *cookie, const struct outputs *outputs, struct error *err)
 	free(paths);
 	free(uploads);
 	return rc;
+}
+
+static void
+send_early(void *cookie, Workerapi__EarlyOutputs *message)
+{
+	struct lease_run *run = cookie;
+
+	message->lease_id = run->lease->message->lease_id;
+	session_send_early(run->worker->session, message);
+	message->lease_id.len = 0;
 }
 
 /* A tree's blobs, for one that is not laid out yet. */
@@ -283,6 +294,7 @@ prepare(struct lease_run *run)
 	    .progress = progress,
 	    .fetch = fetch_tree,
 	    .upload = upload,
+	    .early = send_early,
 	    .cookie = run};
 }
 

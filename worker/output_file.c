@@ -106,16 +106,22 @@ hold(struct outputs *outputs, const struct output_source *source,
 	return 1;
 }
 
+/* No more than it had when it was opened: an action that still runs could make
+ * it grow without end. */
 static int
 hash_file(struct outputs *outputs, const struct output_source *source,
     struct digest *digest, struct error *err)
 {
 	struct digest_hasher *hasher = digest_hasher_new(outputs->function);
+	size_t left = (size_t)source->status->st_size;
 	char *chunk = xmalloc(CHUNK);
 	ssize_t len;
 
-	while ((len = read(source->fd, chunk, CHUNK)) > 0)
+	while (
+	    (len = read(source->fd, chunk, left < CHUNK ? left : CHUNK)) > 0) {
 		digest_hasher_update(hasher, chunk, (size_t)len);
+		left -= (size_t)len;
+	}
 	digest_hasher_finish(hasher, digest);
 	digest_hasher_free(hasher);
 	free(chunk);

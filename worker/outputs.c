@@ -7,6 +7,7 @@
 #include <linux/openat2.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -15,6 +16,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/memory.h"
 #include "cas/directory.h"
 #include "worker/run_command.h"
 #include "worker/output_file.h"
@@ -52,40 +54,81 @@ wrong_kind(const struct run_command_output *output, const char *what,
 	    directory_printable(output->path, printable), what);
 }
 
+int
+outputs_open_parent(int input_root, const char *path, struct error *err)
+{
+	const char *slash = strrchr(path, '/');
+	char *parent =
+	    xstrndup(path, slash != NULL ? (size_t)(slash - path) : 0);
+	int fd = open_beneath(input_root, parent, O_PATH | O_DIRECTORY);
+
+	if (fd == -1)
+		error_set_errno(
+		    err, errno, "open the directory of output %.200s", path);
+	free(parent);
+	return fd;
+}
+
+/* The open file as a message. */
+static Reapi__OutputFile *
+make_file(struct outputs *outputs, const struct run_command_output *output,
+    const struct output_source *source, struct error *err)
+{
+	Reapi__OutputFile *file = arena_alloc(outputs->arena, sizeof(*file));
+	struct digest digest;
+
+	if (file == NULL) {
+		output_no_memory(err);
+		return NULL;
+	}
+	reapi__output_file__init(file);
+	if (output_file_add(outputs, source, &digest, err) < 0)
+		return NULL;
+	file->path = output_bytes(output->path);
+	file->is_executable = (source->status->st_mode & S_IXUSR) != 0;
+	file->digest = output_digest(outputs, &digest, err);
+	if (file->digest == NULL || output_properties(outputs, source->status,
+					&file->node_properties, err) < 0)
+		return NULL;
+	return file;
+}
+
+int
+outputs_read_file(struct outputs *outputs,
+    const struct run_command_output *output, uint64_t max_size,
+    Reapi__OutputFile **file, struct error *err)
+{
+	struct stat status;
+	struct output_source source = {
+	    .path = output->place, .status = &status};
+	int rc = -1;
+
+	source.fd = outputs_open(outputs->input_root, output->place, err);
+	if (source.fd < 0)
+		return -1;
+	if (fstat(source.fd, &status) == -1) {
+		error_set_errno(err, errno, "look at an output");
+	} else if (!S_ISREG(status.st_mode) ||
+		   (uint64_t)status.st_size > max_size) {
+		rc = 0;
+	} else {
+		*file = make_file(outputs, output, &source, err);
+		rc = *file != NULL ? 1 : -1;
+	}
+	file_close(&source.fd);
+	return rc;
+}
+
 static int
 collect_file(struct outputs *outputs, const struct run_command_output *output,
     Reapi__ActionResult *result, struct error *err)
 {
-	Reapi__OutputFile *file = arena_alloc(outputs->arena, sizeof(*file));
-	struct output_source source = {.path = output->place};
-	struct digest digest;
-	struct stat status;
-	int rc = -1;
+	Reapi__OutputFile *file;
+	int rc = outputs_read_file(outputs, output, UINT64_MAX, &file, err);
 
-	if (file == NULL)
-		return output_no_memory(err);
-	reapi__output_file__init(file);
-	source.fd = outputs_open(outputs->input_root, output->place, err);
-	if (source.fd < 0)
-		return -1;
-	source.status = &status;
-	if (fstat(source.fd, &status) == -1) {
-		error_set_errno(err, errno, "look at an output");
-		goto out;
-	}
-	if (output_file_add(outputs, &source, &digest, err) < 0)
-		goto out;
-	file->path = output_bytes(output->path);
-	file->is_executable = (status.st_mode & S_IXUSR) != 0;
-	file->digest = output_digest(outputs, &digest, err);
-	if (file->digest == NULL || output_properties(outputs, &status,
-					&file->node_properties, err) < 0)
-		goto out;
-	result->output_files[result->n_output_files++] = file;
-	rc = 0;
-out:
-	file_close(&source.fd);
-	return rc;
+	if (rc > 0)
+		result->output_files[result->n_output_files++] = file;
+	return rc < 0 ? -1 : 0;
 }
 
 static int

@@ -2,8 +2,8 @@
 /*
  * Reads what an action left: files, directories and symbolic links at the
  * paths it declared, as an ActionResult and the list of blobs that this names.
- * To be called when all processes of the action are gone, while its sandbox
- * still stands. Blocks; any thread.
+ * To be called when all processes of the action are gone (but for what says
+ * otherwise), while its sandbox still stands. Blocks; any thread.
  *
  * The tree is the action's work and not to be trusted: every path is resolved
  * beneath the input root, links that lead out are refused, no link is followed
@@ -58,5 +58,15 @@ void outputs_clear(struct outputs *outputs);
 
 /* Opens a blob's file for reading; -1 on error. */
 int outputs_open(int input_root, const char *path, struct error *err);
+
+/* For early outputs (worker/early_outputs.h), while the action may be running:
+ * one output, 1 and *file, with its blob added; 0 when it is no regular file of
+ * at most max_size bytes. The arena's. */
+struct run_command_output;
+int outputs_read_file(struct outputs *outputs,
+    const struct run_command_output *output, uint64_t max_size,
+    Reapi__OutputFile **file, struct error *err);
+/* The directory of an output's place, with O_PATH; -1 on error. */
+int outputs_open_parent(int input_root, const char *path, struct error *err);
 
 #endif

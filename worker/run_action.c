@@ -12,6 +12,8 @@
 #include "cas/digest_list.h"
 #include "cas/digest_message.h"
 #include "cas/store.h"
+#include "protos/early_outputs.h"
+#include "worker/early_outputs.h"
 #include "worker/outputs.h"
 #include "worker/run_command.h"
 #include "worker/run_limits.h"
@@ -208,6 +210,24 @@ advise_on_absence(const struct run_action *run, struct error *err)
 		    "digest that \"toolroot toolchain list\" shows");
 }
 
+static struct early_outputs *
+start_early_outputs(const struct execution *execution)
+{
+	const struct run_action *run = execution->run;
+	const struct early_outputs_options options = {
+	    .wanted = run_command_property(
+		execution->platform, STR(EARLY_OUTPUTS_PROPERTY)),
+	    .command = &execution->command,
+	    .input_root = execution->stage.input_root,
+	    .function = run->function,
+	    .max_file_size = spawner_options(run->spawner)->scratch_bytes,
+	    .upload = run->upload,
+	    .report = run->early,
+	    .cookie = run->cookie};
+
+	return run->early != NULL ? early_outputs_start(&options) : NULL;
+}
+
 static int
 execute(struct execution *execution, struct error *err)
 {
@@ -225,10 +245,13 @@ execute(struct execution *execution, struct error *err)
 	    .limits = execution->limits.limits,
 	    .network = execution->limits.network,
 	    .live = run->live};
+	struct early_outputs *early = start_early_outputs(execution);
+	int rc;
 
 	progress(execution, RUN_RUNNING);
-	if (sandbox_run(execution->sandbox, &what, &execution->outcome, err) ==
-	    0)
+	rc = sandbox_run(execution->sandbox, &what, &execution->outcome, err);
+	early_outputs_stop(early);
+	if (rc == 0)
 		return 0;
 	if (err->code == ERROR_FAILED_PRECONDITION)
 		advise_on_absence(run, err);

@@ -24,6 +24,7 @@ struct spawner;
 struct store;
 struct subtrees;
 struct tree_cache;
+struct Workerapi__EarlyOutputs;
 
 enum run_stage {
 	RUN_STAGING,
@@ -60,9 +61,12 @@ struct run_action {
 	int (*fetch)(
 	    void *cookie, const struct digest *root, struct error *err);
 	/* Makes the blobs durable on the server; files may be read until it
-	 * returns. */
+	 * returns. Also called on the thread of early outputs. */
 	int (*upload)(
 	    void *cookie, const struct outputs *outputs, struct error *err);
+	/* Tells of outputs that an action asks for while it runs, on their
+	 * thread (worker/early_outputs.h); NULL: they come with the result. */
+	void (*early)(void *cookie, struct Workerapi__EarlyOutputs *message);
 	void *cookie;
 	/* Filled: what the action asked for; borrows from its messages. */
 	struct toolchain_roots roots;

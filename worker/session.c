@@ -134,6 +134,16 @@ session_send_result(struct session *session, Workerapi__LeaseResult *result)
 	queue(session, rpc_message_pack(&message.base));
 }
 
+void
+session_send_early(struct session *session, Workerapi__EarlyOutputs *early)
+{
+	Workerapi__WorkerMessage message = WORKERAPI__WORKER_MESSAGE__INIT;
+
+	message.message_case = WORKERAPI__WORKER_MESSAGE__MESSAGE_EARLY_OUTPUTS;
+	message.early_outputs = early;
+	queue(session, rpc_message_pack(&message.base));
+}
+
 /* live_output_answer_fn. */
 static void
 send_piece(void *cookie, uint64_t read_id, struct str data)

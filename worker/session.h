@@ -12,6 +12,7 @@
 struct error;
 struct session;
 struct worker;
+struct Workerapi__EarlyOutputs;
 struct Workerapi__LeaseResult;
 
 struct session *session_new(struct worker *worker);
@@ -25,11 +26,14 @@ int session_serve(struct session *session, struct error *err);
 /* Whether the server has welcomed us. After session_serve. */
 bool session_was_welcome(const struct session *session);
 
-/* All three from any thread, while session_serve runs. */
+/* All from any thread, while session_serve runs. */
 /* Queues the result, packed. One that is longer than the server takes is sent
  * without its inline streams, or as INVALID_ARGUMENT. */
 void session_send_result(
     struct session *session, struct Workerapi__LeaseResult *result);
+/* Queues news of a lease that runs, packed. */
+void session_send_early(
+    struct session *session, struct Workerapi__EarlyOutputs *early);
 /* Something changed that the sending thread waits for: a slot is free, or the
  * worker is to end. */
 void session_wake(struct session *session);

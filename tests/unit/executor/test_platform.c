@@ -91,6 +91,7 @@ setup_properties_restrict_no_worker(void **state)
 	assert_false(matches(LIST("toolchain-rooted=1"), LIST("a=b")));
 	assert_true(matches(
 	    LIST("max-mem=1G", "max-cores=2", "max-pids=9"), LIST("a=b")));
+	assert_true(matches(LIST("early-outputs=.d,.x"), LIST("a=b")));
 	assert_true(matches(LIST("network=false"), LIST("a=b")));
 	assert_false(matches(LIST("network=true"), LIST("a=b")));
 	assert_true(matches(LIST("network=true"), LIST("network=true")));

@@ -216,6 +216,66 @@ a_result_that_cannot_be_stored_is_tried_again(void **state)
 	worker_session_unref(session);
 }
 
+/* --- early outputs ---------------------------------------------------------
+ */
+
+static bool
+report_early(struct world *world, struct worker_session *session,
+    const char *lease_id, const char *outputs)
+{
+	bool held = scheduler_report_early(
+	    world->scheduler, session, str_from(lease_id), str_from(outputs));
+
+	deliver(world);
+	return held;
+}
+
+static void
+expect_early(
+    struct world *world, struct operation *operation, const char *outputs)
+{
+	struct str early =
+	    scheduler_operation_early(world->scheduler, operation);
+
+	assert_int_equal(early.len, strlen(outputs));
+	if (early.len > 0)
+		assert_memory_equal(early.data, outputs, early.len);
+	free((char *)(uintptr_t)early.data);
+}
+
+static void
+early_outputs_are_those_of_the_present_lease(void **state)
+{
+	struct world *world = *state;
+	struct worker_session *first = join(world, "first", 1, NULL);
+	struct operation *operation = submit(world, ACTION(1));
+	struct worker_session *second;
+	char lease[LEASE_ID_SIZE], next[LEASE_ID_SIZE];
+
+	offered(world, lease);
+	expect_early(world, operation, "");
+	assert_true(report_early(world, first, lease, "one"));
+	assert_ptr_equal(
+	    seen(world, EVENT_OPERATION_CHANGED)->operation, operation);
+	assert_true(report_early(world, first, lease, "one, two"));
+	expect_early(world, operation, "one, two");
+	scheduler_leave_session(world->scheduler, first, world->now);
+	expect_early(world, operation, "");
+	second = join(world, "second", 1, NULL);
+	offered(world, next);
+	assert_false(report_early(world, second, lease, "three"));
+	assert_false(report_early(world, first, lease, "three"));
+	expect_early(world, operation, "");
+	assert_true(report_early(world, second, next, "four"));
+	expect_early(world, operation, "four");
+	assert_int_equal(end(world, second, next, LEASE_FINISHED), LEASE_STORE);
+	expect_early(world, operation, "");
+	complete(world, operation);
+	operation_unref(operation);
+	worker_session_unref(first);
+	worker_session_unref(second);
+}
+
 int
 main(void)
 {
@@ -229,6 +289,7 @@ main(void)
 	    TEST(a_draining_worker_ends_its_leases_and_gets_none),
 	    TEST(a_lease_that_crossed_a_drain_costs_no_attempt),
 	    TEST(a_result_that_cannot_be_stored_is_tried_again),
+	    TEST(early_outputs_are_those_of_the_present_lease),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Outputs that are reported while their action runs: it sleeps until the report
+ * of its last output has it cancelled, so that none can be late. */
+#include "run_fixture.h"
+
+#include <sys/eventfd.h>
+#include <toolroot/worker/v1/worker.pb-c.h>
+
+#include "protos/early_outputs.h"
+
+#define SLEEP "sleep 60"
+
+static struct {
+	const char *last; /* its report ends the action */
+	size_t reports;
+	size_t count; /* of files, in the last report */
+	char paths[EARLY_OUTPUTS_FILES_MAX][64];
+	bool executable[EARLY_OUTPUTS_FILES_MAX];
+	char hashes[EARLY_OUTPUTS_FILES_MAX][65];
+} seen;
+
+static void
+report(void *cookie, Workerapi__EarlyOutputs *message)
+{
+	struct fixture *fixture = cookie;
+	const uint64_t one = 1;
+
+	seen.reports++;
+	seen.count = message->n_files;
+	for (size_t i = 0; i < message->n_files; i++) {
+		const Reapi__OutputFile *file = message->files[i];
+
+		snprintf(seen.paths[i], sizeof(seen.paths[i]), "%.*s",
+		    (int)file->path.len, (const char *)file->path.data);
+		snprintf(seen.hashes[i], sizeof(seen.hashes[i]), "%.*s",
+		    (int)file->digest->hash.len,
+		    (const char *)file->digest->hash.data);
+		seen.executable[i] = file->is_executable;
+		if (strcmp(seen.paths[i], seen.last) == 0)
+			assert_int_equal(
+			    write(fixture->run.cancel_fd, &one, sizeof(one)),
+			    sizeof(one));
+	}
+}
+
+static int
+early_setup(void **state)
+{
+	struct fixture *fixture;
+	int rc = fixture_setup(state);
+
+	memset(&seen, 0, sizeof(seen));
+	seen.last = "";
+	if (rc != 0)
+		return rc;
+	fixture = *state;
+	fixture->run.early = report;
+	fixture->run.cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return fixture->run.cancel_fd == -1 ? -1 : 0;
+}
+
+static int
+early_teardown(void **state)
+{
+	struct fixture *fixture = *state;
+
+	file_close(&fixture->run.cancel_fd);
+	return fixture_teardown(state);
+}
+
+static void
+expect_file(
+    struct fixture *fixture, size_t i, const char *path, const char *text)
+{
+	char hash[DIGEST_TEXT_MAX];
+	struct digest digest;
+	struct buffer content;
+	struct error err;
+
+	digest_compute(FIXTURE_FUNCTION, text, strlen(text), &digest);
+	assert_true(i < seen.count);
+	assert_string_equal(seen.paths[i], path);
+	assert_string_equal(seen.hashes[i], digest_format_hash(&digest, hash));
+	buffer_init(&content, 1 << 20);
+	assert_int_equal(
+	    store_read(fixture->store, &digest, &content, &err), 1);
+	assert_string_equal(content.data, text);
+	buffer_clear(&content);
+}
+
+static void
+run_until_last(struct fixture *fixture, const char *last)
+{
+	seen.last = last;
+	fixture_run(fixture);
+	assert_int_equal(fixture->rc, -1);
+	assert_int_equal(fixture->error.code, ERROR_CANCELLED);
+}
+
+static void
+a_file_is_reported_while_its_action_runs(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture_property(fixture, EARLY_OUTPUTS_PROPERTY, ".d,.rmeta");
+	fixture_output(fixture, "out/a.d");
+	fixture_output(fixture, "out/liba.rlib");
+	fixture_output(fixture, "out/liba.rmeta");
+	fixture_script(fixture,
+	    "echo parts > out/a.d; echo code > out/liba.rlib; "
+	    "echo meta > out/tmp; chmod 755 out/tmp; "
+	    "mv out/tmp out/liba.rmeta; " SLEEP);
+	run_until_last(fixture, "out/liba.rmeta");
+	assert_int_equal(seen.reports, 2);
+	assert_int_equal(seen.count, 2);
+	expect_file(fixture, 0, "out/a.d", "parts\n");
+	expect_file(fixture, 1, "out/liba.rmeta", "meta\n");
+	assert_true(seen.executable[1]);
+}
+
+static void
+it_may_be_large_and_below_an_input(void **state)
+{
+	struct fixture *fixture = *state;
+	size_t size = 300000;
+	char *data = xmalloc(size + 1);
+
+	memset(data, 'm', size);
+	data[size] = '\0';
+	fixture_add_file(fixture, "in/data", (struct str){data, size}, false);
+	fixture_property(fixture, EARLY_OUTPUTS_PROPERTY, "in/x");
+	fixture_output(fixture, "in/x");
+	fixture_script(fixture, "cp in/data in/y; mv in/y in/x; " SLEEP);
+	run_until_last(fixture, "in/x");
+	expect_file(fixture, 0, "in/x", data);
+	free(data);
+}
+
+static void
+what_is_no_file_is_not_reported_and_each_file_once(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture_property(fixture, EARLY_OUTPUTS_PROPERTY, ",.m,");
+	fixture_output(fixture, "link.m");
+	fixture_output(fixture, "pipe.m");
+	fixture_output(fixture, "directory.m");
+	fixture_output(fixture, "twice.m");
+	fixture_output(fixture, "gone/away.m");
+	fixture_output(fixture, "z.m");
+	fixture_script(fixture,
+	    "ln -s /etc/passwd l; mv l link.m; "
+	    "mkfifo p; mv p pipe.m; mkdir d; mv d directory.m; "
+	    "echo 1 > twice.m; "
+	    "mv gone moved; ln -s /tmp gone; echo x > moved/away.m; "
+	    "sleep 0.05; echo 2 > twice.m; echo z > z.m; " SLEEP);
+	run_until_last(fixture, "z.m");
+	assert_int_equal(seen.count, 2);
+	assert_string_equal(seen.paths[0], "twice.m");
+	assert_string_equal(seen.paths[1], "z.m");
+}
+
+static void
+the_result_is_what_it_is_without(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture_property(fixture, EARLY_OUTPUTS_PROPERTY, ".rmeta");
+	fixture_output(fixture, "liba.rmeta");
+	fixture_output(fixture, "liba.rlib");
+	fixture_script(
+	    fixture, "echo meta > liba.rmeta; echo code > liba.rlib");
+	fixture_run_well(fixture);
+	assert_int_equal(fixture->result->n_output_files, 2);
+	fixture_assert_blob(
+	    fixture, fixture->result->output_files[0]->digest, "meta\n");
+}
+
+static void
+nothing_is_reported_that_is_not_asked_for(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture_output(fixture, "liba.rmeta");
+	fixture_script(fixture, "echo meta > liba.rmeta; sleep 0.1");
+	fixture_run_well(fixture);
+	assert_int_equal(seen.reports, 0);
+}
+
+#define EARLY_TEST(test) \
+	cmocka_unit_test_setup_teardown(test, early_setup, early_teardown)
+
+static int
+run_all(void)
+{
+	const struct CMUnitTest tests[] = {
+	    EARLY_TEST(a_file_is_reported_while_its_action_runs),
+	    EARLY_TEST(it_may_be_large_and_below_an_input),
+	    EARLY_TEST(what_is_no_file_is_not_reported_and_each_file_once),
+	    EARLY_TEST(the_result_is_what_it_is_without),
+	    EARLY_TEST(nothing_is_reported_that_is_not_asked_for),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int
+main(void)
+{
+	return fixture_run_stagings(run_all);
+}
