@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "cas/digest_message.h"
 #include "client/cargo_strings.h"
+#include "protos/early_outputs.h"
 
 static ProtobufCBinaryData
 binary(const char *text, size_t length)
@@ -115,36 +116,40 @@ make_command(
 	free(command.output_paths);
 }
 
+#define PROPERTIES_MAX 3
+
 struct platform {
 	Reapi__Platform message;
-	Reapi__Platform__Property properties[2];
-	Reapi__Platform__Property *list[2];
+	Reapi__Platform__Property properties[PROPERTIES_MAX];
+	Reapi__Platform__Property *list[PROPERTIES_MAX];
 	char root_text[DIGEST_TEXT_MAX];
 };
+
+static void
+add_property(struct platform *platform, const char *name, const char *value)
+{
+	size_t i = platform->message.n_properties++;
+
+	reapi__platform__property__init(&platform->properties[i]);
+	platform->properties[i].name = binary(name, strlen(name));
+	platform->properties[i].value = binary(value, strlen(value));
+	platform->list[i] = &platform->properties[i];
+}
 
 /* In the order of their names. */
 static void
 make_platform(struct platform *platform, const struct cargo_action_parts *parts)
 {
-	static const char *const names[] = {
-	    "InputRootAbsolutePath", "toolchain-root"};
-	const char *values[] = {
-	    parts->input_root[0] != '\0' ? parts->input_root : "/",
-	    platform->root_text};
-
 	reapi__platform__init(&platform->message);
-	if (parts->toolchain != NULL)
-		digest_format(parts->toolchain, platform->root_text);
-	for (size_t i = 0; i < 2; i++) {
-		reapi__platform__property__init(&platform->properties[i]);
-		platform->properties[i].name =
-		    binary(names[i], strlen(names[i]));
-		platform->properties[i].value =
-		    binary(values[i], strlen(values[i]));
-		platform->list[i] = &platform->properties[i];
-	}
 	platform->message.properties = platform->list;
-	platform->message.n_properties = parts->toolchain != NULL ? 2 : 1;
+	add_property(platform, "InputRootAbsolutePath",
+	    parts->input_root[0] != '\0' ? parts->input_root : "/");
+	if (parts->early)
+		add_property(platform, EARLY_OUTPUTS_PROPERTY, ".d,.rmeta");
+	if (parts->toolchain != NULL) {
+		digest_format(parts->toolchain, platform->root_text);
+		add_property(platform, "toolchain-root", platform->root_text);
+	}
 }
 
 void

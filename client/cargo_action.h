@@ -6,6 +6,8 @@
 #ifndef TOOLROOT_CLIENT_CARGO_ACTION_H
 #define TOOLROOT_CLIENT_CARGO_ACTION_H
 
+#include <stdbool.h>
+
 #include "base/str.h"
 #include "cas/digest.h"
 #include "client/cargo_strings.h"
@@ -16,6 +18,8 @@ struct cargo_action_parts {
 	const char *input_root;                  /* where it is; "" for "/" */
 	/* What is at "/"; NULL when that is the input root. */
 	const struct digest *toolchain;
+	/* Dep-info and metadata are wanted as soon as they are there. */
+	bool early;
 	/* Absolute, in the input root: */
 	const char *directory; /* where it runs */
 	const char *out_dir;

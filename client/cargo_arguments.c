@@ -14,8 +14,8 @@
 
 /* Options with a value that need no look at it. */
 static const char *const plain_options[] = {"--edition", "--error-format",
-    "--json", "--cfg", "--check-cfg", "-l", "--cap-lints", "-A", "-W", "-D",
-    "-F", "--allow", "--warn", "--deny", "--forbid", "--force-warn", "--color",
+    "--cfg", "--check-cfg", "-l", "--cap-lints", "-A", "-W", "-D", "-F",
+    "--allow", "--warn", "--deny", "--forbid", "--force-warn", "--color",
     "--diagnostic-width", "--remap-path-prefix"};
 
 /* Codegen options that name files, or leave other files behind than those we
@@ -232,6 +232,8 @@ take_known(struct cargo_arguments *arguments, char *const *at)
 		arguments->out_dir = value;
 	else if ((value = value_of(at, "--emit", &count)) != NULL)
 		take_emit(arguments, value);
+	else if ((value = value_of(at, "--json", &count)) != NULL)
+		arguments->notices |= strstr(value, "artifacts") != NULL;
 	else if ((value = value_of(at, "--extern", &count)) != NULL)
 		take_extern(arguments, value);
 	else if ((value = value_of(at, "--target", &count)) != NULL)
@@ -462,6 +464,20 @@ cargo_arguments_outputs(
 		    names, xasprintf("%s%s%s%s", forms[i].before,
 			       arguments->crate_name, arguments->extra_filename,
 			       forms[i].after));
+}
+
+bool
+cargo_arguments_pipelined(const struct cargo_arguments *arguments)
+{
+	for (size_t i = 0; i < arguments->types.count; i++) {
+		const char *type = arguments->types.items[i];
+
+		if (strcmp(type, "lib") != 0 && strcmp(type, "rlib") != 0)
+			return false;
+	}
+	return arguments->call == CARGO_CALL_COMPILE && arguments->notices &&
+	       arguments->metadata && arguments->emits_link &&
+	       !arguments->test && arguments->types.count > 0;
 }
 
 /* Forms in which a target may have what a type makes; NULL: no second one. */

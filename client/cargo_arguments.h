@@ -34,6 +34,7 @@ struct cargo_arguments {
 	bool dep_info;           /* is among what it writes */
 	bool metadata;           /* likewise */
 	bool emits_link;
+	bool notices;                 /* cargo is told of files as they come */
 	bool test;                    /* a program, whatever the types say */
 	bool links;                   /* it calls a linker */
 	const char *linker;           /* -C linker=, or NULL */
@@ -67,6 +68,8 @@ void cargo_arguments_discover(
 /* The names of the files that the call may leave in its output directory. */
 void cargo_arguments_outputs(
     const struct cargo_arguments *arguments, struct cargo_strings *names);
+/* Whether cargo goes on when the metadata is there, before the library is. */
+bool cargo_arguments_pipelined(const struct cargo_arguments *arguments);
 /* Of the files that it must leave there, one that is not among names; the
  * caller frees it. NULL when none is missing. */
 char *cargo_arguments_missing(

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "base/arena.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "cas/merkle_builder.h"
@@ -16,6 +17,7 @@
 #include "client/cargo_execute.h"
 #include "client/cargo_inputs.h"
 #include "client/cargo_message.h"
+#include "client/cargo_notice.h"
 #include "client/cargo_outputs.h"
 #include "client/cargo_paths.h"
 #include "client/cargo_session.h"
@@ -30,6 +32,15 @@
 #define EXECUTION_TIMEOUT_MS (15 * 60 * 1000)
 /* Servers tell how far an execution is, ours every 30 s. */
 #define SILENCE_MS (90 * 1000)
+
+/* What is known of a result that is still to come. */
+struct early {
+	bool tried;
+	struct buffer dep_info; /* as the action wrote it */
+	bool checked;           /* what follows is set */
+	int belief;             /* as check() has it, with its error */
+	struct error error;
+};
 
 struct state {
 	const struct cargo_attempt *attempt;
@@ -46,6 +57,7 @@ struct state {
 	struct request_metadata metadata;
 	struct cas_transfer transfer;
 	struct cargo_outputs results;
+	struct early early;
 };
 
 /* --- inputs --------------------------------------------------------------- */
@@ -159,6 +171,7 @@ make_action(struct state *state)
 	    .input_root = state->inputs.root,
 	    .toolchain =
 		cargo_crate_is_moved(crate) ? NULL : &crate->toolchain->root,
+	    .early = cargo_arguments_pipelined(&crate->arguments),
 	};
 
 	state->environment.macro = state->inputs.macro;
@@ -288,42 +301,6 @@ find(struct state *state, struct cargo_execute *execute, struct error *err)
 	return 0;
 }
 
-/* Among the paths of outputs, there always is one. */
-static const char *
-dep_info_of(const struct cargo_strings *outputs)
-{
-	size_t i = 0;
-
-	while (!cargo_outputs_is_dep_info(outputs->items[i]))
-		i++;
-	return outputs->items[i];
-}
-
-static int
-find_or_run(struct state *state, struct error *err)
-{
-	const struct cargo_attempt *attempt = state->attempt;
-	struct cargo_execute execute = {
-	    .channel = attempt->server->channel,
-	    .instance = attempt->server->instance,
-	    .metadata = &state->metadata,
-	    .arena = &state->arena,
-	    .action = state->action.digest,
-	    .wanted_inline = dep_info_of(&state->action.outputs),
-	    .timeout_ms = EXECUTION_TIMEOUT_MS,
-	    .silence_ms = SILENCE_MS,
-	};
-	Reapi__ActionResult *result;
-	int rc = find(state, &execute, err);
-
-	if (rc != 0)
-		return rc > 0 ? 0 : -1;
-	if (run(state, &execute, &result, err) < 0)
-		return -1;
-	attempt->row->executed_ms = executed_ms(result);
-	return cargo_outputs_fetch(&state->results, result, err);
-}
-
 /* --- belief --------------------------------------------------------------- */
 
 /* 1, 0 when variables were learned, -1. */
@@ -392,6 +369,176 @@ check(struct state *state, struct error *err)
 	return rc;
 }
 
+/* In the place that cargo looks at: only while it does. */
+static int
+put(struct state *state, struct error *err)
+{
+	const struct cargo_crate *crate = state->crate;
+	int rc;
+
+	if (!cargo_message_is_awaited(crate->call) ||
+	    !cargo_session_begin_put(crate->session))
+		return error_set(
+		    err, ERROR_CANCELLED, "cargo did not wait for it");
+	rc = cargo_outputs_put(&state->results, err);
+	cargo_session_end_put(crate->session);
+	return rc;
+}
+
+/* 1 believed, 0 when another attempt may be, -1. Of an early dep-info it was
+ * told then. */
+static int
+check_result(struct state *state, struct error *err)
+{
+	const struct early *early = &state->early;
+	int rc;
+
+	if (early->checked && str_equal(buffer_str(&early->dep_info),
+				  buffer_str(&state->results.dep_info))) {
+		*err = early->error;
+		return early->belief;
+	}
+	rc = check(state, err);
+	if (rc == 0 && state->crate->given)
+		rc = error_set(err, ERROR_FAILED_PRECONDITION,
+		    "what it reads changed while it was compiled");
+	return rc;
+}
+
+/* --- before it is done ---------------------------------------------------- */
+
+/* Cargo is told, and goes on. The shim gets all that is to be done when nothing
+ * more comes from here. */
+static int
+tell_cargo(struct state *state, struct error *err)
+{
+	struct cargo_crate *crate = state->crate;
+	struct cargo_summary_row *row = state->attempt->row;
+	struct cargo_message_answer notice;
+	char *path = cargo_crate_metadata(crate);
+	/* One that cannot tell may have told cargo. */
+	bool told = true;
+	int rc = 0;
+
+	cargo_message_answer_init(&notice);
+	crate->given = true;
+	cargo_crate_place(crate, &notice);
+	notice.kind = CARGO_MESSAGE_EARLY;
+	notice.status =
+	    cargo_session_repeats(crate->session) == CARGO_REPEATS ? 1 : 0;
+	if (cargo_notice_add_metadata(&notice.errors, path) < 0)
+		rc = error_set(
+		    err, ERROR_RESOURCE_EXHAUSTED, "%s: too long", path);
+	if (rc == 0)
+		rc = cargo_message_send_answer(
+		    crate->call->caller, &notice, err);
+	if (rc == 0 &&
+	    cargo_message_receive_reply(crate->call->caller, &told, err) == 0) {
+		cargo_session_set_repeats(crate->session, told);
+		crate->given = told;
+	}
+	if (crate->given)
+		row->metadata_ms = clock_monotonic_ms() - row->start_ms;
+	cargo_message_answer_clear(&notice);
+	free(path);
+	return rc;
+}
+
+static int
+give_metadata(struct state *state, const Reapi__OutputFile *dep_info,
+    const Reapi__OutputFile *metadata, struct error *err)
+{
+	struct early *early = &state->early;
+	struct buffer empty;
+
+	int rc = cargo_outputs_fetch_early(&state->results, dep_info, err);
+
+	if (rc == 0) {
+		early->belief = check(state, &early->error);
+		early->checked = true;
+	}
+	/* It comes once more. */
+	buffer_init(&empty, state->results.dep_info.limit);
+	early->dep_info = state->results.dep_info;
+	state->results.dep_info = empty;
+	if (rc < 0 || early->belief <= 0)
+		return rc;
+	if (cargo_outputs_fetch_early(&state->results, metadata, err) < 0 ||
+	    put(state, err) < 0)
+		return -1;
+	return tell_cargo(state, err);
+}
+
+/* Of cargo_execute. */
+static void
+take_early(void *cookie, Reapi__OutputFile *const *files, size_t count)
+{
+	struct state *state = cookie;
+	const Reapi__OutputFile *dep_info =
+	    cargo_outputs_find(&state->results, files, count, ".d");
+	const Reapi__OutputFile *metadata =
+	    cargo_outputs_find(&state->results, files, count, ".rmeta");
+	/* The result tells the same, or better. */
+	struct error ignored;
+
+	if (state->early.tried || dep_info == NULL || metadata == NULL)
+		return;
+	state->early.tried = true;
+	(void)give_metadata(state, dep_info, metadata, &ignored);
+}
+
+/* Once in the life of a crate, and never where nobody listens meanwhile. */
+static bool
+wants_early(const struct state *state)
+{
+	const struct cargo_crate *crate = state->crate;
+
+	return cargo_arguments_pipelined(&crate->arguments) && !crate->given &&
+	       crate->call->caller != -1 &&
+	       cargo_session_repeats(crate->session) != CARGO_REPEATS_NOT;
+}
+
+/* --- looking and running ----------------------------------------------------
+ */
+
+/* Among the paths of outputs, there always is one. */
+static const char *
+dep_info_of(const struct cargo_strings *outputs)
+{
+	size_t i = 0;
+
+	while (!cargo_outputs_is_dep_info(outputs->items[i]))
+		i++;
+	return outputs->items[i];
+}
+
+static int
+find_or_run(struct state *state, struct error *err)
+{
+	const struct cargo_attempt *attempt = state->attempt;
+	struct cargo_execute execute = {
+	    .channel = attempt->server->channel,
+	    .instance = attempt->server->instance,
+	    .metadata = &state->metadata,
+	    .arena = &state->arena,
+	    .action = state->action.digest,
+	    .wanted_inline = dep_info_of(&state->action.outputs),
+	    .timeout_ms = EXECUTION_TIMEOUT_MS,
+	    .silence_ms = SILENCE_MS,
+	    .early = wants_early(state) ? take_early : NULL,
+	    .cookie = state,
+	};
+	Reapi__ActionResult *result;
+	int rc = find(state, &execute, err);
+
+	if (rc != 0)
+		return rc > 0 ? 0 : -1;
+	if (run(state, &execute, &result, err) < 0)
+		return -1;
+	attempt->row->executed_ms = executed_ms(result);
+	return cargo_outputs_fetch(&state->results, result, err);
+}
+
 /* --- the whole ------------------------------------------------------------ */
 
 static void
@@ -445,6 +592,7 @@ state_init(struct state *state, const struct cargo_attempt *attempt)
 static void
 state_clear(struct state *state)
 {
+	buffer_clear(&state->early.dep_info);
 	cargo_outputs_clear(&state->results);
 	cargo_action_clear(&state->action);
 	arena_clear(&state->arena);
@@ -463,22 +611,8 @@ fill_answer(struct state *state)
 	answer->kind = CARGO_MESSAGE_DONE;
 	answer->errors = state->results.errors;
 	buffer_init(&state->results.errors, 0);
-}
-
-/* In the place that cargo looks at: only while it does. */
-static int
-put(struct state *state, struct error *err)
-{
-	const struct cargo_crate *crate = state->crate;
-	int rc;
-
-	if (!cargo_message_is_awaited(crate->call) ||
-	    !cargo_session_begin_put(crate->session))
-		return error_set(
-		    err, ERROR_CANCELLED, "cargo did not wait for it");
-	rc = cargo_outputs_put(&state->results, err);
-	cargo_session_end_put(crate->session);
-	return rc;
+	if (state->crate->given)
+		cargo_notice_drop_metadata(&answer->errors);
 }
 
 int
@@ -498,7 +632,7 @@ cargo_attempt_run(const struct cargo_attempt *attempt, struct error *err)
 		goto out;
 	}
 	attempt->row->down += state.results.bytes;
-	rc = check(&state, err);
+	rc = check_result(&state, err);
 	if (rc > 0 && put(&state, err) < 0)
 		rc = -1;
 	if (rc > 0)

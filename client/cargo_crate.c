@@ -481,6 +481,15 @@ cargo_crate_command(const struct cargo_crate *crate,
 	cargo_arguments_map(crate->words.items, paths, incremental, out);
 }
 
+char *
+cargo_crate_metadata(const struct cargo_crate *crate)
+{
+	const struct cargo_arguments *arguments = &crate->arguments;
+
+	return xasprintf("%s/lib%s%s.rmeta", arguments->out_dir,
+	    arguments->crate_name, arguments->extra_filename);
+}
+
 void
 cargo_crate_place(
     const struct cargo_crate *crate, struct cargo_message_answer *answer)
@@ -492,10 +501,13 @@ cargo_crate_place(
 	place->directory = cargo_paths_map_text(
 	    &paths, CARGO_PATHS_TO_FIXED, crate->call->directory);
 	place->dep_info = dep_info_path(&crate->arguments);
-	/* What is compiled for the first time is what others would compile; an
-	 * edit may be the first of many. */
-	cargo_crate_command(
-	    crate, &paths, crate->warm || crate->built, &place->arguments);
+	place->metadata =
+	    crate->given ? cargo_crate_metadata(crate) : xstrdup("");
+	/* What is compiled for the first time is what others would compile, and
+	 * what others began is what they would end; an edit may be the first of
+	 * many. */
+	cargo_crate_command(crate, &paths,
+	    (crate->warm || crate->built) && !crate->given, &place->arguments);
 	for (char *const *at = crate->call->environment.items; *at != NULL;
 	     at++)
 		cargo_strings_take(&place->environment,

@@ -38,6 +38,7 @@ struct cargo_crate {
 	bool exact_home;              /* what was fetched is */
 	bool warm;                    /* there is incremental state for it */
 	bool built;                   /* it was compiled here before */
+	bool given;                   /* cargo was told of its metadata */
 	struct cargo_strings learned; /* names of variables that it reads */
 	struct cargo_strings sources; /* absolute; of the workspace's alone */
 };
@@ -65,6 +66,8 @@ void cargo_crate_find_place(struct cargo_crate *crate);
 /* Adds the fixed paths of its actions. */
 void cargo_crate_paths(
     const struct cargo_crate *crate, struct cargo_paths *paths);
+/* Where its metadata is; the caller frees it. */
+char *cargo_crate_metadata(const struct cargo_crate *crate);
 /* How it is run on this machine at these paths. */
 void cargo_crate_place(
     const struct cargo_crate *crate, struct cargo_message_answer *answer);

@@ -5,12 +5,15 @@
 #include <google/longrunning/operations.pb-c.h>
 #include <google/rpc/status.pb-c.h>
 #include <stdlib.h>
+#include <string.h>
+#include <toolroot/worker/v1/worker.pb-c.h>
 
 #include "base/arena.h"
 #include "base/error.h"
 #include "cas/digest_message.h"
 #include "client/request_metadata.h"
 #include "protos/arena_allocator.h"
+#include "protos/early_outputs.h"
 #include "rpc/channel.h"
 #include "rpc/message.h"
 
@@ -74,11 +77,53 @@ cargo_execute_find(const struct cargo_execute *execute,
 
 /* --- running -------------------------------------------------------------- */
 
+/* NULL when it is no such message, or none at all. */
+static void *
+unpack_any(const struct cargo_execute *execute,
+    const Google__Protobuf__Any *any,
+    const ProtobufCMessageDescriptor *descriptor)
+{
+	struct error ignored;
+
+	if (any == NULL)
+		return NULL;
+	return protos_unpack(execute->arena, descriptor,
+	    (struct str){(const char *)any->value.data, any->value.len},
+	    &ignored);
+}
+
 static int
 status_error(const GrpcStatus__Status *status, struct error *err)
 {
 	return error_set(err, (enum error_code)status->code, "%.300s",
 	    status->message != NULL ? status->message : "");
+}
+
+/* What an update says beside the stage. A server that says it wrongly says
+ * nothing. */
+static void
+read_news(const struct cargo_execute *execute,
+    const Longrunning__Operation *operation)
+{
+	const Reapi__ExecuteOperationMetadata *metadata =
+	    unpack_any(execute, operation->metadata,
+		&reapi__execute_operation_metadata__descriptor);
+	const Reapi__ExecutedActionMetadata *partial =
+	    metadata != NULL ? metadata->partial_execution_metadata : NULL;
+
+	for (size_t i = 0; partial != NULL && i < partial->n_auxiliary_metadata;
+	     i++) {
+		const Google__Protobuf__Any *any =
+		    partial->auxiliary_metadata[i];
+		const Workerapi__EarlyOutputs *early = NULL;
+
+		if (strcmp(any->type_url, EARLY_OUTPUTS_TYPE) == 0)
+			early = unpack_any(execute, any,
+			    &workerapi__early_outputs__descriptor);
+		if (early != NULL)
+			execute->early(
+			    execute->cookie, early->files, early->n_files);
+	}
 }
 
 /* 1 with the result, 0 while it is under way, -1. */
@@ -93,8 +138,11 @@ read_operation(const struct cargo_execute *execute, struct rpc_message *message,
 
 	if (operation == NULL)
 		return -1;
-	if (!operation->done)
+	if (!operation->done) {
+		if (execute->early != NULL)
+			read_news(execute, operation);
 		return 0;
+	}
 	if (operation->result_case == LONGRUNNING__OPERATION__RESULT_ERROR)
 		return status_error(operation->error, err);
 	any = operation->response;

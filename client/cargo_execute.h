@@ -8,6 +8,7 @@
 
 #include <build/bazel/remote/execution/v2/remote_execution.pb-c.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "cas/digest.h"
@@ -28,6 +29,12 @@ struct cargo_execute {
 	int64_t timeout_ms; /* of the execution, queueing included */
 	int64_t silence_ms; /* of the server meanwhile */
 	bool anew;          /* whatever the server has as the result */
+	/* Told of outputs that are there while the execution goes on, perhaps
+	 * of the same ones again (EarlyOutputs of worker.proto); may be NULL.
+	 * Files are borrowed. */
+	void (*early)(
+	    void *cookie, Reapi__OutputFile *const *files, size_t count);
+	void *cookie;
 };
 
 /* 1 and *result, 0 when the server has none, -1. */

@@ -21,15 +21,13 @@
 #include "base/memory.h"
 #include "client/cargo_dep_info.h"
 #include "client/cargo_message.h"
+#include "client/cargo_early_metadata.h"
 #include "client/cargo_namespace.h"
+#include "client/cargo_notice.h"
 #include "client/cargo_paths.h"
 
 #define TEXT_MAX (64u << 20)
 #define PIECE ((size_t)64 << 10)
-/* That a file is there; the second form is of compilers before 1.70. */
-#define NOTICE "{\"$message_type\":\"artifact\""
-#define OLD_NOTICE "{\"artifact\":"
-#define METADATA ".rmeta\""
 
 struct run {
 	const struct cargo_message_place *place;
@@ -40,6 +38,7 @@ struct run {
 	struct buffer line;
 	struct buffer held;
 	bool noticed; /* cargo was told of a file that it builds on */
+	struct cargo_early_metadata metadata; /* what it was told of before */
 };
 
 /* --- the child ------------------------------------------------------------ */
@@ -118,12 +117,13 @@ say(struct run *run, struct str text, struct error *err)
 static int
 take_line(struct run *run, struct str line, struct error *err)
 {
-	if (str_starts_with(line, STR(NOTICE)) ||
-	    str_starts_with(line, STR(OLD_NOTICE))) {
+	if (cargo_notice_is(line)) {
 		/* Cargo passes over other files, dep-info for instance. */
-		if (memmem(line.data, line.len, METADATA, strlen(METADATA)) !=
-		    NULL)
+		if (cargo_notice_is_metadata(line)) {
+			if (cargo_early_metadata_is_given(&run->metadata))
+				return 0;
 			run->noticed = true;
+		}
 		return say(run, line, err);
 	}
 	if (buffer_append(&run->held, line.data, line.len) == 0)
@@ -238,6 +238,8 @@ finish(struct run *run, int *status, struct error *err)
 		return 0;
 	if (*status == 0)
 		rc = map_dep_info(run, err);
+	if (*status == 0 && rc == 0)
+		rc = cargo_early_metadata_check(&run->metadata, err);
 	if (rc == 0)
 		rc = say(run, buffer_str(&run->held), err);
 	return rc == 0 ? 1 : -1;
@@ -266,6 +268,8 @@ run_init(struct run *run, const struct cargo_message_place *place)
 	     i += 2)
 		cargo_paths_add(
 		    &run->paths, paths->items[i], paths->items[i + 1]);
+	cargo_early_metadata_open(&run->metadata, place->metadata);
+	run->noticed = cargo_early_metadata_is_given(&run->metadata);
 	buffer_init(&run->line, TEXT_MAX);
 	buffer_init(&run->held, TEXT_MAX);
 }
@@ -275,6 +279,7 @@ run_clear(struct run *run)
 {
 	file_close(&run->messages);
 	file_close(&run->started);
+	cargo_early_metadata_close(&run->metadata);
 	buffer_clear(&run->line);
 	buffer_clear(&run->held);
 	cargo_paths_clear(&run->paths);
@@ -303,4 +308,17 @@ cargo_local_run(
 out:
 	run_clear(&run);
 	return rc;
+}
+
+bool
+cargo_local_can(const struct cargo_message_place *place)
+{
+	pid_t child = fork();
+	struct error ignored;
+
+	if (child == 0)
+		_exit(cargo_namespace_enter(&place->paths, &ignored) == 0
+			  ? EXIT_SUCCESS
+			  : EXIT_FAILURE);
+	return child != -1 && wait_for(child) == EXIT_SUCCESS;
 }

@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-#define MAGIC "TRC2"
+#define MAGIC "TRC3"
 #define CALL_MAX (64u << 20)
 #define ANSWER_MAX (128u << 20)
 
@@ -223,6 +223,7 @@ clear_place(struct cargo_message_place *place)
 {
 	free(place->directory);
 	free(place->dep_info);
+	free(place->metadata);
 	cargo_strings_clear(&place->arguments);
 	cargo_strings_clear(&place->environment);
 	cargo_strings_clear(&place->paths);
@@ -236,12 +237,20 @@ cargo_message_answer_clear(struct cargo_message_answer *answer)
 	clear_place(&answer->place);
 }
 
+static bool
+has_place(enum cargo_message_kind kind)
+{
+	return kind == CARGO_MESSAGE_PLACE || kind == CARGO_MESSAGE_EARLY;
+}
+
 static int
 encode_place(const struct cargo_message_place *place, struct buffer *out)
 {
 	if (buffer_append(out, place->directory, strlen(place->directory) + 1) <
 		0 ||
 	    buffer_append(out, place->dep_info, strlen(place->dep_info) + 1) <
+		0 ||
+	    buffer_append(out, place->metadata, strlen(place->metadata) + 1) <
 		0 ||
 	    add_strings(out, &place->arguments) < 0 ||
 	    add_strings(out, &place->environment) < 0)
@@ -261,6 +270,8 @@ decode_place(const struct answer_header *header, const struct buffer *content,
 		place->directory = xstrndup(text.data, text.len);
 		text = str_cut(&rest, '\0');
 		place->dep_info = xstrndup(text.data, text.len);
+		text = str_cut(&rest, '\0');
+		place->metadata = xstrndup(text.data, text.len);
 		if (header->arguments > 0 && header->paths % 2 == 0 &&
 		    take_strings(&rest, header->arguments, &place->arguments) ==
 			0 &&
@@ -286,8 +297,7 @@ cargo_message_send_answer(
 	int rc = 0;
 
 	buffer_init(&text, CALL_MAX);
-	if (answer->kind == CARGO_MESSAGE_PLACE &&
-	    encode_place(place, &text) < 0)
+	if (has_place(answer->kind) && encode_place(place, &text) < 0)
 		rc = error_set(err, ERROR_RESOURCE_EXHAUSTED,
 		    "cargo socket: the answer is too long");
 	header.place = (uint32_t)text.len;
@@ -307,7 +317,7 @@ static bool
 is_known(uint32_t kind)
 {
 	return kind == CARGO_MESSAGE_DONE || kind == CARGO_MESSAGE_LOCAL ||
-	       kind == CARGO_MESSAGE_PLACE;
+	       kind == CARGO_MESSAGE_PLACE || kind == CARGO_MESSAGE_EARLY;
 }
 
 int
@@ -331,8 +341,26 @@ cargo_message_receive_answer(
 		rc = receive_buffer(fd, &answer->errors, header.errors, err);
 	if (rc == 0)
 		rc = receive_buffer(fd, &text, header.place, err);
-	if (rc == 0 && answer->kind == CARGO_MESSAGE_PLACE)
+	if (rc == 0 && has_place(answer->kind))
 		rc = decode_place(&header, &text, &answer->place, err);
 	buffer_clear(&text);
+	return rc;
+}
+
+int
+cargo_message_send_reply(int fd, bool told, struct error *err)
+{
+	const char byte = told ? 'y' : 'n';
+
+	return send_all(fd, &byte, 1, err);
+}
+
+int
+cargo_message_receive_reply(int fd, bool *told, struct error *err)
+{
+	char byte = 'n';
+	int rc = receive_all(fd, &byte, 1, err);
+
+	*told = rc == 0 && byte == 'y';
 	return rc;
 }

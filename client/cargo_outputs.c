@@ -30,17 +30,23 @@ cargo_outputs_init(struct cargo_outputs *outputs)
 	buffer_init(&outputs->errors, TEXT_MAX);
 }
 
+/* What is not in its place. */
+static void
+discard(struct cargo_output *item)
+{
+	if (item->temporary != NULL)
+		unlink(item->temporary);
+	free(item->temporary);
+	item->temporary = NULL;
+	file_close(&item->fd);
+}
+
 void
 cargo_outputs_clear(struct cargo_outputs *outputs)
 {
 	for (size_t i = 0; i < outputs->count; i++) {
-		struct cargo_output *item = &outputs->items[i];
-
-		if (item->temporary != NULL)
-			unlink(item->temporary);
-		file_close(&item->fd);
-		free(item->temporary);
-		free(item->final);
+		discard(&outputs->items[i]);
+		free(outputs->items[i].final);
 	}
 	free(outputs->items);
 	outputs->items = NULL;
@@ -213,20 +219,86 @@ name_of(const Reapi__OutputFile *file)
 	return xstrndup(path.data + skipped, path.len - skipped);
 }
 
+/* Takes final. One that was there early has its item already. */
+static struct cargo_output *
+item_of(struct cargo_outputs *outputs, char *final)
+{
+	struct cargo_output *item;
+
+	for (size_t i = 0; i < outputs->count; i++) {
+		item = &outputs->items[i];
+		if (strcmp(item->final, final) != 0)
+			continue;
+		free(final);
+		if (!item->placed)
+			discard(item);
+		return item;
+	}
+	outputs->items = xreallocarray(
+	    outputs->items, outputs->count + 1, sizeof(*outputs->items));
+	item = &outputs->items[outputs->count++];
+	*item = (struct cargo_output){.fd = -1, .final = final};
+	return item;
+}
+
+/* What is in its place stays: cargo was told of it. */
+static int
+check_unchanged(const struct cargo_output *item, const Reapi__OutputFile *file,
+    struct error *err)
+{
+	struct digest digest;
+
+	if (digest_from_message(DIGEST_UNKNOWN, file->digest, &digest, err) < 0)
+		return -1;
+	if (digest_equal(&digest, &item->digest))
+		return 0;
+	return error_set(err, ERROR_FAILED_PRECONDITION,
+	    "%s came out otherwise than when cargo was told of it",
+	    item->final);
+}
+
 static int
 fetch_file(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
     struct error *err)
 {
-	struct cargo_output *item;
 	char *name = name_of(file);
+	struct cargo_output *item =
+	    item_of(outputs, xasprintf("%s/%s", outputs->directory, name));
 
-	outputs->items = xreallocarray(
-	    outputs->items, outputs->count + 1, sizeof(*outputs->items));
-	item = &outputs->items[outputs->count++];
-	*item = (struct cargo_output){
-	    .fd = -1, .final = xasprintf("%s/%s", outputs->directory, name)};
 	free(name);
+	if (item->placed)
+		return check_unchanged(item, file, err);
 	return fetch_into(outputs, file, item, err);
+}
+
+int
+cargo_outputs_fetch_early(struct cargo_outputs *outputs,
+    const Reapi__OutputFile *file, struct error *err)
+{
+	char *name = name_of(file);
+	bool dep_info = cargo_outputs_is_dep_info(name);
+
+	free(name);
+	return dep_info ? read_output(outputs, file, &outputs->dep_info, err)
+			: fetch_file(outputs, file, err);
+}
+
+const Reapi__OutputFile *
+cargo_outputs_find(const struct cargo_outputs *outputs,
+    Reapi__OutputFile *const *files, size_t count, const char *end)
+{
+	const Reapi__OutputFile *found = NULL;
+
+	for (size_t i = 0; i < count && found == NULL; i++) {
+		char *name = name_of(files[i]);
+		size_t length = strlen(name), tail = strlen(end);
+
+		if (length > tail && strcmp(name + length - tail, end) == 0 &&
+		    cargo_strings_have(outputs->expected, name))
+			found = files[i];
+		free(name);
+	}
+	return found;
 }
 
 /* All that were asked for and must be there, and no others. */
@@ -326,6 +398,7 @@ put(struct cargo_output *item, struct error *err)
 	free(item->temporary);
 	item->temporary = NULL;
 	file_close(&item->fd);
+	item->placed = true;
 	return 0;
 }
 
@@ -335,6 +408,8 @@ cargo_outputs_put(struct cargo_outputs *outputs, struct error *err)
 	for (size_t i = 0; i < outputs->count; i++) {
 		struct cargo_output *item = &outputs->items[i];
 
+		if (item->placed)
+			continue;
 		if (put(item, err) < 0)
 			return -1;
 		if (!item->mapped)

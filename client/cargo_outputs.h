@@ -25,8 +25,9 @@ struct stat_ledger;
 
 struct cargo_output {
 	int fd;          /* it has no name yet; -1: see temporary */
-	char *temporary; /* owned; NULL, without fd: it is in its place */
+	char *temporary; /* owned; or NULL */
 	char *final;     /* owned */
+	bool placed;     /* there it is */
 	struct digest digest;
 	bool mapped;         /* a dep-info file: not the bytes of digest */
 	struct stat written; /* its status, when all bytes were there */
@@ -54,6 +55,14 @@ void cargo_outputs_init(struct cargo_outputs *outputs);
 /* What was not put in place is removed. */
 void cargo_outputs_clear(struct cargo_outputs *outputs);
 
+/* Of a result that is still to come: its dep-info, as the action wrote it, or
+ * any other file. The latter is in its place after cargo_outputs_put; when the
+ * result has another one then, that is FAILED_PRECONDITION. */
+int cargo_outputs_fetch_early(struct cargo_outputs *outputs,
+    const Reapi__OutputFile *file, struct error *err);
+/* The one of the files that is expected and has this end; or NULL. */
+const Reapi__OutputFile *cargo_outputs_find(const struct cargo_outputs *outputs,
+    Reapi__OutputFile *const *files, size_t count, const char *end);
 /* NOT_FOUND when the result, or the server, lacks one that must be there. */
 int cargo_outputs_fetch(struct cargo_outputs *outputs,
     const Reapi__ActionResult *result, struct error *err);

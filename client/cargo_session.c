@@ -58,7 +58,7 @@ struct cargo_session {
 	struct cargo_summary *summary;
 	char invocation[UUID_STR_LEN];
 	/* Guards stages, the count of toolchains and what they are for, lost,
-	 * failures and what is about waiting and putting. */
+	 * failures, repeats and what is about waiting and putting. */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct once layout_made;
@@ -72,6 +72,7 @@ struct cargo_session {
 	int64_t waited_ms; /* before that */
 	unsigned putting;  /* calls, results in place */
 	bool stopped;
+	enum cargo_repeats repeats;
 	struct toolchain toolchains[TOOLCHAINS_MAX];
 	size_t toolchain_count;
 };
@@ -253,6 +254,25 @@ cargo_session_end_put(struct cargo_session *session)
 	pthread_mutex_lock(&session->lock);
 	session->putting--;
 	pthread_cond_broadcast(&session->changed);
+	pthread_mutex_unlock(&session->lock);
+}
+
+enum cargo_repeats
+cargo_session_repeats(struct cargo_session *session)
+{
+	enum cargo_repeats repeats;
+
+	pthread_mutex_lock(&session->lock);
+	repeats = session->repeats;
+	pthread_mutex_unlock(&session->lock);
+	return repeats;
+}
+
+void
+cargo_session_set_repeats(struct cargo_session *session, bool can)
+{
+	pthread_mutex_lock(&session->lock);
+	session->repeats = can ? CARGO_REPEATS : CARGO_REPEATS_NOT;
 	pthread_mutex_unlock(&session->lock);
 }
 

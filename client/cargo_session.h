@@ -76,6 +76,16 @@ bool cargo_session_begin_put(struct cargo_session *session);
 void cargo_session_end_put(struct cargo_session *session);
 void cargo_session_stop(struct cargo_session *session);
 
+/* Whether a compilation that others began can be repeated here, so that cargo
+ * may be told of its metadata before it is done. Each shim can find out. */
+enum cargo_repeats {
+	CARGO_REPEATS_UNKNOWN,
+	CARGO_REPEATS,
+	CARGO_REPEATS_NOT,
+};
+enum cargo_repeats cargo_session_repeats(struct cargo_session *session);
+void cargo_session_set_repeats(struct cargo_session *session, bool can);
+
 struct cargo_server {
 	struct rpc_channel *channel;
 	struct cas_client *cas;

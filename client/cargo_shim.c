@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -59,6 +60,54 @@ cargo_shim_call(struct cargo_message_call *call, char **argv)
 	return 0;
 }
 
+/* What there is to say before the compiler's work is done, elsewhere: false
+ * when it is not said, since the work could not be repeated here. */
+static bool
+say_early(const struct cargo_message_answer *answer)
+{
+	struct error err;
+
+	return (answer->status != 0 || cargo_local_can(&answer->place)) &&
+	       file_write(STDERR_FILENO, answer->errors.data,
+		   answer->errors.len, &err) == 0;
+}
+
+static void
+replace_answer(
+    struct cargo_message_answer *answer, struct cargo_message_answer *by)
+{
+	cargo_message_answer_clear(answer);
+	*answer = *by;
+}
+
+/* An early answer is left, as one to run the compiler here, when what cargo was
+ * told of is all that came. */
+static int
+receive_answers(int fd, struct cargo_message_answer *answer, struct error *err)
+{
+	struct cargo_message_answer next;
+	bool early = true;
+	int rc = 0;
+
+	while (early && rc == 0) {
+		bool told = false;
+
+		cargo_message_answer_init(&next);
+		rc = cargo_message_receive_answer(fd, &next, err);
+		early = next.kind == CARGO_MESSAGE_EARLY;
+		if (rc == 0 && early) {
+			told = say_early(&next);
+			rc = cargo_message_send_reply(fd, told, err);
+			next.kind = CARGO_MESSAGE_PLACE;
+		}
+		if (told || (rc == 0 && !early))
+			replace_answer(answer, &next);
+		else
+			cargo_message_answer_clear(&next);
+	}
+	return rc;
+}
+
 /* Leaves an answer as it was initialised when there is none. */
 static void
 ask_broker(char **argv, struct cargo_message_answer *answer)
@@ -71,10 +120,9 @@ ask_broker(char **argv, struct cargo_message_answer *answer)
 
 	if (fd == -1)
 		return;
-	if (cargo_shim_call(&call, argv) < 0 ||
-	    cargo_message_send_call(fd, &call, &ignored) < 0 ||
-	    cargo_message_receive_answer(fd, answer, &ignored) < 0)
-		answer->kind = CARGO_MESSAGE_LOCAL;
+	if (cargo_shim_call(&call, argv) == 0 &&
+	    cargo_message_send_call(fd, &call, &ignored) == 0)
+		(void)receive_answers(fd, answer, &ignored);
 	cargo_message_call_clear(&call);
 	file_close(&fd);
 }
@@ -99,8 +147,14 @@ run_here(const struct cargo_message_answer *answer, char **argv)
 	int status = EXIT_FAILURE;
 	int rc = cargo_local_run(&answer->place, &status, &err);
 
-	if (rc == 0)
+	if (rc == 0 && answer->place.metadata[0] == '\0')
 		return become_compiler(argv);
+	if (rc == 0)
+		rc = error_set(&err, ERROR_FAILED_PRECONDITION,
+		    "%s: crates that use it may have been compiled with it "
+		    "already, and the compiler cannot be run here as it was on "
+		    "the worker: build again",
+		    answer->place.metadata);
 	if (rc < 0)
 		fprintf(stderr, CARGO_SHIM_NAME ": %s\n", err.text);
 	return rc > 0 ? status : EXIT_FAILURE;

@@ -94,12 +94,13 @@ cargo_summary_add(
 {
 	const char *cause = row->cause != NULL ? row->cause : "";
 	json_t *json = json_pack(
-	    "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "crate",
+	    "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "crate",
 	    row->crate, "package", row->package != NULL ? row->package : "",
 	    "type", row->type, "outcome", outcome_names[row->outcome], "cause",
 	    cause, "action", row->action, "wall_ms", (json_int_t)row->wall_ms,
-	    "executed_ms", (json_int_t)row->executed_ms, "up",
-	    (json_int_t)row->up, "down", (json_int_t)row->down);
+	    "metadata_ms", (json_int_t)row->metadata_ms, "executed_ms",
+	    (json_int_t)row->executed_ms, "up", (json_int_t)row->up, "down",
+	    (json_int_t)row->down);
 
 	pthread_mutex_lock(&summary->lock);
 	summary->counts[row->outcome]++;

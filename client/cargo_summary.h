@@ -27,7 +27,11 @@ struct cargo_summary_row {
 	/* The last action that was looked for, as HASH/SIZE; "": none was. */
 	char action[DIGEST_TEXT_MAX];
 	enum cargo_outcome outcome;
-	int64_t wall_ms;     /* of the call, in the front */
+	int64_t start_ms; /* of the call, monotonic */
+	int64_t wall_ms;  /* of the call, in the front */
+	/* From its start until cargo had the metadata, where that was before
+	 * the library; else 0. */
+	int64_t metadata_ms;
 	int64_t executed_ms; /* of the compiler, when it ran elsewhere */
 	uint64_t up;         /* bytes */
 	uint64_t down;

@@ -60,7 +60,9 @@ compile(struct cargo_crate *crate, struct cargo_message_answer *answer,
 		 ? -1
 		 : have_compiled(crate, answer, row, err);
 	if (rc < 0) {
-		cargo_crate_find_place(crate);
+		/* What was begun elsewhere is ended as it was begun. */
+		if (!crate->given)
+			cargo_crate_find_place(crate);
 		cargo_crate_place(crate, answer);
 	}
 	return rc;
@@ -73,15 +75,15 @@ answer_compile(struct cargo_crate *crate, struct cargo_message_answer *answer)
 	    .crate = crate->arguments.crate_name,
 	    .package = cargo_crate_variable(crate, "CARGO_PKG_NAME"),
 	    .type = crate->arguments.crate_type,
+	    .start_ms = clock_monotonic_ms(),
 	};
-	int64_t start = clock_monotonic_ms();
 	struct error err;
 
 	if (compile(crate, answer, &row, &err) < 0) {
 		row.outcome = CARGO_OUTCOME_LOCAL;
 		row.cause = err.text;
 	}
-	row.wall_ms = clock_monotonic_ms() - start;
+	row.wall_ms = clock_monotonic_ms() - row.start_ms;
 	cargo_summary_add(cargo_session_summary(crate->session), &row);
 }
 
