@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,8 @@
 #include "rpc/runtime.h"
 
 #define EXIT_USAGE 2
+/* Signals that come together are one. */
+#define ONE_SIGNAL_MS 300
 
 /* The address for clients: who listens everywhere is found by the host's name.
  * malloc. */
@@ -93,14 +96,20 @@ signals_to_wait_for(sigset_t *signals)
 	sigaddset(signals, SIGCHLD);
 }
 
+/* When the first signal came; for the handler of the second. */
+static _Atomic int64_t told_to_end_ms = CLOCK_NEVER;
+
 /* Safe at any time: what was acknowledged is durable, and the children end
- * with us. */
+ * with us. timeout(1) and others signal a process, and then its group: that is
+ * one signal. */
 static void
 end_at_once(int number)
 {
 	static const char text[] =
 	    "toolroot serve: told to end again: ends at once\n";
 
+	if (clock_monotonic_ms() - atomic_load(&told_to_end_ms) < ONE_SIGNAL_MS)
+		return;
 	(void)!write(STDERR_FILENO, text, sizeof(text) - 1);
 	_exit(128 + number);
 }
@@ -118,7 +127,9 @@ end_at_next_signal(void)
 	sigaddset(&signals, SIGINT);
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGINT, &action, NULL);
+	/* What is pending already came with the first. */
 	sigprocmask(SIG_UNBLOCK, &signals, NULL);
+	atomic_store(&told_to_end_ms, clock_monotonic_ms());
 }
 
 /* Until SIGTERM or SIGINT. */

@@ -161,7 +161,7 @@ def stop_under_load(tap: Tap, server: Server) -> None:
         server.signal(number)
         began = time.monotonic()
         load.join()
-        status = server.stop()
+        status = server.wait()
         took = time.monotonic() - began
         load.finish()
         tap.equal(status, 0, f"{name} under load: exit status 0")
@@ -216,7 +216,7 @@ def stop_with_silent_clients(tap: Tap, work: Path) -> None:
     while seen == 200:
         seen = readiness(server)
     tap.equal(seen, 503, "silent clients: at SIGTERM it is not ready at once")
-    tap.equal(server.stop(), 0, "silent clients: it ends after the grace")
+    tap.equal(server.wait(), 0, "silent clients: it ends after the grace")
     half.close()
     silent.close()
     log = server.log.read_text(encoding="utf-8")
