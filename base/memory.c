@@ -66,7 +66,9 @@ xstrndup(const char *data, size_t length)
 {
 	char *copy = xmalloc(length + 1);
 
-	memcpy(copy, data, length);
+	/* NULL is as good as any other address of nothing. */
+	if (length > 0)
+		memcpy(copy, data, length);
 	copy[length] = '\0';
 	return copy;
 }

@@ -13,6 +13,7 @@
 #include "base/budget.h"
 #include "base/error.h"
 #include "base/map.h"
+#include "base/memory.h"
 #include "base/str.h"
 
 static void
@@ -160,10 +161,21 @@ an_error_keeps_code_and_gains_prefix(void **state)
 	assert_string_equal(error_code_name((enum error_code)99), "UNKNOWN");
 }
 
+static void
+a_copy_of_no_bytes_is_an_empty_text(void **state)
+{
+	char *copy = xstrndup(NULL, 0);
+
+	(void)state;
+	assert_string_equal(copy, "");
+	free(copy);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(a_copy_of_no_bytes_is_an_empty_text),
 	    cmocka_unit_test(cutting_a_string_yields_all_pieces),
 	    cmocka_unit_test(numbers_are_digits_within_the_limit),
 	    cmocka_unit_test(utf8_is_well_formed_or_not),
