@@ -174,6 +174,17 @@ find_shim(struct front *front, struct error *err)
 
 /* --- cargo ---------------------------------------------------------------- */
 
+/* By its name, which stands at the end of the text. */
+static bool
+is_shim(const char *text)
+{
+	size_t length = strlen(text), name = strlen(CARGO_SHIM_NAME);
+	const char *start = text + length - name;
+
+	return length >= name && strcmp(start, CARGO_SHIM_NAME) == 0 &&
+	       (start == text || start[-1] == '/' || start[-1] == ' ');
+}
+
 /* Ours goes in the same place. An empty variable says that there is to be no
  * other, whatever the files say. */
 static int
@@ -188,7 +199,7 @@ refuse_wrapper(struct error *err)
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		const char *value = getenv(names[i]);
 
-		if (value != NULL && value[0] != '\0')
+		if (value != NULL && value[0] != '\0' && !is_shim(value))
 			return error_set(err, ERROR_INVALID_ARGUMENT,
 			    "%s is set to %s: one wrapper at a time; unset it "
 			    "or use plain cargo",
@@ -198,7 +209,7 @@ refuse_wrapper(struct error *err)
 	directory = emptied ? NULL : getcwd(NULL, 0);
 	told = directory != NULL ? cargo_config_find_wrapper(directory, environ)
 				 : NULL;
-	if (told != NULL)
+	if (told != NULL && !is_shim(told))
 		rc = error_set(err, ERROR_INVALID_ARGUMENT,
 		    "there is another wrapper of the compiler, build."
 		    "rustc-wrapper in %s: one at a time; RUSTC_WRAPPER= in the "
@@ -276,11 +287,29 @@ make_commands(struct front *front)
 	copy_target_directory(front);
 }
 
+/* Of a build that this one runs within, for instance. */
+static bool
+is_ours(const char *item)
+{
+	static const char *const names[] = {
+	    "RUSTC_WRAPPER", CARGO_SHIM_BROKER, "CARGO_CACHE_RUSTC_INFO"};
+	size_t length = strcspn(item, "=");
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strlen(names[i]) == length &&
+		    strncmp(item, names[i], length) == 0)
+			return true;
+	}
+	return false;
+}
+
 static void
 make_environment(struct front *front)
 {
-	for (char **at = environ; *at != NULL; at++)
-		cargo_strings_add(&front->environment, *at);
+	for (char **at = environ; *at != NULL; at++) {
+		if (!is_ours(*at))
+			cargo_strings_add(&front->environment, *at);
+	}
 	cargo_strings_take(
 	    &front->environment, xasprintf("RUSTC_WRAPPER=%s", front->shim));
 	cargo_strings_take(

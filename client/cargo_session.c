@@ -318,7 +318,12 @@ make_layout(struct cargo_session *session, struct error *err)
 		return -1;
 	json = json_loads(text, 0, NULL);
 	workspace = json_string_value(json_object_get(json, "workspace_root"));
-	target = json_string_value(json_object_get(json, "target_directory"));
+	/* Where compilers write; cargo before 1.91 knows one directory alone.
+	 */
+	target = json_string_value(json_object_get(json, "build_directory"));
+	if (target == NULL)
+		target = json_string_value(
+		    json_object_get(json, "target_directory"));
 	/* Messages of the compiler are JSON: a path stands in them as it is. */
 	if (workspace == NULL || target == NULL)
 		error_set(err, ERROR_FAILED_PRECONDITION,

@@ -103,7 +103,7 @@ local_ones() {
 	counts | cut -d' ' -f 4
 }
 
-plan 81
+plan 83
 project "$WORK/$one"
 project "$WORK/two"
 export CARGO_INCREMENTAL=0
@@ -164,6 +164,9 @@ builds "--target" "3 0 3 0" two build --target "$host"
 rm -rf "$WORK/two/target"
 CARGO_TARGET_DIR=$WORK/elsewhere builds "CARGO_TARGET_DIR" "3 3 0 0" two build
 builds "--target-dir" "3 3 0 0" two build --target-dir "$WORK/else where"
+CARGO_BUILD_BUILD_DIR=$WORK/between builds "another place for what is between" \
+	"3 3 0 0" two build
+rm -rf "$WORK/two/target"
 mkdir "$WORK/two/.cargo"
 printf '[build]\ntarget-dir = "made-here"\nrustflags = ["--cfg", "given"]\n' \
 	> "$WORK/two/.cargo/config.toml"
@@ -183,6 +186,11 @@ not_ok "another wrapper in the configuration is refused" build two build
 like "with its place" "$(cat "$WORK/build.log")" \
 	"two/.cargo/config.toml: sccache.*RUSTC_WRAPPER="
 RUSTC_WRAPPER='' builds "or turned off" "[0-9]+ [0-9]+ [0-9]+ 0" two build
+printf '[build]\nrustc-wrapper = "toolroot-rustc"\n' \
+	> "$WORK/two/.cargo/config.toml"
+rm -rf "$WORK/two/target"
+RUSTC_WRAPPER=toolroot-rustc TOOLROOT_BROKER=/none \
+	builds "ours is none, also within another build" "3 3 0 0" two build
 rm "$WORK/two/.cargo/config.toml"
 # shellcheck disable=SC2016
 printf '#!/bin/sh\nexec "$@"\n' > "$WORK/wrapper"
