@@ -42,7 +42,7 @@ remote() {
 if [ "$(id -u)" -eq 0 ]; then
 	cat > "$WORK/hidden" <<-END
 		#!/bin/bash
-		for file in \$(readlink -f /usr/bin/gcc /usr/bin/g++ /usr/bin/cc \\
+		for file in \$(readlink -e /usr/bin/gcc /usr/bin/g++ /usr/bin/cc \\
 			/usr/bin/clang /usr/bin/as /usr/bin/ld \\
 			"\$(gcc -print-prog-name=cc1)" | sort -u); do
 			mount --bind /bin/false "\$file" || exit 1
