@@ -39,6 +39,7 @@ discard(struct cargo_output *item)
 	free(item->temporary);
 	item->temporary = NULL;
 	file_close(&item->fd);
+	item->writing = false;
 }
 
 void
@@ -130,81 +131,59 @@ fetch_dep_info(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
 }
 
 static int
-fetch_binary(struct cargo_outputs *outputs, const struct digest *digest, int fd,
-    struct error *err)
-{
-	char text[DIGEST_TEXT_MAX];
-	int rc = 1;
-
-	if (!digest_is_empty(digest))
-		rc = cas_client_read_file(
-		    outputs->client, outputs->transfer, digest, fd, err);
-	if (rc == 0)
-		return error_set(err, ERROR_NOT_FOUND, "the server lacks %s",
-		    digest_format(digest, text));
-	outputs->bytes += digest->size;
-	return rc < 0 ? -1 : 0;
-}
-
-/* To be written; -1 on error. */
-static int
 create(const struct cargo_outputs *outputs, struct cargo_output *item,
     bool executable, struct error *err)
 {
 	/* The umask takes its part, as it does from a compiler's file. */
 	mode_t mode = executable ? 0777 : 0666;
-	int fd = open(outputs->directory, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
 
-	if (fd != -1)
-		return fd;
+	item->writing = true;
+	item->fd =
+	    open(outputs->directory, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+	if (item->fd != -1)
+		return 0;
 	/* Not every file system has such files. */
 	item->temporary =
 	    xasprintf("%s.toolroot-%d", item->final, (int)getpid());
-	fd =
+	item->fd =
 	    open(item->temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
-	if (fd == -1)
-		error_set_errno(err, errno, "%s", item->temporary);
-	return fd;
+	if (item->fd == -1)
+		return error_set_errno(err, errno, "%s", item->temporary);
+	return 0;
 }
 
 /* A program that somebody has open for writing cannot be started. */
 static int
-end_writing(struct cargo_output *item, int *fd, struct error *err)
+end_writing(struct cargo_output *item, struct error *err)
 {
+	int written = item->fd;
 	char path[32];
+	int rc = 0;
 
-	if (item->temporary == NULL) {
-		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", *fd);
+	item->writing = false;
+	item->fd = -1;
+	if (fstat(written, &item->written) == -1)
+		rc = error_set_errno(err, errno, "%s", item->final);
+	if (rc == 0 && item->temporary == NULL) {
+		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", written);
 		item->fd = open(path, O_PATH | O_CLOEXEC);
 		if (item->fd == -1)
-			return error_set_errno(err, errno, "open %s", path);
+			rc = error_set_errno(err, errno, "open %s", path);
 	}
-	file_close(fd);
-	return 0;
+	file_close(&written);
+	return rc;
 }
 
 static int
-fetch_into(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
+begin_writing(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
     struct cargo_output *item, struct error *err)
 {
-	int fd = create(outputs, item, file->is_executable, err);
-	int rc;
-
-	if (fd == -1)
-		return -1;
 	item->mapped = cargo_outputs_is_dep_info(item->final);
-	rc = digest_from_message(
-	    DIGEST_UNKNOWN, file->digest, &item->digest, err);
-	if (rc == 0)
-		rc = item->mapped
-			 ? fetch_dep_info(outputs, file, fd, err)
-			 : fetch_binary(outputs, &item->digest, fd, err);
-	if (rc == 0 && fstat(fd, &item->written) == -1)
-		rc = error_set_errno(err, errno, "%s", item->final);
-	if (rc == 0)
-		rc = end_writing(item, &fd, err);
-	file_close(&fd);
-	return rc;
+	if (digest_from_message(
+		DIGEST_UNKNOWN, file->digest, &item->digest, err) < 0 ||
+	    create(outputs, item, file->is_executable, err) < 0)
+		return -1;
+	return item->mapped ? fetch_dep_info(outputs, file, item->fd, err) : 0;
 }
 
 /* Without the directory; the caller frees it. */
@@ -258,7 +237,7 @@ check_unchanged(const struct cargo_output *item, const Reapi__OutputFile *file,
 }
 
 static int
-fetch_file(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
+begin_file(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
     struct error *err)
 {
 	char *name = name_of(file);
@@ -268,7 +247,48 @@ fetch_file(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
 	free(name);
 	if (item->placed)
 		return check_unchanged(item, file, err);
-	return fetch_into(outputs, file, item, err);
+	return begin_writing(outputs, file, item, err);
+}
+
+/* At once: each by itself would cost a round trip. */
+static int
+fetch_binaries(struct cargo_outputs *outputs, struct error *err)
+{
+	struct cas_client_file *files =
+	    xcalloc(outputs->count + 1, sizeof(*files));
+	size_t count = 0;
+	int rc;
+
+	for (size_t i = 0; i < outputs->count; i++) {
+		const struct cargo_output *item = &outputs->items[i];
+
+		if (!item->writing || item->mapped)
+			continue;
+		files[count++] =
+		    (struct cas_client_file){item->digest, item->fd};
+		outputs->bytes += item->digest.size;
+	}
+	rc = cas_client_read_files(
+	    outputs->client, outputs->transfer, files, count, err);
+	free(files);
+	return rc;
+}
+
+static int
+fetch_files(struct cargo_outputs *outputs, Reapi__OutputFile *const *files,
+    size_t count, struct error *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < count && rc == 0; i++)
+		rc = begin_file(outputs, files[i], err);
+	if (rc == 0)
+		rc = fetch_binaries(outputs, err);
+	for (size_t i = 0; i < outputs->count && rc == 0; i++) {
+		if (outputs->items[i].writing)
+			rc = end_writing(&outputs->items[i], err);
+	}
+	return rc;
 }
 
 int
@@ -277,10 +297,11 @@ cargo_outputs_fetch_early(struct cargo_outputs *outputs,
 {
 	char *name = name_of(file);
 	bool dep_info = cargo_outputs_is_dep_info(name);
+	Reapi__OutputFile *files[1] = {(Reapi__OutputFile *)(uintptr_t)file};
 
 	free(name);
 	return dep_info ? read_output(outputs, file, &outputs->dep_info, err)
-			: fetch_file(outputs, file, err);
+			: fetch_files(outputs, files, 1, err);
 }
 
 const Reapi__OutputFile *
@@ -356,8 +377,9 @@ cargo_outputs_fetch(struct cargo_outputs *outputs,
 {
 	int rc = check_names(outputs, result, err);
 
-	for (size_t i = 0; i < result->n_output_files && rc == 0; i++)
-		rc = fetch_file(outputs, result->output_files[i], err);
+	if (rc == 0)
+		rc = fetch_files(
+		    outputs, result->output_files, result->n_output_files, err);
 	if (rc == 0)
 		rc = fetch_errors(outputs, result, err);
 	return rc;

@@ -24,7 +24,8 @@ struct error;
 struct stat_ledger;
 
 struct cargo_output {
-	int fd;          /* it has no name yet; -1: see temporary */
+	int fd;          /* to it, which has no name; -1: see temporary */
+	bool writing;    /* fd is open for that, whatever its name */
 	char *temporary; /* owned; or NULL */
 	char *final;     /* owned */
 	bool placed;     /* there it is */

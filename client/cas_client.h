@@ -94,6 +94,18 @@ int cas_client_read_file(struct cas_client *client,
     const struct cas_transfer *transfer, const struct digest *digest, int fd,
     struct error *err);
 
+struct cas_client_file {
+	struct digest digest;
+	int fd;
+};
+
+/* Several of them at once, as far as threads have nothing else to do. A blob
+ * that the server lacks is a NOT_FOUND that names it. After an error none may
+ * be trusted; what has not begun then does not. */
+int cas_client_read_files(struct cas_client *client,
+    const struct cas_transfer *transfer, const struct cas_client_file *files,
+    size_t count, struct error *err);
+
 struct cas_download {
 	struct store *store;
 	const struct digest_list *digests;

@@ -2,8 +2,11 @@
 /* Single blobs into a buffer or a file, hashed on the way. */
 #include "client/cas_client_core.h"
 
+#include <pthread.h>
+
 #include "base/error.h"
 #include "base/file.h"
+#include "base/thread_pool.h"
 
 static void
 hash_parts(
@@ -103,4 +106,75 @@ cas_client_read_file(struct cas_client *client,
 	struct hashing_sink self = {.sink = {append_to_file, 0}, .fd = fd};
 
 	return read_hashed(client, transfer, digest, &self, err);
+}
+
+/* --- several -------------------------------------------------------------- */
+
+struct file_reads {
+	struct cas_client *client; /* constant, with the next two */
+	const struct cas_transfer *transfer;
+	const struct cas_client_file *files;
+	/* Guards the rest. */
+	pthread_mutex_t lock;
+	bool failed;
+	struct error error; /* the first */
+};
+
+static bool
+have_failed(struct file_reads *reads)
+{
+	bool failed;
+
+	pthread_mutex_lock(&reads->lock);
+	failed = reads->failed;
+	pthread_mutex_unlock(&reads->lock);
+	return failed;
+}
+
+static void
+keep_failure(struct file_reads *reads, const struct error *why)
+{
+	pthread_mutex_lock(&reads->lock);
+	if (!reads->failed)
+		reads->error = *why;
+	reads->failed = true;
+	pthread_mutex_unlock(&reads->lock);
+}
+
+static void
+read_one(void *cookie, size_t i)
+{
+	struct file_reads *reads = cookie;
+	const struct cas_client_file *file = &reads->files[i];
+	char text[DIGEST_TEXT_MAX];
+	struct error why;
+	int rc;
+
+	if (have_failed(reads))
+		return;
+	rc = cas_client_read_file(
+	    reads->client, reads->transfer, &file->digest, file->fd, &why);
+	if (rc == 0)
+		error_set(&why, ERROR_NOT_FOUND, "the server lacks %s",
+		    digest_format(&file->digest, text));
+	if (rc <= 0)
+		keep_failure(reads, &why);
+}
+
+int
+cas_client_read_files(struct cas_client *client,
+    const struct cas_transfer *transfer, const struct cas_client_file *files,
+    size_t count, struct error *err)
+{
+	struct file_reads reads = {.client = client,
+	    .transfer = transfer,
+	    .files = files,
+	    .lock = PTHREAD_MUTEX_INITIALIZER};
+
+	thread_pool_share(client->pool, count, read_one, &reads);
+	pthread_mutex_destroy(&reads.lock);
+	if (!reads.failed)
+		return 0;
+	*err = reads.error;
+	return -1;
 }

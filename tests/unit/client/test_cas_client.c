@@ -164,6 +164,40 @@ broken_read_goes_on_where_it_stopped(void **state)
 	close(fd);
 }
 
+/* In the fixture's directory. */
+static int
+new_file(const struct fixture *f, unsigned number)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/file%u", f->path, number);
+	return open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+}
+
+static void
+several_files_are_read_whole_and_one_that_is_absent_is_named(void **state)
+{
+	struct fixture *f = *state;
+	struct cas_client_file files[5];
+	struct stat status;
+
+	for (unsigned i = 0; i < 4; i++)
+		files[i] = (struct cas_client_file){
+		    add_remote(i * LARGE, i), new_file(f, i)};
+	assert_ok(cas_client_read_files(f->client, NULL, files, 0, &f->err), f);
+	assert_ok(cas_client_read_files(f->client, NULL, files, 4, &f->err), f);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(fstat(files[i].fd, &status), 0);
+		assert_int_equal(status.st_size, i * LARGE);
+	}
+	files[4].fd = new_file(f, 4);
+	digest_compute(DIGEST_SHA256, "absent", 6, &files[4].digest);
+	assert_failed(cas_client_read_files(f->client, NULL, files, 5, &f->err),
+	    f, ERROR_NOT_FOUND, &files[4].digest);
+	for (unsigned i = 0; i < 5; i++)
+		close(files[i].fd);
+}
+
 static void
 stream_that_never_gets_further_fails(void **state)
 {
@@ -365,6 +399,7 @@ main(void)
 	    CASE(many_digests_are_asked_for_in_several_calls),
 	    CASE(blob_is_read_into_a_buffer),
 	    CASE(broken_read_goes_on_where_it_stopped),
+	    CASE(several_files_are_read_whole_and_one_that_is_absent_is_named),
 	    CASE(stream_that_never_gets_further_fails),
 	    CASE(bytes_that_do_not_match_are_data_loss),
 	    CASE(compressed_read_is_decompressed_and_resumed),
