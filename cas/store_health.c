@@ -66,6 +66,9 @@ store_probe(struct store *store, struct error *err)
 		store_disk_error(store, err);
 		return -1;
 	}
+	/* Why is known already, from what was tried last. */
+	if (index_is_broken(store->index) && store_failing(store, err))
+		return -1;
 	pthread_mutex_lock(&store->usage_lock);
 	store->failing = false;
 	pthread_mutex_unlock(&store->usage_lock);

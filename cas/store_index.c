@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * LMDB behind the store's own terms: keys, values, totals and a pool of read
- * transactions. Writing: the indexer's thread; reading: any.
+ * LMDB behind the store's own terms: keys, values and totals. Writing: the
+ * indexer's thread; reading: any.
  */
 #include "cas/store_index.h"
 
@@ -16,14 +16,6 @@
 #include "cas/store_index_internal.h"
 #include "cas/store_internal.h"
 
-#ifdef TOOLROOT_SANITIZE
-/* The sanitizers' own maps leave less room. */
-#define INDEX_MAP_SIZE ((size_t)16 << 30)
-#else
-#define INDEX_MAP_SIZE ((size_t)1 << 40)
-#endif
-#define INDEX_READERS_MAX 4096
-
 #define STATE_SIZE 68
 #define SEGMENT_VALUE_SIZE 16
 
@@ -36,6 +28,11 @@ index_fail(struct error *err, int rc, const char *what)
 		return error_set(err, ERROR_RESOURCE_EXHAUSTED,
 		    "store index: %s: the map of %zu bytes is full", what,
 		    INDEX_MAP_SIZE);
+	if (rc == MDB_PANIC)
+		return error_set(err, ERROR_UNAVAILABLE,
+		    "store index: %s: the disk failed at the end of a commit; "
+		    "the index is being opened again",
+		    what);
 	if (rc == MDB_CORRUPTED || rc == MDB_INVALID ||
 	    rc == MDB_PAGE_NOTFOUND || rc == MDB_VERSION_MISMATCH)
 		return error_set(err, ERROR_DATA_LOSS,
@@ -143,125 +140,7 @@ index_decode_state(
 	return 0;
 }
 
-/* --- opening -------------------------------------------------------------- */
-
-static int
-index_open_tables(struct store_index *index, bool read_only, struct error *err)
-{
-	static const char *const names[] = {
-	    "blobs", "actions", "segments", "meta"};
-	MDB_dbi *tables[] = {
-	    &index->blobs, &index->actions, &index->segments, &index->meta};
-	MDB_txn *txn;
-	int rc;
-
-	rc = mdb_txn_begin(index->env, NULL, read_only ? MDB_RDONLY : 0, &txn);
-	if (rc != 0)
-		return index_fail(err, rc, "begin");
-	for (size_t i = 0; i < 4; i++) {
-		rc = mdb_dbi_open(
-		    txn, names[i], read_only ? 0 : MDB_CREATE, tables[i]);
-		if (rc != 0) {
-			mdb_txn_abort(txn);
-			return index_fail(err, rc, names[i]);
-		}
-	}
-	rc = mdb_txn_commit(txn);
-	if (rc != 0)
-		return index_fail(err, rc, "commit of new tables");
-	return 0;
-}
-
-struct store_index *
-index_open(const char *path, bool read_only, struct error *err)
-{
-	struct store_index *index = xcalloc(1, sizeof(*index));
-	unsigned int flags = MDB_NOTLS | MDB_NORDAHEAD | MDB_NOMEMINIT;
-	int rc;
-
-	pthread_mutex_init(&index->lock, NULL);
-	rc = mdb_env_create(&index->env);
-	if (rc == 0)
-		rc = mdb_env_set_mapsize(index->env, INDEX_MAP_SIZE);
-	if (rc == 0)
-		rc = mdb_env_set_maxreaders(index->env, INDEX_READERS_MAX);
-	if (rc == 0)
-		rc = mdb_env_set_maxdbs(index->env, 16);
-	if (rc == 0)
-		rc = mdb_env_open(index->env, path,
-		    flags | (read_only ? MDB_RDONLY : 0), 0600);
-	if (rc != 0) {
-		index_fail(err, rc, path);
-		goto fail;
-	}
-	if (index_open_tables(index, read_only, err) < 0)
-		goto fail;
-	index_check_readers(index);
-	return index;
-fail:
-	index_close(index);
-	return NULL;
-}
-
-void
-index_close(struct store_index *index)
-{
-	if (index == NULL)
-		return;
-	for (size_t i = 0; i < index->pooled; i++)
-		mdb_txn_abort(index->pool[i]);
-	if (index->env != NULL)
-		mdb_env_close(index->env);
-	pthread_mutex_destroy(&index->lock);
-	free(index);
-}
-
-void
-index_check_readers(struct store_index *index)
-{
-	int dead;
-
-	/* A failure leaves the slots as they were; the next check tries
-	 * again. */
-	(void)mdb_reader_check(index->env, &dead);
-}
-
 /* --- reading -------------------------------------------------------------- */
-
-int
-index_read_begin(struct store_index *index, MDB_txn **txn, struct error *err)
-{
-	int rc;
-
-	*txn = NULL;
-	pthread_mutex_lock(&index->lock);
-	if (index->pooled > 0)
-		*txn = index->pool[--index->pooled];
-	pthread_mutex_unlock(&index->lock);
-	if (*txn == NULL)
-		rc = mdb_txn_begin(index->env, NULL, MDB_RDONLY, txn);
-	else
-		rc = mdb_txn_renew(*txn);
-	if (rc == 0)
-		return 0;
-	if (*txn != NULL)
-		mdb_txn_abort(*txn);
-	return index_fail(err, rc, "begin");
-}
-
-void
-index_read_end(struct store_index *index, MDB_txn *txn)
-{
-	mdb_txn_reset(txn);
-	pthread_mutex_lock(&index->lock);
-	if (index->pooled < INDEX_POOL_SIZE) {
-		index->pool[index->pooled++] = txn;
-		txn = NULL;
-	}
-	pthread_mutex_unlock(&index->lock);
-	if (txn != NULL)
-		mdb_txn_abort(txn);
-}
 
 static int
 index_get(MDB_txn *txn, MDB_dbi table, struct str key, MDB_val *value,
@@ -332,10 +211,13 @@ int
 index_write_begin(
     struct store_index *index, struct index_write *write, struct error *err)
 {
-	int rc = mdb_txn_begin(index->env, NULL, 0, &write->txn);
+	int rc;
 
 	write->index = index;
 	index_changes_reset(&write->changes);
+	rc = index_is_broken(index)
+		 ? MDB_PANIC
+		 : mdb_txn_begin(index->env, NULL, 0, &write->txn);
 	if (rc != 0) {
 		write->txn = NULL;
 		return index_fail(err, rc, "begin");
@@ -364,6 +246,7 @@ int
 index_write_commit(struct index_write *write, struct error *err)
 {
 	uint8_t value[STATE_SIZE];
+	size_t id;
 	int rc;
 
 	state_encode(&write->state, value);
@@ -373,11 +256,13 @@ index_write_commit(struct index_write *write, struct error *err)
 		index_write_abort(write);
 		return -1;
 	}
+	id = mdb_txn_id(write->txn);
 	rc = mdb_txn_commit(write->txn);
 	write->txn = NULL;
-	if (rc != 0)
-		return index_fail(err, rc, "commit");
-	return 0;
+	if (rc == 0)
+		return 0;
+	index_commit_failed(write->index, id);
+	return index_fail(err, rc, "commit");
 }
 
 void

@@ -167,6 +167,8 @@ bool index_decode_owner(struct str key, struct str value, uint16_t *number,
     struct index_owner *owner);
 /* Frees the slots of readers that died. */
 void index_check_readers(struct store_index *index);
+/* Whether it can be neither read nor written. No lock. */
+bool index_is_broken(const struct store_index *index);
 
 /* --- writing, the indexer's thread ----------------------------------------*/
 struct index_write {
@@ -182,9 +184,17 @@ struct index_write {
 int index_write_begin(
     struct store_index *index, struct index_write *write, struct error *err);
 void index_write_release(struct index_write *write);
-/* Durable when it returns 0; nothing happened when it returns -1. */
+/* Durable when it returns 0; nothing happened when it returns -1 (but for
+ * index_mend's doubt). */
 int index_write_commit(struct index_write *write, struct error *err);
 void index_write_abort(struct index_write *write);
+/* LMDB gives up, for readers too, when the disk fails while the last page of a
+ * commit is written. This opens the index anew, as index_write_begin does by
+ * itself: it waits for readers to end, and fails (to be tried again) when the
+ * disk does, or when they take long. What the failed commit left is looked at
+ * first: if it stands although it was reported as failed, nothing but a start
+ * of the program sets that right, and the index stays broken. */
+int index_mend(struct store_index *index, struct error *err);
 
 /* 1 added, 0 there already (same size; *present is then its place, and it has
  * become as young as the new one would be), -1. */

@@ -401,6 +401,24 @@ indexer_check_readers(struct indexer *indexer)
 	index_check_readers(indexer->store->index);
 }
 
+/* An index that LMDB has given up is opened again: what failed is in the log,
+ * or was told as failed. */
+static void
+indexer_mend(struct indexer *indexer)
+{
+	struct store *store = indexer->store;
+	struct error err;
+
+	if (!index_is_broken(store->index))
+		return;
+	if (index_mend(store->index, &err) == 0) {
+		log_warn("index_opened_again", "reason=\"%s\"",
+		    "the disk failed at the end of a commit");
+		return;
+	}
+	store_disk_error(store, &err);
+}
+
 /* What is to be done now. True when it is the end. */
 static bool
 indexer_next(struct indexer *indexer, struct index_work *work)
@@ -457,6 +475,7 @@ indexer_thread(void *cookie)
 
 		if (!idle || work.pending > 0 || work.touches > 0)
 			rc = indexer_run(indexer, &work, &err);
+		indexer_mend(indexer);
 		if (work.pending > 0)
 			indexer_note(indexer, idle, rc, &err);
 		indexer_check_readers(indexer);

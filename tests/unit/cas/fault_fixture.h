@@ -17,13 +17,16 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 
-enum fault { FAULT_NONE, FAULT_CRASH, FAULT_EIO, FAULT_ENOSPC };
+/* FAULT_UNSURE: what was to be written is written whole, and yet the call
+ * fails; and so does the next one, which writes nothing. */
+enum fault { FAULT_NONE, FAULT_CRASH, FAULT_EIO, FAULT_ENOSPC, FAULT_UNSURE };
 
 /* Shared with the child. */
 struct faults {
 	atomic_uint calls;
 	unsigned at; /* the call that fails; 0 = none */
 	enum fault fault;
+	atomic_bool first; /* of the calls that fail */
 	atomic_bool armed;
 };
 
@@ -33,13 +36,28 @@ static struct faults *faults;
 static bool
 fault_here(void)
 {
-	if (faults == NULL || !atomic_load(&faults->armed) ||
-	    atomic_fetch_add(&faults->calls, 1) + 1 != faults->at)
+	unsigned call;
+
+	if (faults == NULL || !atomic_load(&faults->armed))
+		return false;
+	call = atomic_fetch_add(&faults->calls, 1) + 1;
+	faults->first = call == faults->at;
+	if (!faults->first && (faults->fault != FAULT_UNSURE ||
+				  faults->at == 0 || call != faults->at + 1))
 		return false;
 	if (faults->fault == FAULT_CRASH)
 		_exit(7);
-	errno = faults->fault == FAULT_EIO ? EIO : ENOSPC;
+	errno = faults->fault == FAULT_ENOSPC ? ENOSPC : EIO;
 	return true;
+}
+
+/* How much of what a failing call was given it writes all the same. */
+static size_t
+fault_part(size_t len)
+{
+	if (faults->fault != FAULT_UNSURE)
+		return len / 2;
+	return faults->first ? len : 0;
 }
 
 /* --- before the C library ------------------------------------------------- */
@@ -61,7 +79,10 @@ pwrite(int fd, const void *data, size_t len, off_t offset)
 {
 	/* A fault may leave a part. */
 	if (fault_here()) {
-		(void)syscall(SYS_pwrite64, fd, data, len / 2, offset);
+		int number = errno;
+
+		(void)syscall(SYS_pwrite64, fd, data, fault_part(len), offset);
+		errno = number;
 		return -1;
 	}
 	return syscall(SYS_pwrite64, fd, data, len, offset);
