@@ -8,6 +8,9 @@
 
 #include "base/memory.h"
 
+/* Entries for which a table keeps room, however few it has. */
+#define MAP_KEPT 256
+
 static inline uint64_t
 rotate(uint64_t value, unsigned bits)
 {
@@ -165,6 +168,8 @@ map_remove(struct map *map, struct str key)
 	}
 	map->entries[hole] = (struct map_entry){{NULL, 0}, NULL, 0};
 	map->count--;
+	if (map->capacity > MAP_KEPT && map->count < map->capacity / 8)
+		map_resize(map, map->capacity / 2);
 	return value;
 }
 

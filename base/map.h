@@ -3,7 +3,8 @@
  * A hash table from byte strings to pointers. Keys are borrowed: they must
  * live, unchanged, as long as the entry (put the key inside the value). The
  * hash is keyed with a random number (SipHash), so peers that choose the keys
- * cannot make it slow. No lock: the owner's thread or lock guards it.
+ * cannot make it slow. A table that has emptied takes less memory again. No
+ * lock: the owner's thread or lock guards it.
  */
 #ifndef TOOLROOT_BASE_MAP_H
 #define TOOLROOT_BASE_MAP_H

@@ -188,6 +188,9 @@ void index_write_release(struct index_write *write);
  * index_mend's doubt). */
 int index_write_commit(struct index_write *write, struct error *err);
 void index_write_abort(struct index_write *write);
+/* How many random keys of blobs one transaction may change: LMDB keeps the
+ * memory of as many pages as a transaction ever changed, 4 KiB each. */
+size_t index_write_keys(const struct index_write *write);
 /* LMDB gives up, for readers too, when the disk fails while the last page of a
  * commit is written. This opens the index anew, as index_write_begin does by
  * itself: it waits for readers to end, and fails (to be tried again) when the

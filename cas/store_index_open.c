@@ -15,6 +15,8 @@
 #include "cas/store_index_internal.h"
 
 #define INDEX_READERS_MAX 4096
+/* That one transaction changes, about: 20 MiB. */
+#define INDEX_COMMIT_PAGES 5120
 /* How long readers are waited for. One may itself wait to begin a second
  * transaction, so there is an end. */
 #define MEND_WAIT_MS 2000
@@ -213,6 +215,25 @@ index_mend(struct store_index *index, struct error *err)
 		atomic_store(&index->broken, false);
 	index_let_in(index);
 	return rc;
+}
+
+/* --- the memory of write transactions ------------------------------------ */
+
+size_t
+index_write_keys(const struct index_write *write)
+{
+	MDB_stat pages;
+	size_t branches;
+
+	if (mdb_stat(write->txn, write->index->blobs, &pages) != 0)
+		return INDEX_COMMIT_PAGES / 2;
+	/* Each changes a leaf of its own, and a branch above it; where there
+	 * are few branches they are shared. */
+	branches = pages.ms_branch_pages;
+	if (pages.ms_leaf_pages + branches <= INDEX_COMMIT_PAGES)
+		return SIZE_MAX;
+	return branches < INDEX_COMMIT_PAGES / 2 ? INDEX_COMMIT_PAGES - branches
+						 : INDEX_COMMIT_PAGES / 2;
 }
 
 /* --- read transactions ---------------------------------------------------- */

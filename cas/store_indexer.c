@@ -22,12 +22,17 @@
 #include "base/memory.h"
 #include "cas/store_segment.h"
 
-/* Bounds of a group. The more blobs and touches in one, the more of them share
- * a page of the index; but each page that changes is 4 KiB of memory until the
- * commit, and what the index acknowledges waits so long. */
+/* Bounds of a group, beside index_write_keys. The more blobs and touches in
+ * one, the more of them share a page of the index; but what the index
+ * acknowledges waits so long. */
 #define GROUP_BYTES ((size_t)32 << 20)
-#define GROUP_JOBS 4096
+#define GROUP_JOBS 2048
 #define GROUP_PENDING 8192
+#define GROUP_TOUCHES 8192
+/* So many go with a job that has to find all of them in the index. */
+#define PENDING_WITH_JOB 1024
+/* However many jobs there are, so much else goes on. */
+#define GROUP_KEYS_MIN 256
 /* Pending blobs wait so long, or until so many are there: GROUP_PENDING, or
  * these bytes. */
 #define PENDING_INTERVAL_MS 500
@@ -37,9 +42,6 @@
 #define LAG_COUNT 65536
 /* Touches wait so long, or until there are so many. */
 #define TOUCH_INTERVAL_MS 2000
-/* Each of them may dirty a page, and LMDB keeps as many as one transaction ever
- * had: 8 MiB. */
-#define TOUCHES_A_GROUP 2048
 #define READER_CHECK_INTERVAL_MS 60000
 
 STAILQ_HEAD(index_queue, commit_job);
@@ -244,9 +246,30 @@ commit_group_forget(struct commit_group *group)
 /* What one group is to do. */
 struct index_work {
 	struct index_queue jobs;
-	size_t pending;
+	size_t job_count;
+	/* All that is pending, or some job would not see what was acknowledged
+	 * before it. */
+	bool all;
+	size_t pending; /* at most, as is touches */
 	size_t touches;
+	size_t touches_waiting; /* when it was decided */
 };
+
+/* Keeps the transaction's memory in bounds. */
+static void
+commit_group_bound(const struct commit_group *group, struct index_work *work)
+{
+	size_t keys = index_write_keys(&group->write);
+
+	keys = keys > work->job_count ? keys - work->job_count : 0;
+	if (keys < GROUP_KEYS_MIN)
+		keys = GROUP_KEYS_MIN;
+	if (!work->all && work->pending > keys)
+		work->pending = keys;
+	keys = keys > work->pending ? keys - work->pending : 0;
+	if (work->touches > keys)
+		work->touches = keys;
+}
 
 static int
 commit_group_run(
@@ -255,8 +278,10 @@ commit_group_run(
 	struct store *store = group->store;
 	struct commit_job *job;
 
-	if (index_write_begin(store->index, &group->write, err) < 0 ||
-	    commit_group_take_pending(group, work->pending, err) < 0)
+	if (index_write_begin(store->index, &group->write, err) < 0)
+		return -1;
+	commit_group_bound(group, work);
+	if (commit_group_take_pending(group, work->pending, err) < 0)
 		return -1;
 	STAILQ_FOREACH(job, &work->jobs, link)
 	{
@@ -306,23 +331,24 @@ indexer_run(struct indexer *indexer, struct index_work *work, struct error *err)
 
 /* --- the thread ----------------------------------------------------------- */
 
-/* Under the lock. True when the last one ends the group. */
-static bool
-indexer_take(struct indexer *indexer, struct index_queue *jobs)
+/* Under the lock. */
+static void
+indexer_take(struct indexer *indexer, struct index_work *work)
 {
-	size_t bytes = 0, count = 0;
-	bool last = false;
+	size_t bytes = 0;
 	struct commit_job *job;
 
-	while (!last && bytes < GROUP_BYTES && count < GROUP_JOBS &&
+	work->all = false;
+	work->job_count = 0;
+	while (!work->all && bytes < GROUP_BYTES &&
+	       work->job_count < GROUP_JOBS &&
 	       (job = STAILQ_FIRST(&indexer->queue)) != NULL) {
 		STAILQ_REMOVE_HEAD(&indexer->queue, link);
-		STAILQ_INSERT_TAIL(jobs, job, link);
+		STAILQ_INSERT_TAIL(&work->jobs, job, link);
 		bytes += job->weight;
-		count++;
-		last = job->ends_group;
+		work->job_count++;
+		work->all = job->ends_group;
 	}
-	return last;
 }
 
 static bool
@@ -369,25 +395,18 @@ indexer_wait(struct indexer *indexer)
 	}
 }
 
-/* How many touches the next group is to write. */
-static size_t
-indexer_due_touches(struct indexer *indexer, bool idle, bool stopping)
+/* Whether the next group is to write touches. */
+static bool
+indexer_touches_due(const struct indexer *indexer, bool idle, bool stopping)
 {
-	size_t waiting = touches_waiting(indexer->store->touches);
-	int64_t now = clock_monotonic_ms();
+	int64_t waited = clock_monotonic_ms() - indexer->touched_at;
 
-	if (waiting == 0)
-		return 0;
 	if (touches_pressing(indexer->store->touches))
-		return TOUCHES_A_GROUP;
-	if (!stopping && now - indexer->touched_at < TOUCH_INTERVAL_MS)
-		return 0;
+		return true;
+	if (!stopping && waited < TOUCH_INTERVAL_MS)
+		return false;
 	/* Under load, touches join a group only when they are overdue. */
-	if (!idle && now - indexer->touched_at < 4 * TOUCH_INTERVAL_MS)
-		return 0;
-	if (waiting <= TOUCHES_A_GROUP)
-		indexer->touched_at = now;
-	return TOUCHES_A_GROUP;
+	return idle || waited >= 4 * TOUCH_INTERVAL_MS;
 }
 
 static void
@@ -423,23 +442,27 @@ indexer_mend(struct indexer *indexer)
 static bool
 indexer_next(struct indexer *indexer, struct index_work *work)
 {
-	bool idle, all, stopping;
+	bool idle, stopping;
 
 	STAILQ_INIT(&work->jobs);
 	pthread_mutex_lock(&indexer->lock);
 	indexer_wait(indexer);
-	all = indexer_take(indexer, &work->jobs);
+	indexer_take(indexer, work);
 	idle = STAILQ_EMPTY(&work->jobs);
 	stopping = indexer->stopping && idle;
 	pthread_mutex_unlock(&indexer->lock);
 	/* Counted after the jobs were taken: what was acknowledged before they
 	 * came is among it. */
 	work->pending = 0;
-	if (all)
+	if (work->all)
 		work->pending = pending_count(indexer->store->pending);
 	else if (stopping || indexer_pending_due(indexer, clock_monotonic_ms()))
 		work->pending = GROUP_PENDING;
-	work->touches = indexer_due_touches(indexer, idle, stopping);
+	work->touches_waiting = touches_waiting(indexer->store->touches);
+	work->touches = 0;
+	if (work->touches_waiting > 0 &&
+	    indexer_touches_due(indexer, idle, stopping))
+		work->touches = GROUP_TOUCHES;
 	return stopping;
 }
 
@@ -460,6 +483,25 @@ indexer_note(struct indexer *indexer, bool alone, int rc, struct error *err)
 	pthread_mutex_unlock(&indexer->lock);
 }
 
+/* What a job has to find in the index, and it is much, goes ahead of it in
+ * transactions of its own. */
+static void
+indexer_go_ahead(struct indexer *indexer, struct index_work *work)
+{
+	struct error err;
+
+	while (work->all && work->pending > PENDING_WITH_JOB) {
+		struct index_work part = {.pending = GROUP_PENDING};
+
+		STAILQ_INIT(&part.jobs);
+		/* If it fails, the job's own will, and tell it. */
+		if (indexer_run(indexer, &part, &err) < 0)
+			return;
+		work->pending -=
+		    part.pending < work->pending ? part.pending : work->pending;
+	}
+}
+
 static void *
 indexer_thread(void *cookie)
 {
@@ -473,9 +515,12 @@ indexer_thread(void *cookie)
 		bool idle = STAILQ_EMPTY(&work.jobs);
 		int rc = 0;
 
+		indexer_go_ahead(indexer, &work);
 		if (!idle || work.pending > 0 || work.touches > 0)
 			rc = indexer_run(indexer, &work, &err);
 		indexer_mend(indexer);
+		if (work.touches > 0 && work.touches >= work.touches_waiting)
+			indexer->touched_at = clock_monotonic_ms();
 		if (work.pending > 0)
 			indexer_note(indexer, idle, rc, &err);
 		indexer_check_readers(indexer);
@@ -483,7 +528,7 @@ indexer_thread(void *cookie)
 		 * indexed now is in the log. */
 		ended = stopping &&
 			(rc < 0 ||
-			    (work.touches == 0 &&
+			    (touches_waiting(indexer->store->touches) == 0 &&
 				pending_count(indexer->store->pending) == 0));
 	}
 	return NULL;

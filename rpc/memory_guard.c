@@ -28,7 +28,7 @@
 #define GUARD_TRIM_PART 32
 /* Without calls for so long, what is free goes back, if it is worth it. */
 #define GUARD_IDLE_MS 1000
-#define GUARD_IDLE_FREE (16u << 20)
+#define GUARD_IDLE_FREE (4u << 20)
 /* Between two log lines. */
 #define GUARD_LOG_MS 1000
 /* One in so many calls at once, before memory is measured again. */

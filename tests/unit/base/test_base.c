@@ -132,6 +132,29 @@ a_map_agrees_with_a_simple_model(void **state)
 }
 
 static void
+a_map_that_has_emptied_takes_less_memory(void **state)
+{
+	static char names[5000][8];
+	struct map map;
+
+	(void)state;
+	map_init(&map);
+	for (size_t i = 0; i < 5000; i++) {
+		snprintf(names[i], sizeof(names[i]), "%zu", i);
+		map_put(&map, str_from(names[i]), names[i]);
+	}
+	assert_true(map.capacity >= 5000);
+	for (size_t i = 3; i < 5000; i++)
+		assert_ptr_equal(
+		    map_remove(&map, str_from(names[i])), names[i]);
+	assert_in_range(map.capacity, 3, 512);
+	for (size_t i = 0; i < 5000; i++)
+		assert_ptr_equal(
+		    map_get(&map, str_from(names[i])), i < 3 ? names[i] : NULL);
+	map_clear(&map);
+}
+
+static void
 a_budget_is_never_passed(void **state)
 {
 	struct budget budget;
@@ -183,6 +206,7 @@ main(void)
 	    cmocka_unit_test(
 		a_buffer_refuses_what_passes_its_limit_and_keeps_the_rest),
 	    cmocka_unit_test(a_map_agrees_with_a_simple_model),
+	    cmocka_unit_test(a_map_that_has_emptied_takes_less_memory),
 	    cmocka_unit_test(a_budget_is_never_passed),
 	    cmocka_unit_test(an_error_keeps_code_and_gains_prefix),
 	};
