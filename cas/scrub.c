@@ -18,12 +18,17 @@
 #define WALK_BATCH 64
 /* Between passes, and after trouble with the disk. */
 #define PAUSE_MS (60 * 1000)
+/* A blob counts as so much at least: it costs a look-up and the disk a page. */
+#define COST_MIN 4096
+/* It sleeps in pieces of at least this: each waking costs something too. */
+#define SLEEP_MIN_NS ((int64_t)50 * 1000000)
 
 struct scrub {
 	struct store *store;
 	uint64_t rate;
 	struct index_position position; /* the thread's, as is what follows */
 	bool whole;                     /* the pass began at the first blob */
+	int64_t due_ns; /* monotonic: by when what was read may have been */
 	struct digest digests[WALK_BATCH];
 	struct place places[WALK_BATCH];
 	size_t count;
@@ -34,11 +39,10 @@ struct scrub {
 	struct scrub_statistics statistics;
 };
 
-/* Sleeps so long, or until the end; false at the end. */
+/* Sleeps until then, or until the end; false at the end. */
 static bool
-scrub_sleep(struct scrub *scrub, int64_t ms)
+scrub_sleep_until(struct scrub *scrub, int64_t until_ns)
 {
-	int64_t until_ns = clock_monotonic_ns() + ms * 1000000;
 	bool stopping;
 
 	pthread_mutex_lock(&scrub->lock);
@@ -48,6 +52,27 @@ scrub_sleep(struct scrub *scrub, int64_t ms)
 	stopping = scrub->stopping;
 	pthread_mutex_unlock(&scrub->lock);
 	return !stopping;
+}
+
+static bool
+scrub_sleep(struct scrub *scrub, int64_t ms)
+{
+	return scrub_sleep_until(scrub, clock_monotonic_ns() + ms * 1000000);
+}
+
+/* Keeps to the rate, after reading so many bytes; false at the end. */
+static bool
+scrub_pace(struct scrub *scrub, uint64_t bytes)
+{
+	int64_t now_ns = clock_monotonic_ns();
+	double cost = (double)(bytes > COST_MIN ? bytes : COST_MIN);
+
+	/* What it was kept from reading is not made up for. */
+	if (scrub->due_ns < now_ns)
+		scrub->due_ns = now_ns;
+	scrub->due_ns += (int64_t)(cost * 1e9 / (double)scrub->rate);
+	return scrub->due_ns - now_ns < SLEEP_MIN_NS ||
+	       scrub_sleep_until(scrub, scrub->due_ns);
 }
 
 static int
@@ -110,16 +135,12 @@ scrub_batch(struct scrub *scrub, struct error *err)
 	int more = scrub_take(scrub, err);
 
 	for (size_t i = 0; more >= 0 && i < scrub->count; i++) {
-		int64_t begun_ms = clock_monotonic_ms(), pause_ms;
 		int64_t bytes = scrub_blob(
 		    scrub, &scrub->digests[i], &scrub->places[i], err);
 
 		if (bytes < 0)
 			return -1;
-		pause_ms =
-		    (int64_t)((double)bytes * 1000 / (double)scrub->rate) -
-		    (clock_monotonic_ms() - begun_ms);
-		if (!scrub_sleep(scrub, pause_ms > 1 ? pause_ms : 1))
+		if (!scrub_pace(scrub, (uint64_t)bytes))
 			return 0;
 	}
 	return more;
@@ -132,7 +153,7 @@ scrub_thread(void *cookie)
 	struct error err;
 	int rc = 1;
 
-	while (scrub_sleep(scrub, rc == 1 ? 1 : PAUSE_MS)) {
+	while (scrub_sleep(scrub, rc == 1 ? 0 : PAUSE_MS)) {
 		rc = scrub_batch(scrub, &err);
 		if (rc < 0)
 			log_error("scrub_failed", "error=\"%s\"", err.text);
