@@ -134,21 +134,45 @@ store_check_index(const struct store *store, struct error *err)
 	    store->path, store->path);
 }
 
+/* What may stand in a directory that is to become a store: ours from a start
+ * that was interrupted, and what a new file system has. */
+static bool
+store_is_new_entry(const char *name)
+{
+	static const char *const names[] = {
+	    ".", "..", "lock", "format.new", "lost+found"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* A directory without a format must be new, not somebody's files. */
 static int
 store_check_new(struct store *store, struct error *err)
 {
-	static const char *const names[] = {"index", "segments", "blobs"};
+	int fd = openat(store->directory, ".", O_RDONLY | O_CLOEXEC);
+	DIR *entries = fd == -1 ? NULL : fdopendir(fd);
+	struct dirent *entry = NULL;
+	int rc = 0;
 
-	for (size_t i = 0; i < 3; i++) {
-		if (faccessat(store->directory, names[i], F_OK, 0) == 0)
-			return error_set(err, ERROR_FAILED_PRECONDITION,
-			    "%s has a directory %s but no file named format: "
-			    "it is no store of ours, or a damaged one; use "
-			    "another directory",
-			    store->path, names[i]);
+	if (entries == NULL) {
+		error_set_errno(err, errno, "read directory %s", store->path);
+		file_close(&fd);
+		return -1;
 	}
-	return 0;
+	while (rc == 0 && (entry = readdir(entries)) != NULL) {
+		if (!store_is_new_entry(entry->d_name))
+			rc = error_set(err, ERROR_FAILED_PRECONDITION,
+			    "%s has \"%.200s\" in it but no file named "
+			    "format: it is not a store, or a damaged one; name "
+			    "a directory that is new or empty",
+			    store->path, entry->d_name);
+	}
+	closedir(entries);
+	return rc;
 }
 
 /* --- lock ----------------------------------------------------------------- */
@@ -233,13 +257,15 @@ store_new(const struct store_options *options)
 static int
 store_prepare_new(struct store *store, struct error *err)
 {
-	int found;
+	int found = store_check_format(store, err);
 
-	if (store_take_lock(store, err) < 0)
+	/* Before anything is written there. */
+	if (found < 0 || (found == 0 && store_check_new(store, err) < 0) ||
+	    store_take_lock(store, err) < 0)
 		return -1;
+	/* Another process may have made one meanwhile, and ended. */
 	found = store_check_format(store, err);
-	if (found == 0 && (store_check_new(store, err) < 0 ||
-			      store_write_format(store, err) < 0))
+	if (found == 0 && store_write_format(store, err) < 0)
 		return -1;
 	return found < 0 ? -1 : store_check_index(store, err);
 }

@@ -30,7 +30,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/queue.h>
 #include <sys/uio.h>
 
 #include "base/str.h"
@@ -195,8 +194,7 @@ struct store_batch {
 	size_t count;
 	uint16_t owner; /* whom it counts for (cas/owners.h), 0 = nobody */
 	void (*done)(struct store_batch *batch);
-	STAILQ_ENTRY(store_batch) link; /* the store's */
-	size_t waiting;                 /* the store's */
+	size_t waiting; /* the store's */
 };
 
 void store_put_batch(struct store *store, struct store_batch *batch);

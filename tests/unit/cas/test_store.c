@@ -423,6 +423,35 @@ an_unknown_format_is_refused(void **state)
 }
 
 static void
+a_directory_with_other_files_does_not_become_a_store(void **state)
+{
+	struct fixture *fixture = *state;
+	struct store_options options = fixture->options;
+	char path[128], file[160];
+	struct store *store;
+	struct error err;
+
+	snprintf(path, sizeof(path), "%s/elsewhere", fixture->path);
+	snprintf(file, sizeof(file), "%s/thesis.tex", path);
+	assert_int_equal(mkdir(path, 0755), 0);
+	close(open(file, O_WRONLY | O_CREAT, 0644));
+	options.path = path;
+	assert_null(store_open(&options, &err));
+	assert_int_equal(err.code, ERROR_FAILED_PRECONDITION);
+	assert_non_null(strstr(err.text, "thesis.tex"));
+	snprintf(file, sizeof(file), "%s/lock", path);
+	assert_int_equal(access(file, F_OK), -1);
+	snprintf(file, sizeof(file), "%s/thesis.tex", path);
+	assert_int_equal(unlink(file), 0);
+	/* As in a new file system. */
+	snprintf(file, sizeof(file), "%s/lost+found", path);
+	assert_int_equal(mkdir(file, 0700), 0);
+	store = store_open(&options, &err);
+	assert_non_null(store);
+	store_close(store);
+}
+
+static void
 garbage_after_the_committed_part_is_cut_off(void **state)
 {
 	struct fixture *fixture = *state;
@@ -525,6 +554,7 @@ main(void)
 	    TEST(dropped_blobs_are_missing_and_open_handles_read_on),
 	    TEST(a_second_writer_is_refused_by_name),
 	    TEST(an_unknown_format_is_refused),
+	    TEST(a_directory_with_other_files_does_not_become_a_store),
 	    TEST(garbage_after_the_committed_part_is_cut_off),
 	    TEST(another_process_reads_while_we_write),
 	};
