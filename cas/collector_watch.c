@@ -5,7 +5,7 @@
  * was refused. The store comes first, and again before each instance. What
  * could not be relieved is left alone for a while, by itself, and for longer as
  * long as its use does not change, so that instances at their quotas keep
- * nobody from room. One thread.
+ * nobody from room; until a pin or a toolchain's name goes. One thread.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -26,8 +26,9 @@
 /* Since when nothing is tried, and for how long; monotonic, ms. */
 struct watch_pause {
 	int64_t since;
-	int64_t ms;     /* 0: it does not pause */
-	uint64_t bytes; /* in use then */
+	int64_t ms;      /* 0: it does not pause */
+	uint64_t bytes;  /* in use then */
+	uint64_t let_go; /* store.let_go then */
 };
 
 struct watch_pauses {
@@ -78,25 +79,36 @@ watch_pauses(struct collector_watch *watch, uint16_t owner)
 	return &watch->pauses[owner];
 }
 
+static uint64_t
+watch_let_go(const struct collector_watch *watch)
+{
+	return atomic_load(&watch->options->store->let_go);
+}
+
 static bool
-watch_pause_lasts(const struct watch_pause *pause, uint64_t bytes)
+watch_pause_lasts(const struct collector_watch *watch,
+    const struct watch_pause *pause, uint64_t bytes)
 {
 	int64_t ms = pause->ms;
 
+	if (pause->let_go != watch_let_go(watch))
+		return false;
 	if (ms > BACK_OFF_MS && bytes != pause->bytes)
 		ms = BACK_OFF_MS;
 	return ms > 0 && clock_monotonic_ms() < pause->since + ms;
 }
 
 static void
-watch_pause_begin(struct watch_pause *pause, uint64_t bytes)
+watch_pause_begin(const struct collector_watch *watch,
+    struct watch_pause *pause, uint64_t bytes)
 {
 	int64_t ms = BACK_OFF_MS;
 
 	if (pause->ms > 0 && bytes == pause->bytes)
 		ms = 2 * pause->ms < BACK_OFF_MAX_MS ? 2 * pause->ms
 						     : BACK_OFF_MAX_MS;
-	*pause = (struct watch_pause){clock_monotonic_ms(), ms, bytes};
+	*pause = (struct watch_pause){
+	    clock_monotonic_ms(), ms, bytes, watch_let_go(watch)};
 }
 
 static uint64_t
@@ -142,7 +154,7 @@ watch_wants_room(struct collector_watch *watch, const struct watched *watched,
 	struct collection_report report;
 	uint64_t room;
 
-	if (watch_pause_lasts(pause, watched->bytes) ||
+	if (watch_pause_lasts(watch, pause, watched->bytes) ||
 	    !store_take_refused(watch->options->store, watched->owner, &room) ||
 	    room > watched->limit)
 		return false;
@@ -156,7 +168,7 @@ watch_wants_room(struct collector_watch *watch, const struct watched *watched,
 		return false;
 	if (report.short_of) {
 		watch_note(watch, watched, &report);
-		watch_pause_begin(pause, watched->bytes);
+		watch_pause_begin(watch, pause, watched->bytes);
 		return false;
 	}
 	pause->ms = 0;
@@ -205,20 +217,20 @@ watch_relieve(struct collector_watch *watch, const struct watched *watched)
 	    .run = true, .instance = watched->instance};
 	struct collection_report report;
 
-	if (watch_pause_lasts(pause, watched->bytes))
+	if (watch_pause_lasts(watch, pause, watched->bytes))
 		return;
 	/* A write that did not fit says more than the mark. */
 	if (!watch_wants_room(watch, watched, &wish) &&
 	    !watch_above_high(watch, watched))
 		return;
 	if (watch_collect(watch, &wish, &report) < 0) {
-		watch_pause_begin(pause, watched->bytes);
+		watch_pause_begin(watch, pause, watched->bytes);
 		return;
 	}
 	watch_note(watch, watched, &report);
 	watch_log(watched, &report);
 	if (report.short_of)
-		watch_pause_begin(pause, report.bytes_after);
+		watch_pause_begin(watch, pause, report.bytes_after);
 	else
 		pause->ms = 0;
 }

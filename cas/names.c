@@ -434,6 +434,17 @@ names_put(struct store *store, const struct name_key *key,
 	return rc;
 }
 
+/* What its tree kept may go. */
+static int
+name_job_let_go(struct name_job *job, struct error *err)
+{
+	int rc = name_job_run(job, err);
+
+	if (rc >= 0)
+		atomic_fetch_add(&job->store->let_go, 1);
+	return rc;
+}
+
 int
 names_drop(struct store *store, struct str name, const struct name_entry *seen,
     struct error *err)
@@ -450,7 +461,7 @@ names_drop(struct store *store, struct str name, const struct name_entry *seen,
 	memcpy(job.key.bytes + PREFIX_LENGTH + INSTANCE_LENGTH, name.data,
 	    name.len);
 	job.key.len = PREFIX_LENGTH + INSTANCE_LENGTH + name.len;
-	return name_job_run(&job, err);
+	return name_job_let_go(&job, err);
 }
 
 int
@@ -463,5 +474,5 @@ names_remove(struct store *store, const struct name_key *key, struct error *err)
 	    names_check(key->name, err) < 0 ||
 	    key_encode(key, &job.key, err) < 0)
 		return -1;
-	return name_job_run(&job, err);
+	return name_job_let_go(&job, err);
 }

@@ -206,6 +206,7 @@ pin_remove(struct store *store, struct str name, struct error *err)
 	if (pin_encode_name(name, &bytes, err) < 0 ||
 	    index_job_run(store, &job, err) < 0)
 		return -1;
+	atomic_fetch_add(&store->let_go, 1);
 	return bytes.changed;
 }
 

@@ -7,6 +7,7 @@
 #include "owner_fixture.h"
 
 #include "cas/collector_internal.h"
+#include "cas/pins.h"
 
 #define SMALL ((size_t)10 << 10)
 #define MIN_AGE (3 * HOUR_MS)
@@ -195,12 +196,15 @@ static void
 what_stays_short_is_tried_less_often(void **state)
 {
 	struct fixture *fixture = *state;
+	struct pin pin = {.name = STR("it"), .kind = PIN_BLOB};
 	struct watching watching;
+	struct error err;
 	uint16_t a;
 
 	set_limits(fixture->store, "a", MIB, 0);
 	a = owner_named(fixture->store, "a");
 	put_many(fixture, a, 0, 95, SMALL);
+	pin.digest = digest_of(0, SMALL);
 	time_passes(fixture, 0);
 	watching_init(&watching, fixture->store);
 	assert_int_equal(run_after(&watching, 0), 1);
@@ -214,6 +218,13 @@ what_stays_short_is_tried_less_often(void **state)
 	put_many(fixture, a, 95, 1, SMALL);
 	assert_int_equal(run_after(&watching, 0), 4);
 	assert_int_equal(run_after(&watching, 31), 5);
+	assert_int_equal(run_after(&watching, 1), 5);
+	/* Nor when something that was kept may go. */
+	assert_int_equal(pin_set(fixture->store, &pin, &err), 0);
+	assert_int_equal(run_after(&watching, 1), 5);
+	assert_int_equal(pin_remove(fixture->store, pin.name, &err), 1);
+	assert_int_equal(run_after(&watching, 1), 6);
+	assert_int_equal(run_after(&watching, 1), 6);
 	watching_clear(&watching);
 }
 
