@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "cas/digest.h"
 
+#define GC_LOW_MIN 50
 #define FIELD(name) offsetof(struct serve_options, name)
 
 static const struct setting table[] = {
@@ -37,7 +38,7 @@ static const struct setting table[] = {
     {"gc-high", SETTING_COUNT, FIELD(gc_high), "PERCENT", "90",
 	"Of max-size: above it, what was not used for longest is dropped."},
     {"gc-low", SETTING_COUNT, FIELD(gc_low), "PERCENT", "80",
-	"Of max-size: down to it."},
+	"Of max-size: down to it; 50 at least."},
     {"scrub-rate", SETTING_SIZE, FIELD(scrub_rate), "SIZE", "4M",
 	"Bytes a second at which the store is read again and again, to find\n"
 	"what the disk has lost. 0: it is not."},
@@ -215,11 +216,14 @@ serve_options_complete(struct serve_options *options, struct error *err)
 	if (options->action_timeout > options->action_timeout_max)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "--action-timeout is longer than --action-timeout-max");
-	if (options->gc_high > 100 || options->gc_low == 0 ||
+	/* Open uploads count for up to a third of the limit: what is stored
+	 * needs room beside them. */
+	if (options->gc_high > 100 || options->gc_low < GC_LOW_MIN ||
 	    options->gc_low > options->gc_high)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
-		    "--gc-low must be from 1 to --gc-high, and --gc-high at "
-		    "most 100");
+		    "--gc-low must be from %d to --gc-high, and --gc-high at "
+		    "most 100",
+		    GC_LOW_MIN);
 	if (options->attempts == 0 || options->attempts > 100)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "--attempts must be from 1 to 100");
