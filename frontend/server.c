@@ -108,6 +108,9 @@ struct server {
 	struct rpc_timer expire_timer;
 	struct task expire_task;
 	bool store_fails; /* at the last probe; the task's */
+	/* Limits of instances were not kept, since the disk is full; as long as
+	 * the server is opened, then the task's. */
+	bool limits_wait;
 };
 
 /* --- callbacks -------------------------------------------------------------
@@ -171,14 +174,37 @@ server_probe(struct server *server)
 	health_service_set(server->health, !fails);
 }
 
+/* A full disk keeps no server from its work: what is new in the limits then
+ * waits for room. */
+static int
+apply_limits(struct server *server, struct error *err)
+{
+	bool waited = server->limits_wait;
+	int rc =
+	    instance_limits_apply(server->options, server->storage.store, err);
+
+	server->limits_wait = rc < 0 && err->code == ERROR_RESOURCE_EXHAUSTED;
+	if (server->limits_wait && !waited)
+		log_warn("limits_wait",
+		    "error=\"%s\" remedy=\"instances keep the quotas and "
+		    "floors that they had, until there is room\"",
+		    err->text);
+	else if (waited && rc == 0)
+		log_info("limits_set", "reason=\"there is room again\"");
+	return server->limits_wait ? 0 : rc;
+}
+
 static void
 expire_run(struct task *task)
 {
 	struct server *server =
 	    (struct server *)((char *)task -
 			      offsetof(struct server, expire_task));
+	struct error ignored;
 
 	server_probe(server);
+	if (server->limits_wait)
+		(void)apply_limits(server, &ignored);
 	explainer_save(server->storage.explainer);
 	upload_table_expire(server->storage.uploads);
 	if (!rpc_server_stopping(server->rpc))
@@ -288,8 +314,7 @@ open_storage(struct server *server, struct error *err)
 	if (serve_digest_functions(options, &storage->digest_functions, err) <
 	    0)
 		return -1;
-	if (open_store(server, err) < 0 ||
-	    instance_limits_apply(options, storage->store, err) < 0)
+	if (open_store(server, err) < 0 || apply_limits(server, err) < 0)
 		return -1;
 	if (options->explain)
 		storage->explainer =

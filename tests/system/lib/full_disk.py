@@ -36,6 +36,7 @@ from tap import Tap
 KIB = 1 << 10
 MIB = 1 << 20
 DISK = 96 * MIB
+QUOTA = 50 << 30
 INODES = 1024
 FULL = grpc.StatusCode.RESOURCE_EXHAUSTED
 FULL_CODE = 8
@@ -237,11 +238,12 @@ def _has_figures(text: str) -> bool:
 def full_at_start(
     tap: Tap, disk: Disk, filler: Filler, server: Server
 ) -> None:
-    """A crash while the disk is full."""
+    """A crash while the disk is full, and a limit of an instance is new."""
     title = f"{disk.kind}, killed while it is full"
     filler.close()
     server.kill()
     disk.leave(0)
+    server.options = [*server.options, f"--instance-quota=={QUOTA}"]
     try:
         server.start()
     except StartError as error:
@@ -252,6 +254,16 @@ def full_at_start(
         tap.ok(True, f"{title}: the server starts")
     filler.client = connect(server.address)
     nothing_lost(tap, filler, title)
+
+
+def limit_holds(tap: Tap, disk: Disk, server: Server) -> None:
+    """What could not be kept at the start is, when there is room."""
+    series = r'toolroot_store_instance_quota_bytes{instance=""}'
+    tap.ok(
+        comes_true(lambda: metric(server, series) == QUOTA),
+        f"{disk.kind}, room again: the limit of the instance holds",
+        server.log_end(),
+    )
 
 
 def room_again(tap: Tap, disk: Disk, filler: Filler) -> None:
@@ -312,6 +324,7 @@ def try_disk(tap: Tap, kind: str, work: Path) -> None:
     full_in_commit(tap, disk, filler)
     full_at_start(tap, disk, filler, server)
     room_again(tap, disk, filler)
+    limit_holds(tap, disk, server)
     full_in_commit(tap, disk, filler)
     killed_with_room(tap, disk, filler, server)
     filler.close()
@@ -321,11 +334,11 @@ def try_disk(tap: Tap, kind: str, work: Path) -> None:
 
 
 def metric(server: Server, name: str) -> float:
-    """The value of a series without labels."""
+    """The value of a series."""
     url = f"http://{server.http}/metrics"
     with urllib.request.urlopen(url, timeout=20) as answer:
         text = answer.read().decode()
-    found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
     return float(found.group(1)) if found else -1
 
 
