@@ -15,6 +15,7 @@
 #include "cas/check.h"
 #include "cas/store.h"
 #include "client/admin_command.h"
+#include "client/command.h"
 #include "client/store_commands.h"
 
 struct check_command {
@@ -223,8 +224,8 @@ int
 store_commands_check(char **argv)
 {
 	struct check_command options = {0};
-	const struct admin_command command = {
+	const struct command command = {
 	    .settings = &check_settings, .options = &options, .run = check_run};
 
-	return admin_command_run(&command, argv);
+	return command_run(&command, argv);
 }

@@ -15,6 +15,7 @@
 #include "client/admin_command.h"
 #include "client/admin_json.h"
 #include "client/client_options.h"
+#include "client/command.h"
 #include "client/store_commands.h"
 
 struct remove_options {
@@ -284,10 +285,10 @@ int
 store_commands_remove(char **argv)
 {
 	struct remove_options options = {.run = false};
-	const struct admin_command command = {.settings = &remove_settings,
+	const struct command command = {.settings = &remove_settings,
 	    .options = &options,
 	    .more = true,
 	    .run = remove_run};
 
-	return admin_command_run(&command, argv);
+	return command_run(&command, argv);
 }

@@ -10,6 +10,7 @@
 #include "cas/repair.h"
 #include "client/admin_command.h"
 #include "client/admin_json.h"
+#include "client/command.h"
 #include "client/store_commands.h"
 
 struct repair_command {
@@ -157,9 +158,9 @@ int
 store_commands_repair(char **argv)
 {
 	struct repair_command options = {0};
-	const struct admin_command command = {.settings = &repair_settings,
+	const struct command command = {.settings = &repair_settings,
 	    .options = &options,
 	    .run = repair_run};
 
-	return admin_command_run(&command, argv);
+	return command_run(&command, argv);
 }

@@ -24,6 +24,7 @@
 #include "client/capture_rust.h"
 #include "client/capture_spool.h"
 #include "client/capture_tree.h"
+#include "client/command.h"
 #include "client/toolchain_commands.h"
 #include "client/toolchain_progress.h"
 #include "client/toolchain_upload.h"
@@ -555,7 +556,7 @@ add_check(const void *cookie, struct error *err)
 }
 
 static int
-add_run(void *cookie, char **names, struct error *err)
+add_run(void *cookie, char **names, int *status, struct error *err)
 {
 	const struct add_options *options = cookie;
 	const struct capture_limits limits = {
@@ -564,6 +565,7 @@ add_run(void *cookie, char **names, struct error *err)
 	enum digest_function function;
 	int rc = -1;
 
+	(void)status;
 	adding.source = choose_source(options, err);
 	if (adding.source == NULL ||
 	    client_options_function(&options->client, &function, err) < 0)
@@ -609,13 +611,14 @@ int
 toolchain_commands_add(char **argv)
 {
 	struct add_options options = {.json = false};
-	const struct toolchain_call call = {.settings = &add_settings,
+	const struct command command = {.settings = &add_settings,
 	    .options = &options,
-	    .names = 1,
+	    .arguments = 1,
+	    .rpc = true,
 	    .check = add_check,
 	    .run = add_run};
 	char **copy = with_values(argv);
-	int status = toolchain_commands_run(&call, copy);
+	int status = command_run(&command, copy);
 
 	free(copy);
 	return status;

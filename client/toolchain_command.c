@@ -7,15 +7,12 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "base/standard_output.h"
 #include "cas/digest_message.h"
 #include "client/cas_client.h"
 #include "client/subcommands.h"
 #include "client/toolchain_commands.h"
 #include "rpc/channel.h"
-#include "rpc/runtime.h"
 
-#define EXIT_USAGE 2
 #define ANSWER_MEMORY (256u << 20)
 
 static const struct subcommand subcommands[] = {
@@ -37,59 +34,6 @@ toolchain_command(char **argv)
 	    .count = sizeof(subcommands) / sizeof(subcommands[0])};
 
 	return subcommands_run(&set, argv);
-}
-
-/* --- calling -------------------------------------------------------------- */
-
-static int
-check_names(const struct settings *settings,
-    const struct setting_arguments *arguments, size_t wanted, struct error *err)
-{
-	if (arguments->count < wanted)
-		return error_set(err, ERROR_INVALID_ARGUMENT,
-		    "a name is missing: toolroot %s %s", settings->command,
-		    settings->synopsis);
-	if (arguments->count > wanted)
-		return error_set(err, ERROR_INVALID_ARGUMENT,
-		    "unexpected argument \"%s\": toolroot %s %s",
-		    arguments->items[wanted], settings->command,
-		    settings->synopsis);
-	return 0;
-}
-
-int
-toolchain_commands_run(const struct toolchain_call *call, char **argv)
-{
-	const struct settings *settings = call->settings;
-	struct setting_arguments arguments;
-	struct error err;
-	int status = EXIT_USAGE;
-	int rc = settings_read(settings, argv, call->options, &arguments, &err);
-
-	if (rc > 0) {
-		settings_help(settings);
-		status = EXIT_SUCCESS;
-		goto out;
-	}
-	if (rc == 0)
-		rc = check_names(settings, &arguments, call->names, &err);
-	if (rc == 0 && call->check != NULL)
-		rc = call->check(call->options, &err);
-	if (rc == 0) {
-		rpc_init();
-		rc = call->run(call->options, arguments.items, &err);
-		rpc_shutdown();
-		status = rc == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-	}
-	if (rc < 0)
-		fprintf(
-		    stderr, "toolroot %s: %s\n", settings->command, err.text);
-	if (rc == 0 && standard_output_finish(settings->command) < 0)
-		status = EXIT_FAILURE;
-out:
-	free(arguments.items);
-	settings_clear(settings, call->options);
-	return status;
 }
 
 /* --- a server ------------------------------------------------------------- */

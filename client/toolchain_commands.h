@@ -21,23 +21,6 @@ int toolchain_commands_show(char **argv);
 int toolchain_commands_diff(char **argv);
 int toolchain_commands_rm(char **argv);
 
-/* --- calling -------------------------------------------------------------- */
-
-/* A command with its settings and arguments, for toolchain_commands_run. */
-struct toolchain_call {
-	const struct settings *settings;
-	void *options; /* zeroed; read into before run */
-	size_t names;  /* how many arguments it wants */
-	/* What the table of settings cannot tell, before anything is done;
-	 * NULL: nothing. */
-	int (*check)(const void *options, struct error *err);
-	/* 0, or -1. */
-	int (*run)(void *options, char **names, struct error *err);
-};
-
-/* Reads settings and arguments, initialises RPC, runs, tells errors. */
-int toolchain_commands_run(const struct toolchain_call *call, char **argv);
-
 /* --- a server ------------------------------------------------------------- */
 
 struct toolchain_server {

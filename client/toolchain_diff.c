@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "client/command.h"
 #include "client/toolchain_commands.h"
 #include "client/toolchain_files.h"
 
@@ -175,7 +176,7 @@ read_named(struct toolchain_server *server, const char *name, struct error *err)
 }
 
 static int
-diff_run(void *cookie, char **names, struct error *err)
+diff_run(void *cookie, char **names, int *status, struct error *err)
 {
 	const struct diff_options *options = cookie;
 	struct toolchain_server server = {.cas = NULL};
@@ -183,6 +184,7 @@ diff_run(void *cookie, char **names, struct error *err)
 	struct capture_tree *left = NULL, *right = NULL;
 	int rc = toolchain_commands_open(&server, &options->client, true, err);
 
+	(void)status;
 	if (rc == 0)
 		left = read_named(&server, names[0], err);
 	if (left != NULL)
@@ -203,10 +205,11 @@ int
 toolchain_commands_diff(char **argv)
 {
 	struct diff_options options = {.json = false};
-	const struct toolchain_call call = {.settings = &diff_settings,
+	const struct command command = {.settings = &diff_settings,
 	    .options = &options,
-	    .names = 2,
+	    .arguments = 2,
+	    .rpc = true,
 	    .run = diff_run};
 
-	return toolchain_commands_run(&call, argv);
+	return command_run(&command, argv);
 }

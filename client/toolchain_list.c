@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/error.h"
+#include "client/command.h"
 #include "client/toolchain_commands.h"
 #include "client/toolchain_progress.h"
 
@@ -82,13 +83,14 @@ take_pages(struct toolchain_server *server, json_t *list, struct error *err)
 }
 
 static int
-list_run(void *cookie, char **names, struct error *err)
+list_run(void *cookie, char **names, int *status, struct error *err)
 {
 	const struct list_options *options = cookie;
 	struct toolchain_server server = {.cas = NULL};
 	json_t *list = options->json ? json_array() : NULL;
 	int rc = toolchain_commands_open(&server, &options->client, false, err);
 
+	(void)status;
 	(void)names;
 	if (rc == 0)
 		rc = take_pages(&server, list, err);
@@ -104,12 +106,12 @@ int
 toolchain_commands_list(char **argv)
 {
 	struct list_options options = {.json = false};
-	const struct toolchain_call call = {.settings = &list_settings,
+	const struct command command = {.settings = &list_settings,
 	    .options = &options,
-	    .names = 0,
+	    .rpc = true,
 	    .run = list_run};
 
-	return toolchain_commands_run(&call, argv);
+	return command_run(&command, argv);
 }
 
 /* --- rm ------------------------------------------------------------------- */
@@ -134,12 +136,13 @@ static const struct settings rm_settings = {
 };
 
 static int
-rm_run(void *cookie, char **names, struct error *err)
+rm_run(void *cookie, char **names, int *status, struct error *err)
 {
 	const struct rm_options *options = cookie;
 	struct toolchain_server server = {.cas = NULL};
 	int rc = toolchain_commands_open(&server, &options->client, false, err);
 
+	(void)status;
 	if (rc == 0)
 		rc = toolchain_service_delete(&server.service, names[0], err);
 	toolchain_commands_close(&server);
@@ -150,10 +153,11 @@ int
 toolchain_commands_rm(char **argv)
 {
 	struct rm_options options = {.client.server = NULL};
-	const struct toolchain_call call = {.settings = &rm_settings,
+	const struct command command = {.settings = &rm_settings,
 	    .options = &options,
-	    .names = 1,
+	    .arguments = 1,
+	    .rpc = true,
 	    .run = rm_run};
 
-	return toolchain_commands_run(&call, argv);
+	return command_run(&command, argv);
 }

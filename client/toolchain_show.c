@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/map.h"
 #include "base/memory.h"
+#include "client/command.h"
 #include "client/toolchain_commands.h"
 #include "client/toolchain_files.h"
 #include "client/toolchain_progress.h"
@@ -271,7 +272,7 @@ print_json(const struct show_options *options,
 }
 
 static int
-show_run(void *cookie, char **names, struct error *err)
+show_run(void *cookie, char **names, int *status, struct error *err)
 {
 	const struct show_options *options = cookie;
 	struct toolchain_server server = {.cas = NULL};
@@ -280,6 +281,7 @@ show_run(void *cookie, char **names, struct error *err)
 	struct digest root;
 	int rc = toolchain_commands_open(&server, &options->client, true, err);
 
+	(void)status;
 	if (rc == 0)
 		toolchain =
 		    toolchain_commands_get(&server, names[0], &root, err);
@@ -299,10 +301,11 @@ int
 toolchain_commands_show(char **argv)
 {
 	struct show_options options = {.json = false};
-	const struct toolchain_call call = {.settings = &show_settings,
+	const struct command command = {.settings = &show_settings,
 	    .options = &options,
-	    .names = 1,
+	    .arguments = 1,
+	    .rpc = true,
 	    .run = show_run};
 
-	return toolchain_commands_run(&call, argv);
+	return command_run(&command, argv);
 }
