@@ -2,6 +2,7 @@
 /* `toolroot store export` and `import`. */
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #include "cas/store.h"
 #include "client/admin_command.h"
 #include "client/admin_json.h"
+#include "client/command.h"
 #include "client/store_commands.h"
 
 struct archive_command {
@@ -197,7 +199,56 @@ fill_roots(const struct archive_command *command, struct archive_roots *roots,
 	    "--target or --all-results says what");
 }
 
-/* Under another name until it is whole. */
+/* A file on its way to its name. */
+struct export_file {
+	const char *path;
+	char *partial; /* PATH.partial */
+	int fd;
+	bool named; /* it has that name */
+};
+
+/* Without a name until it is whole, so that an interrupted export leaves
+ * nothing; as PATH.partial where the file system has no such files. */
+static int
+export_create(struct export_file *file, struct error *err)
+{
+	char *copy = xstrdup(file->path);
+
+	file->fd = open(dirname(copy), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0644);
+	free(copy);
+	if (file->fd != -1)
+		return 0;
+	file->fd =
+	    open(file->partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (file->fd == -1)
+		return error_set_errno(err, errno, "create %s", file->partial);
+	file->named = true;
+	return 0;
+}
+
+/* Replaces what has the name already. */
+static int
+export_publish(struct export_file *file, struct error *err)
+{
+	char self[32];
+
+	if (!file->named) {
+		snprintf(self, sizeof(self), "/proc/self/fd/%d", file->fd);
+		if (unlink(file->partial) == -1 && errno != ENOENT)
+			return error_set_errno(
+			    err, errno, "remove %s", file->partial);
+		if (linkat(AT_FDCWD, self, AT_FDCWD, file->partial,
+			AT_SYMLINK_FOLLOW) == -1)
+			return error_set_errno(
+			    err, errno, "name %s", file->partial);
+		file->named = true;
+	}
+	if (rename(file->partial, file->path) == -1)
+		return error_set_errno(
+		    err, errno, "rename %s to %s", file->partial, file->path);
+	return 0;
+}
+
 static int
 export_to(const struct archive_command *command,
     const struct archive_roots *roots, const char *path,
@@ -205,26 +256,22 @@ export_to(const struct archive_command *command,
 {
 	const struct store_options options = {
 	    .path = command->store, .read_only = true};
-	char *partial = xasprintf("%s.partial", path);
+	struct export_file file = {.path = path, .fd = -1};
 	struct store *store = store_open(&options, err);
-	int fd = -1, rc = -1;
+	int rc = -1;
 
-	if (store == NULL)
+	file.partial = xasprintf("%s.partial", path);
+	if (store == NULL || export_create(&file, err) < 0)
 		goto out;
-	fd = open(partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	if (fd == -1) {
-		error_set_errno(err, errno, "create %s", partial);
-		goto out;
-	}
-	rc = archive_export(store, roots, fd, report, err);
-	if (rc == 0 && rename(partial, path) == -1)
-		rc = error_set_errno(err, errno, "rename %s", partial);
-	if (rc < 0)
-		(void)unlink(partial);
+	rc = archive_export(store, roots, file.fd, report, err);
+	if (rc == 0)
+		rc = export_publish(&file, err);
+	if (rc < 0 && file.named)
+		(void)unlink(file.partial);
 out:
-	file_close(&fd);
+	file_close(&file.fd);
 	store_close(store);
-	free(partial);
+	free(file.partial);
 	return rc;
 }
 
@@ -255,12 +302,12 @@ int
 store_commands_export(char **argv)
 {
 	struct archive_command options = {0};
-	const struct admin_command command = {.settings = &export_settings,
+	const struct command command = {.settings = &export_settings,
 	    .options = &options,
 	    .arguments = 1,
 	    .run = export_run};
 
-	return admin_command_run(&command, argv);
+	return command_run(&command, argv);
 }
 
 /* --- import --------------------------------------------------------------- */
@@ -343,10 +390,10 @@ int
 store_commands_import(char **argv)
 {
 	struct archive_command options = {0};
-	const struct admin_command command = {.settings = &import_settings,
+	const struct command command = {.settings = &import_settings,
 	    .options = &options,
 	    .arguments = 1,
 	    .run = import_run};
 
-	return admin_command_run(&command, argv);
+	return command_run(&command, argv);
 }
