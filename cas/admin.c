@@ -21,6 +21,8 @@ static const struct admin_method methods[] = {
 	&adminapi__list_pins_response__descriptor, admin_list_pins},
     {ADMIN_PATH("RemoveResults"), &adminapi__remove_results_request__descriptor,
 	&adminapi__remove_results_response__descriptor, admin_remove_results},
+    {ADMIN_PATH("GetStatistics"), &adminapi__get_statistics_request__descriptor,
+	&adminapi__statistics__descriptor, admin_get_statistics},
 };
 
 const struct admin_method *

@@ -21,7 +21,9 @@ struct error;
 struct store;
 
 struct admin_target {
-	struct store *store; /* writable */
+	/* Writable, with its collector; for GetStatistics alone it may be
+	 * read-only, and the collector NULL. */
+	struct store *store;
 	struct collector *collector;
 };
 

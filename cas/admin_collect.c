@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Collect, and who watches it. */
-#include <stdlib.h>
-
 #include "base/arena.h"
 #include "base/error.h"
 #include "cas/admin_internal.h"
 #include "cas/collector.h"
 #include "cas/collector_details.h"
-#include "cas/owners.h"
 #include "cas/store.h"
 #include "protos/binary.h"
 
@@ -156,62 +153,6 @@ list_details(struct arena *arena, struct collection_details *details,
 	return 0;
 }
 
-static int
-uses_order(const void *a, const void *b)
-{
-	const struct owner_report *one = a, *other = b;
-
-	if (one->bytes != other->bytes)
-		return one->bytes > other->bytes ? -1 : 1;
-	return one->number < other->number ? -1 : 1;
-}
-
-static int
-list_uses(struct arena *arena, struct owner_list *owners, size_t limit,
-    Adminapi__CollectResponse *response, struct error *err)
-{
-	size_t count = owners->count < limit ? owners->count : limit;
-
-	if (owners->count > 0)
-		qsort(owners->items, owners->count, sizeof(*owners->items),
-		    uses_order);
-	response->uses = arena_zalloc(arena, count + 1, sizeof(void *));
-	for (size_t i = 0; response->uses != NULL && i < count; i++) {
-		const struct owner_report *owner = &owners->items[i];
-		Adminapi__InstanceUse *use = arena_alloc(arena, sizeof(*use));
-
-		if (use == NULL)
-			break;
-		adminapi__instance_use__init(use);
-		use->nameless = !owner->named;
-		use->bytes = owner->bytes;
-		use->blobs = owner->blobs;
-		use->action_results = owner->results;
-		use->quota_bytes = owner->quota;
-		use->floor_bytes = owner->floor;
-		if (admin_copy(arena, owner->instance, &use->name, err) < 0)
-			return -1;
-		response->uses[response->n_uses++] = use;
-	}
-	if (response->uses != NULL && response->n_uses == count)
-		return 0;
-	admin_no_memory(err);
-	return -1;
-}
-
-static int
-list_owners(struct arena *arena, struct store *store, size_t limit,
-    Adminapi__CollectResponse *response, struct error *err)
-{
-	struct owner_list owners;
-	int rc = store_owners(store, &owners, err);
-
-	if (rc == 0)
-		rc = list_uses(arena, &owners, limit, response, err);
-	owner_list_clear(&owners);
-	return rc;
-}
-
 const ProtobufCMessage *
 admin_collect(const struct admin_target *target, const ProtobufCMessage *base,
     struct arena *arena, struct error *err)
@@ -245,7 +186,10 @@ admin_collect(const struct admin_target *target, const ProtobufCMessage *base,
 		rc = list_details(arena, &details, limit, response, err);
 	}
 	if (rc == 0)
-		rc = list_owners(arena, target->store, limit, response, err);
+		response->uses = admin_uses(
+		    arena, target->store, limit, &response->n_uses, err);
+	if (rc == 0 && response->uses == NULL)
+		rc = -1;
 	collection_details_clear(&details);
 	return rc == 0 ? &response->base : NULL;
 }

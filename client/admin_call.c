@@ -41,6 +41,10 @@ link_open_store(struct admin_link *link, struct error *err)
 
 	/* What was done is told by the answer. */
 	log_set_level(LOG_WARN);
+	if (link->place->read_only) {
+		link->target.store = admin_read_store(link->place->store, err);
+		return link->target.store != NULL ? 0 : -1;
+	}
 	link->target.store = admin_open_store(&options, err);
 	if (link->target.store == NULL)
 		return -1;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Running a command, opening its store, writing figures. */
+/* Opening a command's store, writing figures. */
 #include "client/admin_command.h"
 
 #include <inttypes.h>
@@ -9,69 +9,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <toolroot/admin/v1/admin.pb-c.h>
+
 #include "base/error.h"
 #include "base/memory.h"
-#include "base/standard_output.h"
 #include "cas/store.h"
-
-#define EXIT_USAGE 2
-
-static int
-check_arguments(const struct admin_command *command,
-    const struct setting_arguments *arguments, struct error *err)
-{
-	if (arguments->count == command->arguments ||
-	    (command->more && arguments->count > command->arguments))
-		return 0;
-	if (arguments->count < command->arguments)
-		return error_set(err, ERROR_INVALID_ARGUMENT,
-		    "an argument is missing: toolroot %s %s",
-		    command->settings->command, command->settings->synopsis);
-	return error_set(err, ERROR_INVALID_ARGUMENT,
-	    "unexpected argument \"%s\": toolroot %s %s",
-	    arguments->items[command->arguments], command->settings->command,
-	    command->settings->synopsis);
-}
-
-int
-admin_command_run(const struct admin_command *command, char **argv)
-{
-	const struct settings *settings = command->settings;
-	struct setting_arguments arguments;
-	struct error err;
-	int status = EXIT_USAGE;
-	int rc =
-	    settings_read(settings, argv, command->options, &arguments, &err);
-
-	if (rc > 0) {
-		settings_help(settings);
-		status = EXIT_SUCCESS;
-		goto out;
-	}
-	if (rc == 0)
-		rc = check_arguments(command, &arguments, &err);
-	arguments.items = xreallocarray(
-	    arguments.items, arguments.count + 1, sizeof(*arguments.items));
-	arguments.items[arguments.count] = NULL;
-	if (rc == 0) {
-		status = EXIT_SUCCESS;
-		rc = command->run(
-		    command->options, arguments.items, &status, &err);
-		if (rc < 0)
-			status = err.code == ERROR_INVALID_ARGUMENT
-				     ? EXIT_USAGE
-				     : EXIT_FAILURE;
-	}
-	if (rc < 0)
-		fprintf(
-		    stderr, "toolroot %s: %s\n", settings->command, err.text);
-	if (rc == 0 && standard_output_finish(settings->command) < 0)
-		status = EXIT_FAILURE;
-out:
-	free(arguments.items);
-	settings_clear(settings, command->options);
-	return status;
-}
 
 struct store *
 admin_open_store(const struct store_options *options, struct error *err)
@@ -182,20 +124,31 @@ admin_format_time(int64_t seconds, char text[static ADMIN_TIME_MAX])
 	return text;
 }
 
-void
-admin_print_use(const struct admin_use *use, bool first)
+static void
+print_use(const Adminapi__InstanceUse *use)
 {
 	char bytes[ADMIN_SIZE_MAX], quota[ADMIN_SIZE_MAX];
 	char floor[ADMIN_SIZE_MAX];
+	const char *name =
+	    use->name.len > 0 ? (const char *)use->name.data : "\"\"";
 
-	if (first)
-		printf("instances          use      quota      floor\n");
 	printf("  %20s %10s %10s  ", admin_format_size(use->bytes, bytes),
-	    use->quota > 0 ? admin_format_size(use->quota, quota) : "-",
-	    use->floor > 0 ? admin_format_size(use->floor, floor) : "-");
+	    use->quota_bytes > 0 ? admin_format_size(use->quota_bytes, quota)
+				 : "-",
+	    use->floor_bytes > 0 ? admin_format_size(use->floor_bytes, floor)
+				 : "-");
 	if (use->nameless)
 		printf("(not known)\n");
 	else
-		printf("%.*s\n", use->name.len > 0 ? (int)use->name.len : 2,
-		    use->name.len > 0 ? use->name.data : "\"\"");
+		printf(
+		    "%.*s\n", use->name.len > 0 ? (int)use->name.len : 2, name);
+}
+
+void
+admin_print_uses(Adminapi__InstanceUse *const *uses, size_t count)
+{
+	if (count > 0)
+		printf("instances          use      quota      floor\n");
+	for (size_t i = 0; i < count; i++)
+		print_use(uses[i]);
 }

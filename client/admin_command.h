@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the commands that administer a store share: how they read their
- * settings and run, and the methods of cas/admin.h on a running server or an
- * idle store. Main thread.
+ * What the commands that administer a store share: the methods of cas/admin.h
+ * on a running server or an idle store, and how figures are written. Main
+ * thread.
  */
 #ifndef TOOLROOT_CLIENT_ADMIN_COMMAND_H
 #define TOOLROOT_CLIENT_ADMIN_COMMAND_H
@@ -15,6 +15,7 @@
 #include "base/settings.h"
 #include "base/str.h"
 
+struct Adminapi__InstanceUse;
 struct ProtobufCMessage;
 struct client_options;
 struct error;
@@ -24,25 +25,13 @@ struct store_options;
 /* Exit status beside 0, 1 (failed) and 2 (called wrongly). */
 #define ADMIN_EXIT_SHORT 3
 
-struct admin_command {
-	const struct settings *settings;
-	void *options;    /* zeroed; cleared afterwards */
-	size_t arguments; /* how many it takes */
-	bool more;        /* or any number above */
-	/* arguments end with NULL. *status is EXIT_SUCCESS; may be set to
-	 * another. */
-	int (*run)(
-	    void *options, char **arguments, int *status, struct error *err);
-};
-/* The exit status. */
-int admin_command_run(const struct admin_command *command, char **argv);
-
 /* Where a command works: on a running server, or on the store in a directory
  * that no server has open. */
 struct admin_place {
 	const struct client_options *client;
-	const char *store;                   /* NULL = the server */
-	int64_t min_age;                     /* of collections in store; ms */
+	const char *store; /* NULL = the server */
+	bool read_only;    /* the store, which a server may have open */
+	int64_t min_age;   /* of collections in store; ms */
 	const struct admin_watcher *watcher; /* NULL: nobody watches */
 };
 /* Asked now and then while the answer is waited for. */
@@ -85,18 +74,8 @@ void admin_progress(const char *format, ...)
     __attribute__((format(printf, 1, 2)));
 void admin_progress_end(void);
 
-/* What an instance has. */
-struct admin_use {
-	struct str name;
-	bool nameless; /* it was lost */
-	uint64_t bytes;
-	uint64_t blobs;
-	uint64_t results;
-	uint64_t quota; /* 0 = none */
-	uint64_t floor;
-};
-/* A line of a table of them; first: its title before it. */
-void admin_print_use(const struct admin_use *use, bool first);
+/* A table of what instances have; nothing without any. */
+void admin_print_uses(struct Adminapi__InstanceUse *const *uses, size_t count);
 
 /* "1.4 GiB". */
 #define ADMIN_SIZE_MAX 32

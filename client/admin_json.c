@@ -8,8 +8,6 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "client/admin_command.h"
-#include "protos/binary.h"
 
 json_t *
 admin_json_bytes(ProtobufCBinaryData data)
@@ -36,15 +34,25 @@ admin_json_digest(const Reapi__Digest *digest)
 	    (const char *)digest->hash.data, digest->size_bytes);
 }
 
-json_t *
-admin_json_use(const struct admin_use *use)
+static json_t *
+json_use(const Adminapi__InstanceUse *use)
 {
 	return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I}", "instance",
-	    use->nameless ? json_null()
-			  : admin_json_bytes(binary_of(use->name)),
-	    "bytes", (json_int_t)use->bytes, "blobs", (json_int_t)use->blobs,
-	    "action_results", (json_int_t)use->results, "quota_bytes",
-	    (json_int_t)use->quota, "floor_bytes", (json_int_t)use->floor);
+	    use->nameless ? json_null() : admin_json_bytes(use->name), "bytes",
+	    (json_int_t)use->bytes, "blobs", (json_int_t)use->blobs,
+	    "action_results", (json_int_t)use->action_results, "quota_bytes",
+	    (json_int_t)use->quota_bytes, "floor_bytes",
+	    (json_int_t)use->floor_bytes);
+}
+
+json_t *
+admin_json_uses(Adminapi__InstanceUse *const *uses, size_t count)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(list, json_use(uses[i]));
+	return list;
 }
 
 int

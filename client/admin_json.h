@@ -6,17 +6,16 @@
 
 #include <jansson.h>
 
-#include <build/bazel/remote/execution/v2/remote_execution.pb-c.h>
+#include <toolroot/admin/v1/admin.pb-c.h>
 
-struct admin_use;
 struct error;
 
 /* Bytes that may be no UTF-8: what is none becomes "?". */
 json_t *admin_json_bytes(ProtobufCBinaryData data);
 /* "HASH/SIZE". */
 json_t *admin_json_digest(const Reapi__Digest *digest);
-/* An instance, with what it has. */
-json_t *admin_json_use(const struct admin_use *use);
+/* Instances, each with what it has. */
+json_t *admin_json_uses(Adminapi__InstanceUse *const *uses, size_t count);
 /* One line on standard output. Takes the value; NULL is our mistake in the
  * format, and INTERNAL. */
 int admin_json_print(json_t *value, struct error *err);

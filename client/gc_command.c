@@ -13,8 +13,8 @@
 #include "client/admin_command.h"
 #include "client/admin_json.h"
 #include "client/client_options.h"
+#include "client/command.h"
 #include "client/gc_progress.h"
-#include "protos/binary.h"
 
 struct gc_options {
 	struct client_options client;
@@ -182,31 +182,6 @@ json_kept(const Adminapi__CollectResponse *r)
 	return list;
 }
 
-static struct admin_use
-use_of(const Adminapi__InstanceUse *use)
-{
-	return (struct admin_use){.name = binary_str(use->name),
-	    .nameless = use->nameless,
-	    .bytes = use->bytes,
-	    .blobs = use->blobs,
-	    .results = use->action_results,
-	    .quota = use->quota_bytes,
-	    .floor = use->floor_bytes};
-}
-
-static json_t *
-json_uses(const Adminapi__CollectResponse *r)
-{
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < r->n_uses; i++) {
-		const struct admin_use use = use_of(r->uses[i]);
-
-		json_array_append_new(list, admin_json_use(&use));
-	}
-	return list;
-}
-
 static int
 print_json(bool run, const Adminapi__CollectResponse *r, struct error *err)
 {
@@ -244,7 +219,8 @@ print_json(bool run, const Adminapi__CollectResponse *r, struct error *err)
 	json_object_set_new(
 	    report, "instances", json_shares(r->instances, r->n_instances));
 	json_object_set_new(report, "kept", json_kept(r));
-	json_object_set_new(report, "uses", json_uses(r));
+	json_object_set_new(
+	    report, "uses", admin_json_uses(r->uses, r->n_uses));
 	return admin_json_print(report, err);
 }
 
@@ -263,21 +239,11 @@ print_shares(const char *title, Adminapi__CollectShare **shares, size_t count)
 }
 
 static void
-print_uses(const Adminapi__CollectResponse *r)
-{
-	for (size_t i = 0; i < r->n_uses; i++) {
-		const struct admin_use use = use_of(r->uses[i]);
-
-		admin_print_use(&use, i == 0);
-	}
-}
-
-static void
 print_lists(bool run, const Adminapi__CollectResponse *r)
 {
 	char size[ADMIN_SIZE_MAX];
 
-	print_uses(r);
+	admin_print_uses(r->uses, r->n_uses);
 	if (r->n_kept > 0)
 		printf("kept by\n");
 	for (size_t i = 0; i < r->n_kept; i++)
@@ -351,8 +317,10 @@ gc_run(void *cookie, char **arguments, int *status, struct error *err)
 	struct gc_progress progress = {.lines = options->run};
 	const struct admin_watcher watcher = {ADMIN_PATH("WatchCollection"),
 	    &watch.base, gc_progress_show, &progress};
-	const struct admin_place place = {&options->client, options->store,
-	    options->min_age, options->json ? NULL : &watcher};
+	const struct admin_place place = {.client = &options->client,
+	    .store = options->store,
+	    .min_age = options->min_age,
+	    .watcher = options->json ? NULL : &watcher};
 	Adminapi__CollectRequest request = ADMINAPI__COLLECT_REQUEST__INIT;
 	const Adminapi__CollectResponse *response;
 	struct admin_answer answer;
@@ -383,8 +351,8 @@ int
 gc_command(char **argv)
 {
 	struct gc_options options = {0};
-	const struct admin_command command = {
+	const struct command command = {
 	    .settings = &gc_settings, .options = &options, .run = gc_run};
 
-	return admin_command_run(&command, argv);
+	return command_run(&command, argv);
 }

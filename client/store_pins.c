@@ -10,16 +10,26 @@
 #include "cas/admin.h"
 #include "cas/digest_message.h"
 #include "client/admin_command.h"
+#include "client/admin_json.h"
 #include "client/client_options.h"
+#include "client/command.h"
 #include "client/store_commands.h"
 
 struct pin_options {
 	struct client_options client;
 	char *store;
 	bool blob;
+	bool json;
 };
 
 static const struct setting client_table[] = {
+    ADMIN_STORE_ROW(struct pin_options, store),
+    CLIENT_OPTIONS_TABLE(struct pin_options),
+};
+
+static const struct setting pins_table[] = {
+    {"json", SETTING_FLAG, offsetof(struct pin_options, json), "", "no",
+	"Print JSON."},
     ADMIN_STORE_ROW(struct pin_options, store),
     CLIENT_OPTIONS_TABLE(struct pin_options),
 };
@@ -56,12 +66,12 @@ run(const struct settings *settings, size_t arguments,
     char **argv)
 {
 	struct pin_options options = {.blob = false};
-	const struct admin_command command = {.settings = settings,
+	const struct command command = {.settings = settings,
 	    .options = &options,
 	    .arguments = arguments,
 	    .run = function};
 
-	return admin_command_run(&command, argv);
+	return command_run(&command, argv);
 }
 
 /* --- pins ----------------------------------------------------------------- */
@@ -72,9 +82,15 @@ static const struct settings pins_settings = {
     .synopsis = "[options]",
     .about = "Prints the pins: digests that a collection does not touch. "
 	     "Toolchains with a\nname stay as well: toolroot toolchain list.",
-    .table = client_table,
-    .count = sizeof(client_table) / sizeof(client_table[0]),
+    .table = pins_table,
+    .count = sizeof(pins_table) / sizeof(pins_table[0]),
 };
+
+static const char *
+kind_of(const Adminapi__Pin *pin)
+{
+	return pin->kind == ADMINAPI__PIN__KIND__TREE ? "tree" : "blob";
+}
 
 static void
 print_pin(const Adminapi__Pin *pin)
@@ -82,8 +98,7 @@ print_pin(const Adminapi__Pin *pin)
 	char date[ADMIN_TIME_MAX];
 
 	printf("%-24.*s %s  %s  %.*s/%" PRId64 "\n", (int)pin->name.len,
-	    (const char *)pin->name.data,
-	    pin->kind == ADMINAPI__PIN__KIND__TREE ? "tree" : "blob",
+	    (const char *)pin->name.data, kind_of(pin),
 	    admin_format_time(
 		pin->created != NULL ? pin->created->seconds : 0, date),
 	    pin->digest != NULL ? (int)pin->digest->hash.len : 0,
@@ -91,9 +106,36 @@ print_pin(const Adminapi__Pin *pin)
 	    pin->digest != NULL ? pin->digest->size_bytes : 0);
 }
 
+/* {"pins": [...]} */
 static int
-pins_run(void *options, char **arguments, int *status, struct error *err)
+print_json(const Adminapi__ListPinsResponse *response, struct error *err)
 {
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < response->n_pins; i++) {
+		const Adminapi__Pin *pin = response->pins[i];
+
+		json_array_append_new(list,
+		    json_pack("{s:o, s:s, s:o, s:s, s:I}", "name",
+			admin_json_bytes(pin->name), "kind", kind_of(pin),
+			"digest",
+			pin->digest != NULL ? admin_json_digest(pin->digest)
+					    : json_null(),
+			"digest_function",
+			digest_function_name(
+			    (enum digest_function)pin->digest_function),
+			"created_seconds",
+			(json_int_t)(pin->created != NULL
+					 ? pin->created->seconds
+					 : 0)));
+	}
+	return admin_json_print(json_pack("{s:o}", "pins", list), err);
+}
+
+static int
+pins_run(void *cookie, char **arguments, int *status, struct error *err)
+{
+	const struct pin_options *options = cookie;
 	const Adminapi__ListPinsRequest request =
 	    ADMINAPI__LIST_PINS_REQUEST__INIT;
 	const Adminapi__ListPinsResponse *response;
@@ -104,8 +146,11 @@ pins_run(void *options, char **arguments, int *status, struct error *err)
 	(void)arguments;
 	(void)status;
 	response = answer.message;
-	for (size_t i = 0; rc == 0 && i < response->n_pins; i++)
-		print_pin(response->pins[i]);
+	if (rc == 0 && options->json)
+		rc = print_json(response, err);
+	else
+		for (size_t i = 0; rc == 0 && i < response->n_pins; i++)
+			print_pin(response->pins[i]);
 	admin_answer_clear(&answer);
 	return rc;
 }

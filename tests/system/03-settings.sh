@@ -61,7 +61,7 @@ done
 
 like "a client's help names the section that it reads" \
 	"$("$TOOLROOT" gc --help)" 'under \[client\]'
-for command in 'client gc' 'store store stats'; do
+for command in 'client gc' 'store store check'; do
 	read -r -a words <<< "$command"
 	{
 		echo "[${words[0]}]"

@@ -58,6 +58,8 @@ like "the version also comes through cargo" \
 note "values that make no sense are refused at the start"
 refused_serve "a kind of sandbox" 2 '--sandbox "x" is neither' --sandbox x
 refused_serve "a kind of staging" 2 '--staging "x" is none of' --staging x
+refused_serve "a low mark that open uploads alone may reach" 2 \
+	'--gc-low must be from 50 to --gc-high' --gc-low 30
 refused_serve "a property without value" 2 '--property "gpu" is not NAME=VALUE' \
 	--property gpu
 refused_serve "a digest function" 2 '--digest-function "md5" is none of' \
@@ -72,7 +74,7 @@ refused_serve "a settings file that is a directory" 2 \
 refused "a server address" 2 'server address "http://x": wanted grpc://' \
 	worker --log-level error --cache "$WORK/cache" --sandbox none \
 	--server http://x
-refused "a store that is not named" 2 '--store is missing' store stats
+refused "a store that is not named" 2 '--store is missing' store check
 refused "an export of nothing" 2 'nothing to export' \
 	store export --store "$WORK/other" "$WORK/file"
 refused "a digest that is none" 2 'expected <hash>/<size>' \
@@ -81,7 +83,7 @@ refused "a toolchain from nowhere" 2 'name one source' toolchain add x
 printf '[store]\nstore = %s\n' "$WORK/none" > "$WORK/store.conf"
 refused "the section that store's help names is read" 1 \
 	"open store $WORK/none: No such file" \
-	store stats --config "$WORK/store.conf"
+	store check --config "$WORK/store.conf"
 
 note "what is not there, or taken"
 refused "a store" 1 "open store $WORK/none: No such file" \

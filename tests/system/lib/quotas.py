@@ -134,6 +134,19 @@ def flooded(
     )
     tap.ok(plan["floor_bytes"] > 2 * MIB, "and what floors keep", plan)
     run("gc", *there, "--max-size", "0", "--run")
+    stats = json.loads(run("store", "stats", *there, "--json").stdout)
+    uses = {use["instance"]: use for use in stats["instances"]}
+    tap.ok(
+        uses["modest"]["floor_bytes"] == FLOOR and stats["blobs"] > 0,
+        "store stats asks a server",
+        stats["instances"],
+    )
+    own_view = run("store", "stats", "--store", str(server.store), "--json")
+    tap.equal(
+        json.loads(own_view.stdout)["instances"],
+        stats["instances"],
+        "and reads its directory beside it",
+    )
     tap.equal(missing(modest, own), 0, "a floor keeps blobs not used for days")
     answer = modest.get_result(action)
     tap.equal(len(answer.output_files), 20, "and the results that name them")

@@ -137,6 +137,10 @@ def idle(tap: Tap, server: Server, results: Results) -> None:
     done = run("store", "pin", *there, "--blob", "mine", text_of(digest))
     tap.equal(done.returncode, 0, f"so is a pin set {done.stderr}")
     tap.like(run("store", "pins", *there).stdout, "mine", "and listed")
+    pins = json.loads(run("store", "pins", *there, "--json").stdout)["pins"]
+    tap.equal([pin["name"] for pin in pins], ["mine"], "as JSON, too")
+    tap.ok(pins[0]["kind"] in ("tree", "blob"), "with what it is", pins)
+    tap.ok("/" in pins[0]["digest"], "and what it names", pins)
     done = run("store", "stats", *there, "--json")
     stats = json.loads(done.stdout or "{}")
     tap.equal(stats.get("action_results"), 6, f"stats count {done.stderr}")
