@@ -10,7 +10,7 @@
 need openssl openssl
 need python3 python3
 
-plan 50
+plan 51
 
 export XDG_CACHE_HOME=$WORK/cache
 
