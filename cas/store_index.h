@@ -192,11 +192,11 @@ void index_write_abort(struct index_write *write);
  * memory of as many pages as a transaction ever changed, 4 KiB each. */
 size_t index_write_keys(const struct index_write *write);
 /* LMDB gives up, for readers too, when the disk fails while the last page of a
- * commit is written. This opens the index anew: it waits for readers to end, and
- * fails (to be tried again) when the disk does, or when they take long. What the
- * failed commit left is looked at first: if it stands although it was reported
- * as failed, nothing but a start of the program sets that right, and the index
- * stays broken. */
+ * commit is written. This opens the index anew: it waits for readers to end,
+ * and fails (to be tried again) when the disk does, or when they take long.
+ * What the failed commit left is looked at first: if it stands although it was
+ * reported as failed, nothing but a start of the program sets that right, and
+ * the index stays broken. */
 int index_mend(struct store_index *index, struct error *err);
 
 /* 1 added, 0 there already (same size; *present is then its place, and it has
