@@ -26,9 +26,11 @@
 #define GUARD_TRIM_MS 250
 #define GUARD_TRIM_AGAIN_MS 5000
 #define GUARD_TRIM_PART 32
-/* Without calls for so long, what is free goes back, if it is worth it. */
+/* What is free goes back, if it is worth it: without calls for so long, and
+ * with calls so often. */
 #define GUARD_IDLE_MS 1000
-#define GUARD_IDLE_FREE (4u << 20)
+#define GUARD_FREE_MS 5000
+#define GUARD_FREE_WORTH (4u << 20)
 /* Between two log lines. */
 #define GUARD_LOG_MS 1000
 /* One in so many calls at once, before memory is measured again. */
@@ -57,6 +59,7 @@ struct memory_guard {
 	 * (0: it is not). */
 	int64_t ended_ms;
 	int64_t short_ms;
+	int64_t freed_ms; /* when it was last looked for what is free */
 	int64_t trimmed_ms;
 	uint64_t trimmed; /* the memory then */
 	int64_t logged_ms;
@@ -243,12 +246,13 @@ guard_trim(struct memory_guard *guard, uint64_t anonymous)
 }
 
 static void
-guard_trim_idle(void)
+guard_trim_free(struct memory_guard *guard)
 {
 	struct process_memory memory;
 
+	guard->freed_ms = clock_monotonic_ms();
 	if (process_memory_read(&memory) &&
-	    memory.anonymous > process_memory_allocated() + GUARD_IDLE_FREE)
+	    memory.anonymous > process_memory_allocated() + GUARD_FREE_WORTH)
 		process_memory_trim();
 }
 
@@ -260,7 +264,7 @@ guard_wait_for_calls(struct memory_guard *guard)
 	guard_sleep(guard, GUARD_IDLE_MS);
 	if (guard->idle && !guard->stopping) {
 		pthread_mutex_unlock(&guard->server->lock);
-		guard_trim_idle();
+		guard_trim_free(guard);
 		pthread_mutex_lock(&guard->server->lock);
 	}
 	while (guard->idle && !guard->stopping)
@@ -286,6 +290,8 @@ guard_look(struct memory_guard *guard)
 		guard->short_ms = 0;
 	if (memory.anonymous >= guard->limit)
 		guard_trim(guard, memory.anonymous);
+	else if (clock_monotonic_ms() - guard->freed_ms >= GUARD_FREE_MS)
+		guard_trim_free(guard);
 	room = used < guard->limit ? guard->limit - used : 0;
 	room /= GUARD_FILL_PER_MS;
 	if (room < GUARD_SLEEP_MIN_MS)
