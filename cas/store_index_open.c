@@ -15,8 +15,8 @@
 #include "cas/store_index_internal.h"
 
 #define INDEX_READERS_MAX 4096
-/* That one transaction changes, about: 28 MiB. */
-#define INDEX_COMMIT_PAGES 7168
+/* That one transaction changes, about: 24 MiB. */
+#define INDEX_COMMIT_PAGES 6144
 /* How long readers are waited for. One may itself wait to begin a second
  * transaction, so there is an end. */
 #define MEND_WAIT_MS 2000
