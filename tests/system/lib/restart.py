@@ -32,10 +32,11 @@ MIB = 1 << 20
 MANY = 200_000
 BATCH = 10_000
 USAGE, FAILURE = 2, 1
+GRACE_SECONDS = 25
 # A start reads no more than this from files, however large the store.
 START_READS = 2 * MIB
 START_MEMORY = 24 * MIB
-START_MS = 1000
+START_CPU_MS = 1000
 # The index lags by at most 65,536 records (docs/store-format.md).
 TAIL_MEMORY = 64 * MIB
 ENDED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
@@ -45,6 +46,14 @@ def reads(pid: int) -> int:
     """Bytes that a process has read with system calls."""
     text = Path(f"/proc/{pid}/io").read_text(encoding="ascii")
     return int(text.split()[1])
+
+
+def cpu_ms(pid: int) -> int:
+    """Processor time of a process so far, which other programs do not change
+    much."""
+    text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+    user, system = text.rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) * 1000 // os.sysconf("SC_CLK_TCK")
 
 
 def fill(server: Server, ledger: Ledger, count: int) -> list[str]:
@@ -73,13 +82,14 @@ def large_store(tap: Tap, server: Server) -> None:
     empty_rss = memory(server.pid, "VmRSS")
     complaints = fill(server, ledger, count)
     tap.ok(not complaints, f"{count} small blobs are taken", *complaints[:3])
-    limit = START_MS * (10 if sanitized() else 1)
+    limit = START_CPU_MS * (10 if sanitized() else 1)
     server.kill()
     server.start()
+    took = cpu_ms(server.pid)
     tap.ok(
-        server.ready_ms < limit,
+        took < limit,
         "after a kill it is ready at once",
-        f"{server.ready_ms:.0f} ms",
+        f"{took} ms of processor time, {server.ready_ms:.0f} ms",
     )
     if not sanitized():
         tail_rss = memory(server.pid, "VmRSS") - empty_rss
@@ -165,7 +175,11 @@ def stop_under_load(tap: Tap, server: Server) -> None:
         took = time.monotonic() - began
         load.finish()
         tap.equal(status, 0, f"{name} under load: exit status 0")
-        tap.ok(took < 9, f"{name} under load: soon", f"{took:.1f} s")
+        tap.ok(
+            took < GRACE_SECONDS,
+            f"{name} under load: before the grace ends",
+            f"{took:.1f} s",
+        )
         wrong = [
             f"{failure.code().name}: {failure.details()}"
             for failure in load.failures
@@ -345,7 +359,10 @@ def main() -> None:
     """All of it, on one store."""
     load_messages()
     work = work_folder()
-    server = Server(work, "--workers", "0")
+    # The grace is what a call that hangs would take.
+    server = Server(
+        work, "--workers", "0", "--shutdown-grace", f"{GRACE_SECONDS}s"
+    )
     with Tap() as tap:
         bad_settings(tap, work)
         bad_places(tap, work)
