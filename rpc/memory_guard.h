@@ -15,8 +15,8 @@
  * It sleeps the less the nearer the limit is, at the fastest rate that can be
  * received, but not below a few milliseconds.
  *
- * What the allocator holds free is given back: when there are no calls, and every
- * few seconds when there are.
+ * What the allocator holds free is given back: when there are no calls, and
+ * every few seconds when there are.
  *
  * Nothing in a sanitizer build, whose allocator does not say what is in use.
  */
