@@ -301,8 +301,8 @@ print_text(const struct gc_options *options, const Adminapi__CollectResponse *r)
 		    run ? "removed" : "would remove", r->dropped_toolchains);
 	print_lists(run, r);
 	if (r->short_of)
-		printf("The size asked for %s reached: all else is too young "
-		       "or kept.\n",
+		printf("The size asked for %s reached: all else is too young, "
+		       "kept, or\nspace in the segment that is written now.\n",
 		    run ? "was not" : "would not be");
 	if (!run)
 		printf("Nothing was changed; --run does it.\n");
