@@ -72,18 +72,18 @@ is_itself_again(struct store *store)
 	return false;
 }
 
-/* Says so, and is not ready. */
+/* Says so, and is not ready. At first it says what the disk did. */
 static bool
 wants_a_start(struct store *store)
 {
 	struct error err;
 
 	for (int i = 0; i < TRIES; i++, wait_a_little()) {
-		if (store_probe(store, &err) == 0)
+		if (store_probe(store, &err) == 0 ||
+		    !store_failing(store, &err) ||
+		    strstr(err.text, "restart the server") == NULL)
 			continue;
-		return store_failing(store, &err) &&
-		       strstr(err.text, "restart the server") != NULL &&
-		       put_result(store, 501, &err) < 0;
+		return put_result(store, 501, &err) < 0;
 	}
 	return false;
 }
