@@ -298,12 +298,11 @@ def stalled_requests(
     calls.append(RawRequest(server.address, FIND_PATH, ENDLESS))
     sent = calls[-1].stall(ENDLESS_SENT)
     watch.peak(f"{STALLED} messages of {STALLED_BYTES >> 20} MiB without end")
-    if not sanitized():
-        tap.ok(
-            sent < ENDLESS_SENT,
-            "a message that goes on for ever is ended by the server",
-            f"{sent >> 20} MiB were taken",
-        )
+    tap.ok(
+        sent < ENDLESS_SENT,
+        "a message that goes on for ever is ended by the server",
+        f"{sent >> 20} MiB were taken",
+    )
     tap.equal(refused, [], "others are served meanwhile")
     squeezed = zlib.compressobj(1, wbits=31)
     bomb = b"".join(squeezed.compress(bytes(MIB)) for _ in range(BOMB_MIB))
@@ -322,8 +321,6 @@ def stalled_requests(
     )
     for call in calls:
         call.close()
-    if sanitized():
-        return
     log = server.log.read_text(encoding="utf-8", errors="replace")
     for path in (UPDATE_PATH, WRITE_PATH, REFLECTION_PATH):
         tap.like(
@@ -362,7 +359,13 @@ def main() -> None:
         broken_uploads(tap, client)
         stalled(tap, watch, server, client)
         small_calls(client)
-        stalled_requests(tap, watch, server, client)
+        if sanitized():
+            tap.skip(
+                "messages without end are bounded",
+                "the guard cannot see into a sanitizer's allocator",
+            )
+        else:
+            stalled_requests(tap, watch, server, client)
         client.channel.close()
         tap.equal(server.stop(), 0, "the server ends when asked")
         tap.equal(server.faults(), [], "no sanitizer found a fault")
