@@ -142,6 +142,7 @@ if [ -n "$old" ]; then
 	cp "$WORK/two/Cargo.lock" "$WORK/one/Cargo.lock"
 	undone "another version in Cargo.lock" build
 else
-	skip "another version in Cargo.lock" "$(tail -n 1 "$WORK/update.log")"
+	reason=$(grep -m 1 '^error' "$WORK/update.log")
+	skip "another version in Cargo.lock" "${reason:-no other is to be had}"
 	skip "another version in Cargo.lock undone" "there was none"
 fi
