@@ -69,7 +69,8 @@ command_run(const struct command *command, char **argv)
 		status = EXIT_SUCCESS;
 		rc = command_do(command, arguments.items, &status, &err);
 		if (rc < 0)
-			status = err.code == ERROR_INVALID_ARGUMENT
+			status = err.code == ERROR_INVALID_ARGUMENT &&
+					 !command->reads
 				     ? EXIT_USAGE
 				     : EXIT_FAILURE;
 	}

@@ -18,6 +18,7 @@ struct command {
 	size_t arguments; /* how many it takes */
 	bool more;        /* or any number above */
 	bool rpc;         /* run needs gRPC */
+	bool reads;       /* what run finds wrong is in what it reads: 1 */
 	/* What the table of settings cannot tell, before anything is done;
 	 * NULL: nothing. */
 	int (*check)(const void *options, struct error *err);

@@ -615,6 +615,7 @@ toolchain_commands_add(char **argv)
 	    .options = &options,
 	    .arguments = 1,
 	    .rpc = true,
+	    .reads = true,
 	    .check = add_check,
 	    .run = add_run};
 	char **copy = with_values(argv);
