@@ -5,6 +5,9 @@
  * touch a page each; and it runs the jobs that are acknowledged by the index
  * itself: large files, action results, drops, collection.
  *
+ * While the log grows it leaves processors and disk to those who wait for it:
+ * it begins when the log rests, or when the tail is half as long as it may be.
+ *
  * It may lag behind the log by LAG_BYTES and LAG_COUNT before the committer
  * waits for it. A group of the committer comes on top: that bounds the tail
  * that is read when a store opens after a crash.
@@ -33,13 +36,17 @@
 #define PENDING_WITH_JOB 1024
 /* However many jobs there are, so much else goes on. */
 #define GROUP_KEYS_MIN 256
-/* Pending blobs wait so long, or until so many are there: GROUP_PENDING, or
- * these bytes. */
+/* Pending blobs wait so long, and then until nothing was added to the log for
+ * PENDING_REST_MS; but never longer than PENDING_LONGEST_MS, nor when they are
+ * many. */
 #define PENDING_INTERVAL_MS 500
-#define PENDING_BYTES ((uint64_t)24 << 20)
+#define PENDING_REST_MS 50
+#define PENDING_LONGEST_MS 5000
 #define RETRY_INTERVAL_MS 1000
 #define LAG_BYTES ((uint64_t)64 << 20)
 #define LAG_COUNT 65536
+#define MANY_BYTES (LAG_BYTES / 2)
+#define MANY_COUNT (LAG_COUNT / 2)
 /* Touches wait so long, or until there are so many. */
 #define TOUCH_INTERVAL_MS 2000
 #define READER_CHECK_INTERVAL_MS 60000
@@ -52,6 +59,7 @@ struct indexer {
 	int64_t readers_checked_at; /* the thread's, ms */
 	int64_t pending_since;      /* the thread's, ms; 0: none was there */
 	int64_t retry_at;           /* the thread's, ms; 0: all is well */
+	_Atomic int64_t grown_at;   /* the log, ms; the committer writes it */
 	pthread_t thread;
 	pthread_mutex_t lock; /* guards the rest */
 	pthread_cond_t wake;
@@ -354,8 +362,28 @@ indexer_take(struct indexer *indexer, struct index_work *work)
 static bool
 indexer_has_many(const struct indexer *indexer)
 {
-	return pending_count(indexer->store->pending) >= GROUP_PENDING ||
-	       pending_bytes(indexer->store->pending) >= PENDING_BYTES;
+	return pending_count(indexer->store->pending) >= MANY_COUNT ||
+	       pending_bytes(indexer->store->pending) >= MANY_BYTES;
+}
+
+static int64_t
+indexer_log_rests_at(const struct indexer *indexer)
+{
+	return atomic_load_explicit(&indexer->grown_at, memory_order_relaxed) +
+	       PENDING_REST_MS;
+}
+
+/* When a few pending blobs are to be indexed, ms. */
+static int64_t
+indexer_pending_due_at(const struct indexer *indexer)
+{
+	int64_t at = indexer->pending_since + PENDING_INTERVAL_MS;
+	int64_t latest = indexer->pending_since + PENDING_LONGEST_MS;
+	int64_t rests_at = indexer_log_rests_at(indexer);
+
+	if (at < rests_at)
+		at = rests_at;
+	return at < latest ? at : latest;
 }
 
 static bool
@@ -370,7 +398,7 @@ indexer_pending_due(struct indexer *indexer, int64_t now)
 	if (count == 0 || now < indexer->retry_at)
 		return false;
 	return indexer_has_many(indexer) ||
-	       now - indexer->pending_since >= PENDING_INTERVAL_MS;
+	       now >= indexer_pending_due_at(indexer);
 }
 
 /* Under the lock: until there is a job, it is time, or the end. */
@@ -385,7 +413,7 @@ indexer_wait(struct indexer *indexer)
 	       !touches_pressing(indexer->store->touches)) {
 		at = now + TOUCH_INTERVAL_MS;
 		if (indexer->pending_since != 0)
-			at = indexer->pending_since + PENDING_INTERVAL_MS;
+			at = indexer_pending_due_at(indexer);
 		if (indexer->pending_since != 0 && at < indexer->retry_at)
 			at = indexer->retry_at;
 		if (!condition_wait_until(
@@ -470,11 +498,14 @@ indexer_next(struct indexer *indexer, struct index_work *work)
 static void
 indexer_note(struct indexer *indexer, bool alone, int rc, struct error *err)
 {
+	int64_t now = clock_monotonic_ms();
+
 	if (rc < 0 && !alone)
 		return; /* perhaps a job's fault; tried without them next */
-	indexer->pending_since = 0;
-	indexer->retry_at =
-	    rc < 0 ? clock_monotonic_ms() + RETRY_INTERVAL_MS : 0;
+	/* If the log rests, what is left goes on at once. */
+	if (rc < 0 || now < indexer_log_rests_at(indexer))
+		indexer->pending_since = 0;
+	indexer->retry_at = rc < 0 ? now + RETRY_INTERVAL_MS : 0;
 	pthread_mutex_lock(&indexer->lock);
 	indexer->failed = rc < 0;
 	if (rc < 0)
@@ -598,6 +629,8 @@ indexer_notice(struct indexer *indexer, size_t added)
 {
 	size_t count = pending_count(indexer->store->pending);
 
+	atomic_store_explicit(
+	    &indexer->grown_at, clock_monotonic_ms(), memory_order_relaxed);
 	/* It wakes by itself when it is time for the first of them. */
 	if (count > added && !indexer_has_many(indexer))
 		return;

@@ -137,12 +137,11 @@ pending_oldest(
 	return used;
 }
 
-/* Under the lock. */
-static uint64_t
+/* Under the lock. The caller frees it. */
+static struct pending_blob *
 pending_remove_first(struct pending *pending)
 {
 	struct pending_blob *blob = STAILQ_FIRST(&pending->list);
-	uint64_t reserved = blob->reserved;
 
 	STAILQ_REMOVE_HEAD(&pending->list, link);
 	/* A later one of the same digest stays. */
@@ -150,20 +149,30 @@ pending_remove_first(struct pending *pending)
 		map_remove(&pending->map, digest_key(&blob->digest));
 	atomic_fetch_sub(&pending->count, 1);
 	atomic_fetch_sub(&pending->bytes, pending_blob_length(blob));
-	free(blob);
-	return reserved;
+	return blob;
 }
 
-uint64_t
+/* Whoever finds or adds meanwhile waits for few of them. */
+#define FORGET_AT_ONCE 256
+
+void
 pending_forget(struct pending *pending, size_t count)
 {
-	uint64_t reserved = 0;
+	while (count > 0) {
+		struct pending_list gone = STAILQ_HEAD_INITIALIZER(gone);
+		size_t left = count > FORGET_AT_ONCE ? FORGET_AT_ONCE : count;
 
-	pthread_rwlock_wrlock(&pending->lock);
-	while (count-- > 0)
-		reserved += pending_remove_first(pending);
-	pthread_rwlock_unlock(&pending->lock);
-	return reserved;
+		count -= left;
+		pthread_rwlock_wrlock(&pending->lock);
+		for (; left > 0; left--) {
+			struct pending_blob *blob =
+			    pending_remove_first(pending);
+
+			STAILQ_INSERT_TAIL(&gone, blob, link);
+		}
+		pthread_rwlock_unlock(&pending->lock);
+		pending_list_free(&gone);
+	}
 }
 
 static bool
@@ -184,7 +193,7 @@ pending_forget_before(
 	pthread_rwlock_wrlock(&pending->lock);
 	while ((blob = STAILQ_FIRST(&pending->list)) != NULL &&
 	       pending_is_before(blob, position))
-		pending_remove_first(pending);
+		free(pending_remove_first(pending));
 	pthread_rwlock_unlock(&pending->lock);
 }
 

@@ -65,8 +65,8 @@ uint64_t pending_bytes(const struct pending *pending);
  * the same thread forgets them. */
 size_t pending_oldest(
     struct pending *pending, struct pending_blob **blobs, size_t count);
-/* The count oldest are in the index. Returns what they had reserved. */
-uint64_t pending_forget(struct pending *pending, size_t count);
+/* The count oldest are in the index. */
+void pending_forget(struct pending *pending, size_t count);
 /* So are all that begin before the position. */
 void pending_forget_before(
     struct pending *pending, const struct log_position *position);

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "base/clock.h"
+#include "cas/index_job.h"
 
 /* --- the lag -------------------------------------------------------------- */
 
@@ -19,6 +20,7 @@
 
 struct bulk {
 	struct store *store;
+	size_t size; /* of a blob */
 	sem_t done;
 	atomic_uint_least64_t stored; /* bytes */
 	atomic_int failures;
@@ -46,8 +48,8 @@ bulk_put(struct bulk *bulk, uint64_t first)
 
 	for (size_t i = 0; i < BULK_PUTS; i++) {
 		parts[i] = (struct iovec){
-		    make_content(first + i, BULK_SIZE), BULK_SIZE};
-		puts[i].digest = digest_of(first + i, BULK_SIZE);
+		    make_content(first + i, bulk->size), bulk->size};
+		puts[i].digest = digest_of(first + i, bulk->size);
 		puts[i].parts = &parts[i];
 		puts[i].part_count = 1;
 	}
@@ -59,7 +61,7 @@ bulk_put(struct bulk *bulk, uint64_t first)
 		free(puts[i].error);
 		free(parts[i].iov_base);
 	}
-	atomic_fetch_add(&bulk->stored, BULK_PUTS * BULK_SIZE);
+	atomic_fetch_add(&bulk->stored, BULK_PUTS * bulk->size);
 }
 
 static void *
@@ -99,7 +101,7 @@ static void
 writers_wait_for_an_index_that_lags_too_far(void **state)
 {
 	struct fixture *fixture = *state;
-	struct bulk bulk = {.store = fixture->store};
+	struct bulk bulk = {.store = fixture->store, .size = BULK_SIZE};
 	uint64_t before, now = 0;
 	struct stall stall;
 	pthread_t thread;
@@ -122,6 +124,32 @@ writers_wait_for_an_index_that_lags_too_far(void **state)
 	fixture_reopen(fixture);
 	for (uint64_t i = 0; i < BULK_BATCHES * BULK_PUTS; i += 97)
 		assert_content(fixture->store, i, BULK_SIZE);
+}
+
+/* So many that they do not fit into one transaction. */
+static void
+a_job_finds_all_that_was_stored_before_in_the_index(void **state)
+{
+	struct fixture *fixture = *state;
+	struct bulk bulk = {.store = fixture->store, .size = 100};
+	struct store_usage usage;
+	struct stall stall;
+	struct error err;
+
+	sem_init(&bulk.done, 0, 0);
+	stall_begin(&stall, fixture->store);
+	for (uint64_t i = 0; i < 300; i++)
+		bulk_put(&bulk, i * BULK_PUTS);
+	assert_int_equal(atomic_load(&bulk.failures), 0);
+	assert_int_equal(
+	    pending_count(fixture->store->pending), 300 * BULK_PUTS);
+	stall_end(&stall);
+	assert_int_equal(index_job_settle(fixture->store, &err), 0);
+	assert_int_equal(pending_count(fixture->store->pending), 0);
+	store_usage(fixture->store, &usage);
+	assert_int_equal(usage.blobs, 300 * BULK_PUTS);
+	for (uint64_t i = 0; i < 300 * BULK_PUTS; i += 997)
+		assert_content(fixture->store, i, 100);
 }
 
 /* --- a full disk ---------------------------------------------------------- */
@@ -224,6 +252,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    TEST(writers_wait_for_an_index_that_lags_too_far),
+	    TEST(a_job_finds_all_that_was_stored_before_in_the_index),
 	    TEST(a_disk_that_is_full_for_the_index_loses_nothing),
 	};
 
