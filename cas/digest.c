@@ -45,16 +45,21 @@ digest_abort(const char *what)
 }
 
 static void
-digest_run(EVP_MD_CTX *context, enum digest_function function, const void *data,
-    size_t len, struct digest *digest)
+digest_run(EVP_MD_CTX *context, enum digest_function function,
+    const struct iovec *parts, size_t count, struct digest *digest)
 {
 	memset(digest, 0, sizeof(*digest));
 	digest->function = function;
-	digest->size = len;
-	if (EVP_DigestInit_ex2(context, algorithms[function], NULL) != 1 ||
-	    EVP_DigestUpdate(context, data, len) != 1 ||
-	    EVP_DigestFinal_ex(context, digest->hash, NULL) != 1)
-		digest_abort("hashing");
+	if (EVP_DigestInit_ex2(context, algorithms[function], NULL) != 1)
+		digest_abort("EVP_DigestInit_ex2");
+	for (size_t i = 0; i < count; i++) {
+		digest->size += parts[i].iov_len;
+		if (EVP_DigestUpdate(
+			context, parts[i].iov_base, parts[i].iov_len) != 1)
+			digest_abort("EVP_DigestUpdate");
+	}
+	if (EVP_DigestFinal_ex(context, digest->hash, NULL) != 1)
+		digest_abort("EVP_DigestFinal_ex");
 }
 
 static EVP_MD_CTX *
@@ -85,8 +90,8 @@ digest_load_algorithms(void)
 		    EVP_MD_fetch(NULL, function_facts[i].algorithm, NULL);
 		if (algorithms[i] == NULL)
 			digest_abort("EVP_MD_fetch");
-		digest_run(
-		    context, (enum digest_function)i, "", 0, &empty_digests[i]);
+		digest_run(context, (enum digest_function)i, NULL, 0,
+		    &empty_digests[i]);
 	}
 	EVP_MD_CTX_free(context);
 	if (pthread_key_create(&context_key, digest_context_free) != 0)
@@ -304,8 +309,8 @@ digest_is_empty(const struct digest *digest)
 }
 
 void
-digest_compute(enum digest_function function, const void *data, size_t len,
-    struct digest *digest)
+digest_compute_parts(enum digest_function function, const struct iovec *parts,
+    size_t count, struct digest *digest)
 {
 	EVP_MD_CTX *context;
 
@@ -316,7 +321,16 @@ digest_compute(enum digest_function function, const void *data, size_t len,
 		if (pthread_setspecific(context_key, context) != 0)
 			digest_abort("pthread_setspecific");
 	}
-	digest_run(context, function, data, len, digest);
+	digest_run(context, function, parts, count, digest);
+}
+
+void
+digest_compute(enum digest_function function, const void *data, size_t len,
+    struct digest *digest)
+{
+	const struct iovec part = {(void *)(uintptr_t)data, len};
+
+	digest_compute_parts(function, &part, 1, digest);
 }
 
 struct digest_hasher {

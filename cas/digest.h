@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include "base/str.h"
 
@@ -79,6 +80,8 @@ digest_key(const struct digest *digest)
 void digest_empty(enum digest_function function, struct digest *digest);
 bool digest_is_empty(const struct digest *digest);
 /* Of bytes in memory. function is one that we can compute. */
+void digest_compute_parts(enum digest_function function,
+    const struct iovec *parts, size_t count, struct digest *digest);
 void digest_compute(enum digest_function function, const void *data, size_t len,
     struct digest *digest);
 

@@ -193,6 +193,9 @@ struct store_batch {
 	struct store_put *puts; /* borrowed until done */
 	size_t count;
 	uint16_t owner; /* whom it counts for (cas/owners.h), 0 = nobody */
+	/* The caller has just looked, and none is there: it is not looked
+	 * again. What comes in between is stored twice for a while. */
+	bool absent;
 	void (*done)(struct store_batch *batch);
 	size_t waiting; /* the store's */
 };

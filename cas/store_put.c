@@ -6,6 +6,7 @@
  */
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
 #include "base/thread_pool.h"
@@ -45,9 +46,9 @@ struct put_batch_job {
 	bool *missing;               /* one a put: absent a moment ago */
 	bool *wanted;                /* one a put: it is to be committed */
 	struct put_range *ranges;    /* at most one a put */
-	struct commit_blob *blobs;   /* one a put */
 	struct commit_blob **queued; /* those to be committed */
 	size_t queued_count;
+	struct commit_blob blobs[]; /* one a put; the arrays above follow it */
 };
 
 static uint64_t
@@ -64,7 +65,6 @@ static int
 store_put_check_identity(
     const struct store_put *put, uint64_t length, struct error *err)
 {
-	struct digest_hasher *hasher;
 	struct digest computed;
 	char text[DIGEST_TEXT_MAX];
 
@@ -72,17 +72,8 @@ store_put_check_identity(
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "blob %s: %" PRIu64 " bytes were received",
 		    digest_format(&put->digest, text), length);
-	if (put->part_count == 1) {
-		digest_compute(put->digest.function, put->parts[0].iov_base,
-		    put->parts[0].iov_len, &computed);
-		return store_check_digest(&put->digest, &computed, err);
-	}
-	hasher = digest_hasher_new(put->digest.function);
-	for (size_t i = 0; i < put->part_count; i++)
-		digest_hasher_update(
-		    hasher, put->parts[i].iov_base, put->parts[i].iov_len);
-	digest_hasher_finish(hasher, &computed);
-	digest_hasher_free(hasher);
+	digest_compute_parts(
+	    put->digest.function, put->parts, put->part_count, &computed);
 	return store_check_digest(&put->digest, &computed, err);
 }
 
@@ -143,15 +134,21 @@ put_range_find(
     struct put_batch_job *job, const struct put_range *range, struct error *err)
 {
 	const struct store_put *puts = job->batch->puts + range->first;
-	struct digest *digests = xcalloc(range->count + 1, sizeof(*digests));
+	bool *missing = job->missing + range->first;
+	struct digest *digests;
 	int rc;
 
+	if (store_check_writable(job->store, err) < 0)
+		return -1;
+	if (job->batch->absent) {
+		memset(missing, true, range->count * sizeof(*missing));
+		return 0;
+	}
+	digests = xcalloc(range->count + 1, sizeof(*digests));
 	for (size_t i = 0; i < range->count; i++)
 		digests[i] = puts[i].digest;
-	rc = store_check_writable(job->store, err);
-	if (rc == 0)
-		rc = store_find_missing(job->store, digests, range->count,
-		    job->missing + range->first, err);
+	rc =
+	    store_find_missing(job->store, digests, range->count, missing, err);
 	free(digests);
 	return rc;
 }
@@ -241,11 +238,6 @@ put_batch_finish(struct commit_job *base, const struct error *err)
 			    &batch->puts[blob - job->blobs], err);
 		commit_blob_clear(job->store, blob, err != NULL);
 	}
-	free(job->missing);
-	free(job->wanted);
-	free(job->ranges);
-	free(job->blobs);
-	free(job->queued);
 	free(job);
 	batch->done(batch);
 }
@@ -304,17 +296,22 @@ put_batch_divide(struct put_batch_job *job)
 static struct put_batch_job *
 put_batch_job_new(struct store *store, struct store_batch *batch)
 {
-	struct put_batch_job *job = xcalloc(1, sizeof(*job));
-	size_t room = batch->count + 1;
+	const size_t room = batch->count + 1;
+	struct put_batch_job *job;
 
+	/* One piece of memory, since most batches are of one small blob. */
+	job = xcalloc(
+	    1, sizeof(*job) +
+		   room * (sizeof(*job->blobs) + sizeof(*job->ranges) +
+			      sizeof(*job->queued) + sizeof(*job->missing) +
+			      sizeof(*job->wanted)));
 	job->job.finish = put_batch_finish;
 	job->store = store;
 	job->batch = batch;
-	job->missing = xcalloc(room, sizeof(*job->missing));
-	job->wanted = xcalloc(room, sizeof(*job->wanted));
-	job->ranges = xcalloc(room, sizeof(*job->ranges));
-	job->blobs = xcalloc(room, sizeof(*job->blobs));
-	job->queued = xcalloc(room, sizeof(*job->queued));
+	job->ranges = (struct put_range *)(void *)(job->blobs + room);
+	job->queued = (struct commit_blob **)(void *)(job->ranges + room);
+	job->missing = (bool *)(job->queued + room);
+	job->wanted = job->missing + room;
 	return job;
 }
 

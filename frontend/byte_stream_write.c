@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ByteStream.Write. A small blob is taken in on the poller. A large one is a
+ * ByteStream.Write. A small blob is taken in on the poller; one that its first
+ * message brings whole is stored from where gRPC put it. A large one is a
  * pipeline: the poller receives, a pool thread hashes and writes what came in,
  * and between them stand at most UPLOAD_QUEUE_MAX bytes, taken from the memory
  * budget when the upload starts.
@@ -70,6 +71,11 @@ struct write {
 	enum outcome outcome;
 	int64_t committed;
 	struct error err;
+	/* Of a blob that came whole, until it is stored. */
+	struct rpc_message *whole; /* NULL: it did not */
+	char *flat;                /* where its data is then, or NULL */
+	struct store_put put;
+	struct store_batch batch;
 	/* Guards queue, queued, receiving, draining and over. */
 	pthread_mutex_t lock;
 	STAILQ_HEAD(, piece) queue;
@@ -98,6 +104,8 @@ write_finish(struct write *write)
 	else
 		blob_writer_free(write->writer);
 	write->writer = NULL;
+	rpc_message_free(write->whole);
+	free(write->flat);
 	budget_give(write->storage->upload_memory, write->budget);
 	/* The lock is not destroyed: a poller may just be leaving it. */
 	if (write->outcome == OUTCOME_FAILED) {
@@ -167,6 +175,19 @@ write_committed(void *cookie, const struct error *err)
 	}
 	write->task.run = write_finish_task;
 	rpc_call_submit_to_poller(write->call, &write->task);
+}
+
+/* store_batch.done */
+static void
+write_stored(struct store_batch *batch)
+{
+	struct write *write =
+	    (struct write *)(void *)((char *)batch -
+				     offsetof(struct write, batch));
+	struct error *error = write->put.error;
+
+	write_committed(write, error);
+	free(error);
 }
 
 /* --- starting --------------------------------------------------------------
@@ -318,34 +339,6 @@ write_open(struct write *write, struct error *err)
 /* --- taking pieces in ------------------------------------------------------
  */
 
-/* The parts of the message's data. Returns how many they are; out has room for
- * count. */
-static size_t
-data_parts(const struct iovec *parts, size_t count,
-    const struct write_request *request, struct iovec *out)
-{
-	size_t begin = request->data_offset;
-	size_t left = request->data_len;
-	size_t used = 0;
-
-	for (size_t i = 0; i < count && left > 0; i++) {
-		char *data = parts[i].iov_base;
-		size_t len = parts[i].iov_len;
-
-		if (begin >= len) {
-			begin -= len;
-			continue;
-		}
-		data += begin;
-		len -= begin;
-		begin = 0;
-		len = len < left ? len : left;
-		left -= len;
-		out[used++] = (struct iovec){data, len};
-	}
-	return used;
-}
-
 static int
 write_append(struct write *write, const struct iovec *parts, size_t count,
     const struct write_request *request)
@@ -357,7 +350,7 @@ write_append(struct write *write, const struct iovec *parts, size_t count,
 
 	if (count > WRITE_PARTS_FEW)
 		data = xcalloc(count, sizeof(*data));
-	used = data_parts(parts, count, request, data);
+	used = write_request_data(request, parts, count, data);
 	rc = blob_writer_append_parts(write->writer, data, used, &write->err);
 	if (data != few)
 		free(data);
@@ -384,7 +377,6 @@ static void
 write_take(struct write *write, struct rpc_message *message)
 {
 	struct write_request request;
-	struct iovec flat;
 	const struct iovec *parts;
 	size_t count;
 	int rc;
@@ -393,12 +385,6 @@ write_take(struct write *write, struct rpc_message *message)
 	if (write_request_parse(parts, count, &request, &write->err) < 0) {
 		write_fail(write);
 		return;
-	}
-	if (request.flat != NULL) {
-		flat = (struct iovec){
-		    request.flat, request.data_offset + request.data_len};
-		parts = &flat;
-		count = 1;
 	}
 	rc = write_check(write, &request);
 	if (rc == 0 && write->writer == NULL)
@@ -447,7 +433,10 @@ write_conclude(struct write *write)
 	}
 	write->writer = NULL;
 	atomic_fetch_add(&write->storage->committing, 1);
-	blob_writer_commit(writer, write_committed, write);
+	if (write->whole != NULL)
+		store_put_batch(write->storage->store, &write->batch);
+	else
+		blob_writer_commit(writer, write_committed, write);
 }
 
 static struct piece *
@@ -590,7 +579,50 @@ write_queue(struct write *write, struct rpc_message *message)
 		rpc_call_receive(write->call, write_received, write);
 }
 
-/* The first message. True when the call has an outcome. */
+/* Is it all of a small blob, of which nothing came before? */
+static bool
+is_whole(const struct write *write, const struct rpc_message *message,
+    const struct write_request *request)
+{
+	return request->finish_write && request->write_offset == 0 &&
+	       rpc_message_size(message) <= STORAGE_INLINE_WORK_MAX &&
+	       !write->pooled &&
+	       !upload_table_has_interrupted(write->storage->uploads);
+}
+
+/* Takes the message and request->flat, if there is memory for it. */
+static void
+write_whole(struct write *write, struct rpc_message *message,
+    struct write_request *request)
+{
+	size_t count;
+	const struct iovec *parts = rpc_message_parts(message, &count);
+	struct iovec *data = arena_alloc(
+	    rpc_call_arena(write->call), (count + 1) * sizeof(*data));
+
+	if (data == NULL) {
+		unary_call_out_of_memory(&write->err);
+		write_fail(write);
+		return;
+	}
+	write->put = (struct store_put){.digest = write->name.digest,
+	    .encoding = write->name.encoding,
+	    .parts = data,
+	    .part_count = write_request_data(request, parts, count, data)};
+	write->batch = (struct store_batch){.puts = &write->put,
+	    .count = 1,
+	    .owner = write->owner,
+	    .absent = true,
+	    .done = write_stored};
+	write->whole = message;
+	write->flat = request->flat;
+	request->flat = NULL;
+	write->expected_offset = request->data_len;
+	write->outcome = OUTCOME_COMMITTING;
+}
+
+/* The first message. True when the call has an outcome, and the message was
+ * taken or freed. */
 static bool
 write_first(struct write *write, struct rpc_message *message)
 {
@@ -601,15 +633,22 @@ write_first(struct write *write, struct rpc_message *message)
 
 	if (write_request_parse(parts, count, &request, &write->err) < 0) {
 		write_fail(write);
+		rpc_message_free(message);
 		return true;
 	}
 	rc = write_start(write, &request, &write->err);
-	free(request.flat);
 	if (rc < 0)
 		write_fail(write);
 	else if (rc > 0)
 		write_done(write, write_existing_size(write));
-	return rc != 0;
+	else if (is_whole(write, message, &request))
+		write_whole(write, message, &request);
+	free(request.flat);
+	if (write->outcome == OUTCOME_NONE)
+		return false;
+	if (write->whole == NULL)
+		rpc_message_free(message);
+	return true;
 }
 
 /* On a poller: the next message, or the end of the client's side. */
@@ -619,7 +658,6 @@ write_received(struct rpc_call *call, struct rpc_message *message, void *cookie)
 	struct write *write = cookie;
 
 	if (!write->started && message != NULL && write_first(write, message)) {
-		rpc_message_free(message);
 		write_conclude(write);
 		return;
 	}

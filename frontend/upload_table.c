@@ -222,6 +222,17 @@ upload_table_expire(struct upload_table *table)
 	upload_table_hand_over(table);
 }
 
+bool
+upload_table_has_interrupted(struct upload_table *table)
+{
+	bool has;
+
+	pthread_mutex_lock(&table->lock);
+	has = table->idle_count > 0;
+	pthread_mutex_unlock(&table->lock);
+	return has;
+}
+
 size_t
 upload_table_running(struct upload_table *table)
 {

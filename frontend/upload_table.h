@@ -50,6 +50,8 @@ bool upload_table_query(
     struct upload_table *table, struct str name, uint64_t *received);
 /* Drops what is older than keep_ms. */
 void upload_table_expire(struct upload_table *table);
+/* Is there an interrupted upload by any name? */
+bool upload_table_has_interrupted(struct upload_table *table);
 /* Uploads running now. */
 size_t upload_table_running(struct upload_table *table);
 

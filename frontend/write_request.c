@@ -122,3 +122,33 @@ write_request_parse(const struct iovec *parts, size_t count,
 	return error_set(err, ERROR_INVALID_ARGUMENT,
 	    "a WriteRequest of %zu bytes is malformed", total);
 }
+
+size_t
+write_request_data(const struct write_request *request,
+    const struct iovec *parts, size_t count, struct iovec *out)
+{
+	size_t begin = request->data_offset;
+	size_t left = request->data_len;
+	size_t used = 0;
+
+	if (request->flat != NULL) {
+		*out = (struct iovec){request->flat + begin, left};
+		return left > 0 ? 1 : 0;
+	}
+	for (size_t i = 0; i < count && left > 0; i++) {
+		char *data = parts[i].iov_base;
+		size_t len = parts[i].iov_len;
+
+		if (begin >= len) {
+			begin -= len;
+			continue;
+		}
+		data += begin;
+		len -= begin;
+		begin = 0;
+		len = len < left ? len : left;
+		left -= len;
+		out[used++] = (struct iovec){data, len};
+	}
+	return used;
+}

@@ -31,5 +31,9 @@ struct write_request {
 /* parts: the message, total bytes in all. INVALID_ARGUMENT when malformed. */
 int write_request_parse(const struct iovec *parts, size_t count,
     struct write_request *request, struct error *err);
+/* Sets out, which has room for count, to the parts of the data in the message
+ * of these parts, or in request->flat. Returns how many they are. */
+size_t write_request_data(const struct write_request *request,
+    const struct iovec *parts, size_t count, struct iovec *out);
 
 #endif

@@ -109,7 +109,9 @@ an_interrupted_upload_is_gone_on_with(void **state)
 	upload_progress(upload, 3);
 	assert_true(upload_table_query(table, STR("a"), &received));
 	assert_int_equal(received, 3);
+	assert_false(upload_table_has_interrupted(table));
 	upload_table_end(table, upload, left);
+	assert_true(upload_table_has_interrupted(table));
 	assert_true(upload_table_query(table, STR("a"), &received));
 	assert_int_equal(received, 3);
 	upload = upload_table_begin(table, STR("a"), &writer);

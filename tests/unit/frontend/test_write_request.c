@@ -42,18 +42,23 @@ assert_parsed(struct sample *sample, size_t cut, const char *data)
 	struct iovec parts[2] = {
 	    {sample->bytes, cut}, {sample->bytes + cut, sample->len - cut}};
 	struct write_request request;
+	struct iovec out[2];
+	size_t left = strlen(data);
 	struct error err;
-	const uint8_t *bytes;
 
 	assert_int_equal(write_request_parse(parts, 2, &request, &err), 0);
-	bytes = request.flat != NULL ? (uint8_t *)request.flat : sample->bytes;
 	assert_int_equal(request.resource_name.len, 4);
 	assert_memory_equal(request.resource_name.data, "name", 4);
 	assert_int_equal(request.write_offset, 300);
 	assert_true(request.finish_write);
 	assert_int_equal(request.data_len, strlen(data));
-	assert_memory_equal(
-	    bytes + request.data_offset, data, request.data_len);
+	for (size_t i = write_request_data(&request, parts, 2, out); i-- > 0;) {
+		assert_true(out[i].iov_len > 0 && out[i].iov_len <= left);
+		left -= out[i].iov_len;
+		assert_memory_equal(
+		    out[i].iov_base, data + left, out[i].iov_len);
+	}
+	assert_int_equal(left, 0);
 	free(request.flat);
 }
 
