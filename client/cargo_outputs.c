@@ -18,6 +18,7 @@
 #include "client/cargo_arguments.h"
 #include "client/cargo_dep_info.h"
 #include "client/cargo_paths.h"
+#include "client/cargo_process.h"
 #include "client/cas_client.h"
 #include "client/stat_ledger.h"
 
@@ -288,6 +289,7 @@ fetch_files(struct cargo_outputs *outputs, Reapi__OutputFile *const *files,
 		if (outputs->items[i].writing)
 			rc = end_writing(&outputs->items[i], err);
 	}
+	cargo_process_settle();
 	return rc;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* vfork, and little between it and the program. No state. */
+/* vfork, and little between it and the program. */
 #include "client/cargo_process.h"
 
 #include <errno.h>
@@ -24,6 +24,9 @@
 
 /* --- starting ------------------------------------------------------------- */
 
+/* Held while a child may have copies of our descriptors. */
+static pthread_mutex_t starting = PTHREAD_MUTEX_INITIALIZER;
+
 struct child {
 	char *const *argv;
 	char *const *environment;
@@ -33,6 +36,16 @@ struct child {
 	pid_t parent;
 	int failure; /* a pipe that closes when it executes; else errno */
 };
+
+/* Executing would close them too, but after our parent goes on, and in the
+ * order of their numbers: the end of the pipe would say nothing of them. */
+static int
+close_others(int kept)
+{
+	if (kept > 3 && close_range(3, (unsigned)kept - 1, 0) == -1)
+		return -1;
+	return close_range((unsigned)kept + 1, ~0U, 0);
+}
 
 /* In our memory until it executes: no call that locks or allocates. */
 static _Noreturn void
@@ -55,6 +68,8 @@ become(struct child *child)
 		ready = child->streams[fd] == fd ||
 			dup2(child->streams[fd], fd) != -1;
 	if (ready)
+		ready = close_others(child->failure) == 0;
+	if (ready)
 		execvpe(child->argv[0], child->argv, child->environment);
 	number = errno;
 	(void)!write(child->failure, &number, sizeof(number));
@@ -75,6 +90,7 @@ start(struct child *child)
 	/* A handler of ours must not run in the child. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
+	pthread_mutex_lock(&starting);
 	child->parent = getpid();
 	/* become keeps to what a child may do in its parent's memory. */
 	started = vfork(); /* NOLINT */
@@ -89,8 +105,16 @@ start(struct child *child)
 		started = -1;
 	}
 	file_close(&ends[0]);
+	pthread_mutex_unlock(&starting);
 	errno = number;
 	return started;
+}
+
+void
+cargo_process_settle(void)
+{
+	pthread_mutex_lock(&starting);
+	pthread_mutex_unlock(&starting);
 }
 
 pid_t

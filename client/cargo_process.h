@@ -43,4 +43,9 @@ int cargo_process_capture(const struct cargo_process *process,
     char *const *argv, struct buffer *output, struct buffer *errors,
     struct error *err);
 
+/* Any thread, after it has closed a program that it wrote: returns when no
+ * process that is being started here can have the file open any more. Before,
+ * somebody else may fail to execute it (ETXTBSY). */
+void cargo_process_settle(void);
+
 #endif

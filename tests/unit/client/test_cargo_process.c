@@ -3,9 +3,14 @@
 #include "client/cargo_process.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -21,6 +26,7 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/thread.h"
 
 static char *const bare[] = {(char[]){"PATH=/usr/bin:/bin"}, NULL};
 
@@ -177,6 +183,92 @@ it_ends_with_its_parent(void **state)
 	expect_end(true, SIGTERM);
 }
 
+/* --- a program that was just written -------------------------------------- */
+
+#define STARTERS 3
+#define PROGRAMS 60
+#define MISSES 400 /* directories that are looked at before the program's */
+
+static atomic_bool enough;
+
+static void *
+keep_starting(void *cookie)
+{
+	const struct cargo_process process = {.directory = "/",
+	    .environment = bare,
+	    .timeout_ms = 60000,
+	    .wanted_by = -1};
+	char *const argv[] = {(char[]){"true"}, NULL};
+	struct error err;
+
+	(void)cookie;
+	while (!atomic_load(&enough))
+		(void)cargo_process_run(&process, argv, &err);
+	return NULL;
+}
+
+/* So that a child is long between our descriptors' copies and its program. */
+static void
+make_starts_slow(void)
+{
+	static char path[MISSES * 24 + 32];
+	size_t len = 0;
+
+	for (int i = 0; i < MISSES; i++)
+		len += (size_t)snprintf(
+		    path + len, sizeof(path) - len, "/nonexistent/%d:", i);
+	(void)snprintf(path + len, sizeof(path) - len, "/usr/bin:/bin");
+	assert_int_equal(setenv("PATH", path, 1), 0);
+}
+
+static void
+write_program(const char *path)
+{
+	static const char program[] = "#!/bin/true\n";
+	struct error err;
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0700);
+
+	assert_int_not_equal(fd, -1);
+	assert_int_equal(file_write(fd, program, sizeof(program) - 1, &err), 0);
+	/* The starters have their turn, too. */
+	usleep(1000);
+	file_close(&fd);
+	cargo_process_settle();
+}
+
+static void
+what_was_written_can_be_executed(void **state)
+{
+	char path[] = "/tmp/toolroot-program-XXXXXX";
+	char *const argv[] = {path, NULL};
+	pthread_t starters[STARTERS];
+	struct error err;
+	int fd = mkstemp(path);
+	int busy = 0;
+
+	(void)state;
+	assert_int_not_equal(fd, -1);
+	file_close(&fd);
+	unlink(path);
+	make_starts_slow();
+	for (int i = 0; i < STARTERS; i++)
+		thread_start(&starters[i], keep_starting, NULL);
+	for (int i = 0; i < PROGRAMS; i++) {
+		pid_t process;
+
+		write_program(path);
+		if (posix_spawn(&process, path, NULL, NULL, argv, bare) != 0)
+			busy++;
+		else
+			assert_int_equal(cargo_process_wait(process, &err), 0);
+		unlink(path);
+	}
+	atomic_store(&enough, true);
+	for (int i = 0; i < STARTERS; i++)
+		pthread_join(starters[i], NULL);
+	assert_int_equal(busy, 0);
+}
+
 int
 main(void)
 {
@@ -187,6 +279,7 @@ main(void)
 	    cmocka_unit_test(what_it_says_is_read),
 	    cmocka_unit_test(it_ends_when_nobody_wants_it),
 	    cmocka_unit_test(it_ends_with_its_parent),
+	    cmocka_unit_test(what_was_written_can_be_executed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
