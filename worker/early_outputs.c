@@ -110,13 +110,23 @@ take_event(struct early_outputs *early, const struct inotify_event *event)
 	}
 }
 
+static bool
+is_stopped(const struct early_outputs *early)
+{
+	struct pollfd polled = {.fd = early->stop, .events = POLLIN};
+
+	return poll(&polled, 1, 0) == 1;
+}
+
 static void
 take_events(struct early_outputs *early)
 {
 	_Alignas(struct inotify_event) char events[EVENTS_BYTES];
 	ssize_t len = read(early->notify, events, sizeof(events));
 
-	for (char *at = events; len > 0 && at < events + len;) {
+	/* An upload may take long. */
+	for (char *at = events;
+	     len > 0 && at < events + len && !is_stopped(early);) {
 		const struct inotify_event *event =
 		    (const struct inotify_event *)(void *)at;
 

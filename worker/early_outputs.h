@@ -45,8 +45,8 @@ struct early_outputs_options {
  * be watched (that is logged). */
 struct early_outputs *early_outputs_start(
     const struct early_outputs_options *options);
-/* Ends an upload that is under way; then nothing is reported any more. NULL is
- * allowed. */
+/* Waits for an upload that is under way, which a cancelled lease ends; no other
+ * begins, and nothing is reported any more. NULL is allowed. */
 void early_outputs_stop(struct early_outputs *early);
 
 #endif

@@ -3,10 +3,15 @@
  * of its last output has it cancelled, so that none can be late. */
 #include "run_fixture.h"
 
+#include <fcntl.h>
+#include <semaphore.h>
 #include <sys/eventfd.h>
 #include <toolroot/worker/v1/worker.pb-c.h>
 
+#include "base/clock.h"
 #include "protos/early_outputs.h"
+#include "worker/early_outputs.h"
+#include "worker/run_command.h"
 
 #define SLEEP "sleep 60"
 
@@ -187,6 +192,106 @@ nothing_is_reported_that_is_not_asked_for(void **state)
 	assert_int_equal(seen.reports, 0);
 }
 
+/* --- the end -------------------------------------------------------------- */
+
+static struct {
+	sem_t begun; /* the upload that is under way when all ends */
+	char directory[40];
+	size_t uploads;
+} end;
+
+static void
+write_file(const char *name)
+{
+	char path[64];
+	struct error err;
+
+	snprintf(path, sizeof(path), "%s/%s", end.directory, name);
+	assert_int_equal(file_replace(path, name, strlen(name), &err), 0);
+}
+
+/* Whether an event has been written that nobody has read: by /proc, which
+ * tells of the counters of all eventfds. */
+static bool
+is_told(void)
+{
+	bool told = false;
+
+	for (int fd = 0; fd < 256 && !told; fd++) {
+		char path[40], line[128];
+		FILE *info;
+
+		snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+		info = fopen(path, "re");
+		while (info != NULL && !told &&
+		       fgets(line, sizeof(line), info) != NULL)
+			told = strncmp(line, "eventfd-count:", 14) == 0 &&
+			       strtoull(line + 14, NULL, 16) > 0;
+		if (info != NULL)
+			fclose(info);
+	}
+	return told;
+}
+
+/* While the first is uploaded two others come, while the second is the end. */
+static int
+upload_until_the_end(
+    void *cookie, const struct outputs *outputs, struct error *err)
+{
+	int64_t until_ms = clock_monotonic_ms() + 60000;
+
+	(void)cookie;
+	(void)outputs;
+	(void)err;
+	end.uploads++;
+	if (end.uploads == 1) {
+		write_file("b.m");
+		write_file("c.m");
+		return 0;
+	}
+	sem_post(&end.begun);
+	while (!is_told() && clock_monotonic_ms() < until_ms)
+		usleep(1000);
+	return 0;
+}
+
+static void
+no_upload_begins_after_the_end(void **state)
+{
+	struct run_command_output list[] = {
+	    {STR("a.m"), "a.m", RUN_COMMAND_OUTPUT_FILE},
+	    {STR("b.m"), "b.m", RUN_COMMAND_OUTPUT_FILE},
+	    {STR("c.m"), "c.m", RUN_COMMAND_OUTPUT_FILE}};
+	const struct run_command command = {.outputs = list, .output_count = 3};
+	struct early_outputs_options options = {.wanted = STR(".m"),
+	    .command = &command,
+	    .function = FIXTURE_FUNCTION,
+	    .max_file_size = 1 << 20,
+	    .upload = upload_until_the_end,
+	    .report = report};
+	struct early_outputs *early;
+	struct error err;
+
+	(void)state;
+	memset(&seen, 0, sizeof(seen));
+	seen.last = "";
+	end.uploads = 0;
+	strcpy(end.directory, "/tmp/toolroot-early-XXXXXX");
+	assert_non_null(mkdtemp(end.directory));
+	assert_int_equal(sem_init(&end.begun, 0, 0), 0);
+	options.input_root = open(end.directory, O_PATH | O_CLOEXEC);
+	early = early_outputs_start(&options);
+	assert_non_null(early);
+	write_file("a.m");
+	assert_int_equal(sem_wait(&end.begun), 0);
+	early_outputs_stop(early);
+	assert_int_equal(end.uploads, 2);
+	assert_int_equal(seen.reports, 2);
+	file_close(&options.input_root);
+	sem_destroy(&end.begun);
+	assert_int_equal(file_remove_tree(end.directory, &err), 0);
+}
+
 #define EARLY_TEST(test) \
 	cmocka_unit_test_setup_teardown(test, early_setup, early_teardown)
 
@@ -199,6 +304,7 @@ run_all(void)
 	    EARLY_TEST(what_is_no_file_is_not_reported_and_each_file_once),
 	    EARLY_TEST(the_result_is_what_it_is_without),
 	    EARLY_TEST(nothing_is_reported_that_is_not_asked_for),
+	    cmocka_unit_test(no_upload_begins_after_the_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
