@@ -6,10 +6,12 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/buffer.h"
@@ -206,6 +208,16 @@ file_remove_tree(const char *path, struct error *err)
 	    0)
 		return error_set_errno(err, errno, "remove %s", path);
 	return 0;
+}
+
+int
+file_open_beneath(int directory, const char *path, int flags)
+{
+	const struct open_how how = {.flags = (unsigned)(flags | O_CLOEXEC),
+	    .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
+
+	return (int)syscall(SYS_openat2, directory,
+	    path[0] != '\0' ? path : ".", &how, sizeof(how));
 }
 
 void

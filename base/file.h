@@ -33,6 +33,10 @@ int file_read_all(const char *path, struct buffer *buffer, struct error *err);
 int file_replace(
     const char *path, const void *data, size_t len, struct error *err);
 
+/* Beneath the directory whatever the path says: links on the way may lead
+ * elsewhere below it. "" is the directory itself. -1 and errno. */
+int file_open_beneath(int directory, const char *path, int flags);
+
 /* Data and the size are on disk afterwards (fdatasync). */
 int file_sync(int fd, struct error *err);
 /* The names in the directory are on disk afterwards. */

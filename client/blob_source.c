@@ -26,10 +26,18 @@ open_file(struct blob_source *source, struct error *err)
 	const struct cas_upload *upload = source->upload;
 	struct stat status;
 
-	source->fd = open(upload->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	source->fd =
+	    upload->beneath
+		? file_open_beneath(upload->directory, upload->path,
+		      O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+		: open(upload->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (source->fd == -1 || fstat(source->fd, &status) == -1) {
-		error_set_errno(err, errno, "%s", upload->path);
-		if (err->code == ERROR_NOT_FOUND)
+		int number = errno;
+
+		error_set_errno(err, number, "%s", upload->path);
+		/* It is gone, or a link that is not followed. */
+		if (err->code == ERROR_NOT_FOUND ||
+		    (upload->beneath && (number == ELOOP || number == EXDEV)))
 			err->code = ERROR_FAILED_PRECONDITION;
 		return -1;
 	}

@@ -134,6 +134,10 @@ struct cas_upload {
 	enum cas_upload_from from;
 	struct str content;
 	const char *path;
+	/* Others may exchange the file: path is found beneath directory, and
+	 * what it names is no link. */
+	bool beneath;
+	int directory;
 	struct store *store;
 };
 

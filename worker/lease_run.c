@@ -107,15 +107,14 @@ progress(void *cookie, enum run_stage stage)
 	atomic_store(&run->lease->stage, stages[stage]);
 }
 
-/* Files are named through the input root's descriptor; their digests were
- * taken beneath it, and the upload checks them again. */
+/* Files are found as when their digests were taken, since those of early
+ * outputs are still their action's; the upload checks the digests again. */
 static int
 upload(void *cookie, const struct outputs *outputs, struct error *err)
 {
 	struct lease_run *run = cookie;
 	struct cas_upload *uploads =
 	    xcalloc(outputs->blob_count + 1, sizeof(*uploads));
-	char **paths = xcalloc(outputs->blob_count + 1, sizeof(*paths));
 	int rc;
 
 	for (size_t i = 0; i < outputs->blob_count; i++) {
@@ -126,16 +125,13 @@ upload(void *cookie, const struct outputs *outputs, struct error *err)
 		uploads[i].content = blob->content;
 		if (blob->content.data != NULL)
 			continue;
-		paths[i] = xasprintf(
-		    "/proc/self/fd/%d/%s", outputs->input_root, blob->path);
 		uploads[i].from = CAS_UPLOAD_FILE;
-		uploads[i].path = paths[i];
+		uploads[i].path = blob->path;
+		uploads[i].beneath = true;
+		uploads[i].directory = outputs->input_root;
 	}
 	rc = cas_client_upload(run->peer.client, &run->transfer, uploads,
 	    outputs->blob_count, NULL, err);
-	for (size_t i = 0; i < outputs->blob_count; i++)
-		free(paths[i]);
-	free(paths);
 	free(uploads);
 	return rc;
 }

@@ -4,13 +4,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/arena.h"
@@ -21,23 +19,11 @@
 #include "worker/run_command.h"
 #include "worker/output_file.h"
 
-/* Beneath the input root in any case; links on the way may lead elsewhere
- * below it. */
-static int
-open_beneath(int root, const char *path, uint64_t flags)
-{
-	struct open_how how = {.flags = flags | O_CLOEXEC,
-	    .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
-
-	return (int)syscall(
-	    SYS_openat2, root, path[0] != '\0' ? path : ".", &how, sizeof(how));
-}
-
 int
 outputs_open(int input_root, const char *path, struct error *err)
 {
-	int fd =
-	    open_beneath(input_root, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+	int fd = file_open_beneath(
+	    input_root, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
 
 	if (fd == -1)
 		return error_set_errno(err, errno, "open output %.200s", path);
@@ -60,7 +46,7 @@ outputs_open_parent(int input_root, const char *path, struct error *err)
 	const char *slash = strrchr(path, '/');
 	char *parent =
 	    xstrndup(path, slash != NULL ? (size_t)(slash - path) : 0);
-	int fd = open_beneath(input_root, parent, O_PATH | O_DIRECTORY);
+	int fd = file_open_beneath(input_root, parent, O_PATH | O_DIRECTORY);
 
 	if (fd == -1)
 		error_set_errno(
@@ -143,7 +129,7 @@ collect_directory(struct outputs *outputs,
 	if (directory == NULL)
 		return output_no_memory(err);
 	reapi__output_directory__init(directory);
-	fd = open_beneath(outputs->input_root, output->place,
+	fd = file_open_beneath(outputs->input_root, output->place,
 	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
 	if (fd == -1)
 		return error_set_errno(
@@ -161,7 +147,7 @@ static mode_t
 target_type(const struct outputs *outputs, const char *place)
 {
 	struct stat status;
-	int fd = open_beneath(outputs->input_root, place, O_PATH);
+	int fd = file_open_beneath(outputs->input_root, place, O_PATH);
 	mode_t type = 0;
 
 	if (fd != -1 && fstat(fd, &status) == 0)
@@ -261,7 +247,7 @@ static int
 collect_one(struct outputs *outputs, const struct run_command_output *output,
     Reapi__ActionResult *result, struct error *err)
 {
-	int fd = open_beneath(
+	int fd = file_open_beneath(
 	    outputs->input_root, output->place, O_PATH | O_NOFOLLOW);
 	int rc;
 

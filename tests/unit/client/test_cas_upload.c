@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The storage client uploads, to a server with faults. */
+#include <sys/stat.h>
+
 #include "client/cas_client.h"
 
 #include "tests/unit/client/client_fixture.h"
@@ -120,6 +122,45 @@ file_that_was_changed_is_named(void **state)
 	}
 }
 
+/* Where the file was when its digest was taken. */
+static void
+exchanged_file_is_not_looked_for_elsewhere(void **state)
+{
+	struct fixture *f = *state;
+	struct str bytes = make_bytes(100, 1);
+	struct cas_upload upload = upload_of(bytes);
+	char inside[128], outside[128], link[128];
+	int fd;
+
+	snprintf(inside, sizeof(inside), "%s/in", f->path);
+	snprintf(outside, sizeof(outside), "%s/outside", f->path);
+	snprintf(link, sizeof(link), "%s/in/file", f->path);
+	assert_int_equal(mkdir(inside, 0700), 0);
+	fd = open(outside, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	assert_ok(file_write(fd, bytes.data, bytes.len, &f->err), f);
+	close(fd);
+	upload.from = CAS_UPLOAD_FILE;
+	upload.path = "file";
+	upload.beneath = true;
+	upload.directory = open(inside, O_PATH | O_CLOEXEC);
+	assert_int_equal(symlink(outside, link), 0);
+	assert_failed(
+	    cas_client_upload(f->client, NULL, &upload, 1, NULL, &f->err), f,
+	    ERROR_FAILED_PRECONDITION, &upload.digest);
+	upload.path = "../outside";
+	assert_failed(
+	    cas_client_upload(f->client, NULL, &upload, 1, NULL, &f->err), f,
+	    ERROR_FAILED_PRECONDITION, &upload.digest);
+	assert_false(fake_has(&upload.digest));
+	assert_int_equal(rename(outside, link), 0);
+	upload.path = "file";
+	assert_ok(
+	    cas_client_upload(f->client, NULL, &upload, 1, NULL, &f->err), f);
+	assert_true(fake_has(&upload.digest));
+	close(upload.directory);
+	free((char *)bytes.data);
+}
+
 static void
 broken_upload_goes_on_where_the_server_says(void **state)
 {
@@ -222,6 +263,7 @@ main(void)
 	    CASE(only_what_the_server_lacks_is_sent),
 	    CASE(files_and_stored_blobs_are_sent),
 	    CASE(file_that_was_changed_is_named),
+	    CASE(exchanged_file_is_not_looked_for_elsewhere),
 	    CASE(broken_upload_goes_on_where_the_server_says),
 	    CASE(compressed_upload_is_whole_also_after_a_break),
 	    CASE(early_answer_ends_the_upload),
