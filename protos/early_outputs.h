@@ -11,6 +11,8 @@
 #define EARLY_OUTPUTS_PROPERTY "early-outputs"
 /* Of the Any that clients get. */
 #define EARLY_OUTPUTS_TYPE "type.googleapis.com/toolroot.worker.v1.EarlyOutputs"
+/* In the list; those above ask for nothing. */
+#define EARLY_OUTPUTS_ENDS_MAX 16
 /* Of an encoded EarlyOutputs without its lease. */
 #define EARLY_OUTPUTS_BYTES_MAX 8192
 /* Of an action; what is above comes with the result. */

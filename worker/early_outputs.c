@@ -159,7 +159,7 @@ early_outputs_main(void *cookie)
 static bool
 is_wanted(struct str wanted, struct str path)
 {
-	while (wanted.len > 0) {
+	for (size_t i = 0; i < EARLY_OUTPUTS_ENDS_MAX && wanted.len > 0; i++) {
 		struct str end = str_cut(&wanted, ',');
 
 		if (end.len > 0 && path.len >= end.len &&

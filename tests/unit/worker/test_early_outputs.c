@@ -292,6 +292,43 @@ no_upload_begins_after_the_end(void **state)
 	assert_int_equal(file_remove_tree(end.directory, &err), 0);
 }
 
+/* --- what is asked for ---------------------------------------------------- */
+
+/* Whether an output is watched when so many other endings stand before its. */
+static bool
+is_watched_after(size_t others)
+{
+	struct run_command_output output = {
+	    STR("a.m"), "a.m", RUN_COMMAND_OUTPUT_FILE};
+	const struct run_command command = {
+	    .outputs = &output, .output_count = 1};
+	struct early_outputs_options options = {.command = &command,
+	    .input_root = open("/tmp", O_PATH | O_CLOEXEC),
+	    .report = report};
+	struct early_outputs *early;
+	struct buffer wanted;
+
+	buffer_init(&wanted, 1000);
+	for (size_t i = 0; i < others; i++)
+		assert_int_equal(buffer_printf(&wanted, ".%zu,", i), 0);
+	assert_int_equal(buffer_printf(&wanted, ".m"), 0);
+	options.wanted = buffer_str(&wanted);
+	early = early_outputs_start(&options);
+	early_outputs_stop(early);
+	buffer_clear(&wanted);
+	file_close(&options.input_root);
+	return early != NULL;
+}
+
+static void
+so_many_endings_are_looked_for_and_no_more(void **state)
+{
+	(void)state;
+	assert_true(is_watched_after(0));
+	assert_true(is_watched_after(EARLY_OUTPUTS_ENDS_MAX - 1));
+	assert_false(is_watched_after(EARLY_OUTPUTS_ENDS_MAX));
+}
+
 #define EARLY_TEST(test) \
 	cmocka_unit_test_setup_teardown(test, early_setup, early_teardown)
 
@@ -305,6 +342,7 @@ run_all(void)
 	    EARLY_TEST(the_result_is_what_it_is_without),
 	    EARLY_TEST(nothing_is_reported_that_is_not_asked_for),
 	    cmocka_unit_test(no_upload_begins_after_the_end),
+	    cmocka_unit_test(so_many_endings_are_looked_for_and_no_more),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
