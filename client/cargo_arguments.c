@@ -118,18 +118,40 @@ is_truth(const char *setting)
 	return false;
 }
 
-/* One of the linker's, or several. */
+/* The directory in a link argument, or in the next one then. */
+static const char *
+linked_of(const char *word, bool *next)
+{
+	*next = strcmp(word, "-L") == 0 || strcmp(word, "-B") == 0;
+	if (*next)
+		return NULL;
+	if (strncmp(word, "-L", 2) == 0)
+		return word + 2;
+	/* Not -Bstatic and the like. */
+	return strncmp(word, "-B/", 3) == 0 || strncmp(word, "-B.", 3) == 0
+		   ? word + 2
+		   : NULL;
+}
+
+/* One of the linker's, or several; also what the C compiler hands on to the
+ * linker, as -Wl,-L,PATH. */
 static void
 take_link_arguments(struct cargo_arguments *arguments, const char *setting)
 {
 	char *copy = xstrdup(setting);
 	char *position = NULL;
 
-	for (char *word = strtok_r(copy, " ", &position); word != NULL;
-	     word = strtok_r(NULL, " ", &position)) {
-		if (strncmp(word, "-L/", 3) == 0 ||
-		    strncmp(word, "-B/", 3) == 0)
-			cargo_strings_add(&arguments->linked, word + 2);
+	for (char *word = strtok_r(copy, " ,", &position); word != NULL;
+	     word = strtok_r(NULL, " ,", &position)) {
+		bool follows = arguments->linked_follows;
+		const char *path = linked_of(word, &arguments->linked_follows);
+
+		/* "-Wl,-L -Wl,PATH" is two of one, too. */
+		if (follows && strcmp(word, "-Wl") == 0)
+			arguments->linked_follows = true;
+		else if (follows || path != NULL)
+			cargo_strings_add(
+			    &arguments->linked, follows ? word : path);
 	}
 	free(copy);
 }

@@ -40,8 +40,9 @@ struct cargo_arguments {
 	const char *linker;           /* -C linker=, or NULL */
 	struct cargo_strings externs; /* paths of --extern */
 	struct cargo_strings native;  /* directories of -L but dependency= */
-	/* Absolute ones, of -L and -B of -C link-arg=. */
+	/* Those of -L and -B of -C link-arg=. */
 	struct cargo_strings linked;
+	bool linked_follows; /* the next link argument is one */
 };
 
 /* Appends argv with each "@FILE" replaced by the lines of the file, which may

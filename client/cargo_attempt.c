@@ -62,6 +62,15 @@ struct state {
 
 /* --- inputs --------------------------------------------------------------- */
 
+/* Where the compiler finds it; the caller frees it. */
+static char *
+path_of(const struct state *state, const char *path)
+{
+	return path[0] == '/'
+		   ? xstrdup(path)
+		   : xasprintf("%s/%s", state->crate->call->directory, path);
+}
+
 /* What the workspace and its crates have; what the system has is the
  * toolchain's, and the rest is nothing that we know. */
 static int
@@ -71,13 +80,13 @@ add_native(struct state *state, struct error *err)
 	int rc = 0;
 
 	for (size_t i = 0; i < native->count && rc == 0; i++) {
+		char *path = path_of(state, native->items[i]);
 		struct stat status;
 
-		if (stat(native->items[i], &status) == -1 ||
-		    cargo_paths_is_system(native->items[i]))
-			continue;
-		rc = cargo_inputs_add_package(
-		    &state->inputs, native->items[i], err);
+		if (stat(path, &status) == 0 && !cargo_paths_is_system(path))
+			rc =
+			    cargo_inputs_add_package(&state->inputs, path, err);
+		free(path);
 	}
 	return rc;
 }
@@ -92,7 +101,7 @@ check_linked(struct state *state, struct error *err)
 
 	for (size_t i = 0;
 	     i < arguments->linked.count && arguments->links && rc == 0; i++) {
-		const char *path = arguments->linked.items[i];
+		char *path = path_of(state, arguments->linked.items[i]);
 		char *fixed = cargo_paths_map_text(
 		    &state->paths, CARGO_PATHS_TO_FIXED, path);
 		struct stat status;
@@ -103,6 +112,7 @@ check_linked(struct state *state, struct error *err)
 			    "a link argument names %s, which is no input of it",
 			    path);
 		free(fixed);
+		free(path);
 	}
 	return rc;
 }

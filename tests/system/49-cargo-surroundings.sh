@@ -166,7 +166,7 @@ RUSTFLAGS="-C linker=$linkers/bin/my-gcc" builds \
 # A linker passes over a directory that a worker does not have; what the system
 # has is the toolchain's.
 rm -rf "$WORK/six/target"
-RUSTFLAGS="-L native=/usr/lib -C link-arg=-L$linkers" builds \
+RUSTFLAGS="-L native=/usr/lib -C link-arg=-L -C link-arg=$linkers" builds \
 	"a directory that only this machine has links here" "10 0 7 3" six build
 like "and is told" "$(log)" "a link argument names $linkers, which is no input"
 printf '#!/bin/sh\nexec cc "$@"\n' > "$linkers/wrapper"

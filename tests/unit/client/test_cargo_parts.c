@@ -378,19 +378,38 @@ libraries_for_optimization_at_link_time_are_usual(void **state)
 	expect_call(WITH("linker-plugin-lto=/x/gold.so"), CARGO_CALL_LOCAL);
 }
 
+/* expected: with spaces between them. */
+static void
+expect_linked(char *const *words, const char *expected)
+{
+	struct cargo_arguments arguments;
+	struct buffer linked;
+
+	buffer_init(&linked, 1000);
+	cargo_arguments_parse(&arguments, words);
+	for (size_t i = 0; i < arguments.linked.count; i++)
+		assert_int_equal(
+		    buffer_printf(&linked, "%s%s", i > 0 ? " " : "",
+			arguments.linked.items[i]),
+		    0);
+	assert_string_equal(linked.data, expected);
+	cargo_arguments_clear(&arguments);
+	buffer_clear(&linked);
+}
+
 static void
 directories_in_link_arguments_are_known(void **state)
 {
-	struct cargo_arguments arguments;
-
 	(void)state;
-	cargo_arguments_parse(&arguments, WITH("link-args=-s -L/x -Lrelative"));
-	assert_int_equal(arguments.linked.count, 1);
-	assert_string_equal(arguments.linked.items[0], "/x");
-	cargo_arguments_clear(&arguments);
-	cargo_arguments_parse(&arguments, WITH("link-arg=-B/y"));
-	assert_string_equal(arguments.linked.items[0], "/y");
-	cargo_arguments_clear(&arguments);
+	expect_linked(WITH("link-args=-s -L/x -Lrelative"), "/x relative");
+	expect_linked(WITH("link-arg=-B/y"), "/y");
+	expect_linked(WITH("link-args=-L /x -B ./y z"), "/x ./y");
+	expect_linked(WITH("link-arg=-Wl,-L,/x,-Bstatic,-L/y"), "/x /y");
+	expect_linked(WITH("link-args=-Wl,-L -Wl,/x -Bdynamic"), "/x");
+	expect_linked(
+	    ARGV(WORD("--crate-name=a"), WORD("a.rs"), WORD("-Clink-arg=-L"),
+		WORD("-C"), WORD("link-arg=/x"), WORD("-Clink-arg=/y")),
+	    "/x");
 #undef WITH
 }
 
