@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Listening addresses, "host:port" and "unix:path": may we listen there
- * without TLS, and why does binding fail (gRPC does not say).
+ * without TLS, why does binding fail (gRPC does not say), and an end to the
+ * connections there that gRPC cannot end.
  */
 #ifndef TOOLROOT_RPC_LISTEN_H
 #define TOOLROOT_RPC_LISTEN_H
@@ -21,5 +22,9 @@ int rpc_listen_check(
 int rpc_listen_explain(const char *listen, struct error *err);
 /* "host:port" with this port, or the unix address as it is. malloc. */
 char *rpc_listen_address(const char *listen, int port);
+/* Shuts down every socket of this process that is bound to this port or path:
+ * whoever uses one sees its peer as gone, and closes it. For an address of
+ * ours, on which nothing is accepted any more. Any thread. */
+void rpc_listen_cut(const char *listen);
 
 #endif

@@ -27,6 +27,8 @@
 /* Bearer tokens and RequestMetadata are far below; gRPC's own limit of 8 KiB
  * is not. */
 #define SERVER_METADATA_MAX 65536
+/* What gRPC gets to end calls that it was told to cancel. */
+#define SERVER_CUT_MS 500
 
 static void
 server_on_shutdown(struct rpc_tag *tag, bool ok)
@@ -345,14 +347,32 @@ server_wait(struct rpc_server *server, int64_t deadline_ms)
 
 	pthread_mutex_lock(&server->lock);
 	while (!(done = server->shut_down && server->calls == 0)) {
-		if (deadline_ms == CLOCK_NEVER)
-			pthread_cond_wait(&server->changed, &server->lock);
-		else if (!condition_wait_until(&server->changed, &server->lock,
-			     deadline_ms * 1000000))
+		if (!condition_wait_until(
+			&server->changed, &server->lock, deadline_ms * 1000000))
 			break;
 	}
 	pthread_mutex_unlock(&server->lock);
 	return done;
+}
+
+/* gRPC closes a connection when it has sent what it has begun to send. A peer
+ * that reads nothing puts that off: over TCP until the kernel gives up, 20 s,
+ * which a few bytes read begin anew; over a unix socket for ever. */
+static void
+server_cut(struct rpc_server *server)
+{
+	const char *path = server->options.local_socket;
+	char *local = path != NULL ? xasprintf("unix:%s", path) : NULL;
+
+	atomic_store(&server->cutting, true);
+	grpc_server_cancel_all_calls(server->core);
+	while (!server_wait(server, clock_monotonic_ms() + SERVER_CUT_MS)) {
+		if (server->address != NULL)
+			rpc_listen_cut(server->address);
+		if (local != NULL)
+			rpc_listen_cut(local);
+	}
+	free(local);
 }
 
 void
@@ -367,11 +387,8 @@ rpc_server_stop(struct rpc_server *server, int64_t grace_ms)
 	grpc_server_shutdown_and_notify(server->core,
 	    rpc_pollers_queue(server->pollers), &server->shutdown_tag);
 	server_cut_dialogues(server);
-	if (!server_wait(server, clock_monotonic_ms() + grace_ms)) {
-		atomic_store(&server->cutting, true);
-		grpc_server_cancel_all_calls(server->core);
-		server_wait(server, CLOCK_NEVER);
-	}
+	if (!server_wait(server, clock_monotonic_ms() + grace_ms))
+		server_cut(server);
 	memory_guard_stop(server->guard);
 	grpc_server_destroy(server->core);
 	server->core = NULL;

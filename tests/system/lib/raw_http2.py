@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """One gRPC request by hand.
 
-gRPC's own clients send a message whole, and compress what they have; only raw
-HTTP/2 can leave a server waiting for the last byte of a large message, or send
-one that was never that large.
+gRPC's own clients send a message whole, compress what they have, and take what
+comes; only raw HTTP/2 can leave a server waiting for the last byte of a large
+message, send one that was never that large, or ask for much and read nothing.
 """
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import struct
+import termios
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RESET, _SETTINGS, _PING, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 8
@@ -18,6 +20,7 @@ _STREAM = 1
 _FRAME_MAX = 16384
 _INITIAL_WINDOW_SIZE = 4
 _DEFAULT_WINDOW = 65535
+_WINDOW_MAX = (1 << 31) - 1
 
 
 def _frame(kind: int, flags: int, stream: int, body: bytes = b"") -> bytes:
@@ -33,15 +36,31 @@ def _header(name: str, value: str) -> bytes:
     )
 
 
+def _connect(address: str) -> socket.socket:
+    """To HOST:PORT or unix:PATH."""
+    if address.startswith("unix:"):
+        link = socket.socket(socket.AF_UNIX)
+        link.settimeout(10)
+        link.connect(address.removeprefix("unix:"))
+        return link
+    host, port = address.rsplit(":", 1)
+    return socket.create_connection((host, int(port)), timeout=10)
+
+
 class RawRequest:
     """A call whose first message says it has `size` bytes. With an encoding
-    it says that they are compressed. `ended`: the server has given it up."""
+    it says that they are compressed. When `deaf`, the server may answer as
+    much as HTTP/2 has numbers for. `ended`: the server has given it up."""
 
     def __init__(
-        self, address: str, path: str, size: int, encoding: str = ""
+        self,
+        address: str,
+        path: str,
+        size: int,
+        encoding: str = "",
+        deaf: bool = False,
     ) -> None:
-        host, port = address.rsplit(":", 1)
-        self._link = socket.create_connection((host, int(port)), timeout=10)
+        self._link = _connect(address)
         self._size = size
         self._sent = 0
         self._room = {0: _DEFAULT_WINDOW, _STREAM: _DEFAULT_WINDOW}
@@ -53,16 +72,23 @@ class RawRequest:
             (":method", "POST"),
             (":scheme", "http"),
             (":path", path),
-            (":authority", address),
+            (":authority", "localhost"),
             ("content-type", "application/grpc"),
             ("te", "trailers"),
         ]
         if encoding:
             pairs.append(("grpc-encoding", encoding))
         headers = b"".join(_header(*pair) for pair in pairs)
+        settings, room = b"", b""
+        if deaf:
+            settings = struct.pack(">HI", _INITIAL_WINDOW_SIZE, _WINDOW_MAX)
+            room = _frame(
+                _WINDOW_UPDATE, 0, 0, struct.pack(">I", _WINDOW_MAX - _DEFAULT_WINDOW)
+            )
         self._link.sendall(
             _PREFACE
-            + _frame(_SETTINGS, 0, 0)
+            + _frame(_SETTINGS, 0, 0, settings)
+            + room
             + _frame(_HEADERS, _END_HEADERS, _STREAM, headers)
         )
         self._data(struct.pack(">BI", bool(encoding), size))
@@ -97,6 +123,11 @@ class RawRequest:
         self._link.sendall(_frame(_PING, 0, 0, bytes(8)))
         while not self._pongs and self._receive():
             pass
+
+    def unread(self) -> int:
+        """Bytes of the answer that have come and that nobody has read."""
+        count = fcntl.ioctl(self._link, termios.FIONREAD, bytes(4))
+        return int(struct.unpack("i", count)[0])
 
     def close(self) -> None:
         """End the connection."""

@@ -20,7 +20,13 @@ from ledger import Ledger, check_contents
 from load import Load
 from process import Server, memory, refused, sanitized, work_folder
 from raw_http2 import RawRequest
-from remote import connect, digest_of, load_messages
+from remote import (
+    connect,
+    digest_of,
+    load_messages,
+    read_name,
+    write_name,
+)
 from tap import Tap
 
 CAS = "/build.bazel.remote.execution.v2.ContentAddressableStorage/"
@@ -28,7 +34,11 @@ UPDATE_PATH = CAS + "BatchUpdateBlobs"
 REFLECTION_PATH = (
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 )
+READ_PATH = "/google.bytestream.ByteStream/Read"
 MIB = 1 << 20
+DEAF_BYTES = 16 * MIB
+DEAF_UNREAD = 64 << 10
+PATIENCE = 30.0
 MANY = 200_000
 BATCH = 10_000
 USAGE, FAILURE = 2, 1
@@ -248,6 +258,39 @@ def stop_with_silent_clients(tap: Tap, work: Path) -> None:
     silent.close()
 
 
+def stop_with_deaf_client(tap: Tap, work: Path) -> None:
+    """A client that asks for a blob and reads nothing. On a unix socket, where
+    no time limit of the kernel's ends what the server has begun to send."""
+    work.mkdir()
+    server = Server(work, "--workers", "0", "--shutdown-grace", "1s")
+    server.listen = f"unix:{work}/grpc.socket"
+    server.start()
+    client = connect(server.address)
+    data = Random(3).randbytes(DEAF_BYTES)
+    digest = digest_of(data)
+    name = write_name(Random(4), digest)
+    client.write_all(name, data)
+    client.channel.close()
+    name = read_name(digest)
+    request = b"\x0a" + bytes([len(name)]) + name.encode()
+    deaf = RawRequest(server.address, READ_PATH, len(request), deaf=True)
+    deaf.send(request)
+    end = time.monotonic() + PATIENCE
+    # What a unix socket holds is less than what gRPC sends at once.
+    while deaf.unread() < DEAF_UNREAD and time.monotonic() < end:
+        time.sleep(0.02)
+    tap.ok(deaf.unread() >= DEAF_UNREAD, "deaf client: it is sent a blob")
+    tap.equal(server.stop(), 0, "deaf client: the server ends all the same")
+    deaf.close()
+    log = server.log.read_text(encoding="utf-8")
+    tap.like(
+        log,
+        rf"method={READ_PATH} status=UNAVAILABLE ",
+        "deaf client: the log tells how its call ended",
+    )
+    tap.equal(server.faults(), [], "deaf client: no sanitizer found a fault")
+
+
 def unknown_format(tap: Tap, server: Server) -> None:
     """A store of another version is left alone."""
     tap.equal(server.stop(), 0, "the server ends when asked")
@@ -370,6 +413,7 @@ def main() -> None:
         second_server(tap, server)
         stop_under_load(tap, server)
         stop_with_silent_clients(tap, work / "silent")
+        stop_with_deaf_client(tap, work / "deaf")
         unknown_format(tap, server)
         tap.equal(server.faults(), [], "no sanitizer found a fault")
 
