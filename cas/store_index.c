@@ -5,10 +5,12 @@
  */
 #include "cas/store_index.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -18,6 +20,7 @@
 
 #define STATE_SIZE 68
 #define SEGMENT_VALUE_SIZE 16
+#define FULL_BELOW ((uint64_t)1 << 20)
 
 int
 index_fail(struct error *err, int rc, const char *what)
@@ -242,6 +245,20 @@ index_put(struct index_write *write, MDB_dbi table, struct str key,
 	return 0;
 }
 
+/* LMDB tells EIO of a write that was cut short, which is a full disk's. */
+static int
+explain_short_write(const struct store_index *index, int rc)
+{
+	struct statvfs disk;
+	int fd;
+
+	if (rc == EIO && mdb_env_get_fd(index->env, &fd) == 0 &&
+	    fstatvfs(fd, &disk) == 0 &&
+	    disk.f_bavail * disk.f_frsize < FULL_BELOW)
+		return ENOSPC;
+	return rc;
+}
+
 int
 index_write_commit(struct index_write *write, struct error *err)
 {
@@ -261,6 +278,7 @@ index_write_commit(struct index_write *write, struct error *err)
 	write->txn = NULL;
 	if (rc == 0)
 		return 0;
+	rc = explain_short_write(write->index, rc);
 	index_commit_failed(write->index, id);
 	return index_fail(err, rc, "commit");
 }
