@@ -422,18 +422,44 @@ skip(char *const *argv, size_t count)
 	return argv;
 }
 
-/* "-L/path" and the like: what follows the letter is the path. */
+/* Where the path begins in "-L/path" and the like, also in "link-arg=-L/path"
+ * and
+ * "-Wl,-L/path": the letter would make it one word. NULL when there is none. */
+static const char *
+path_after_letter(const char *word)
+{
+	const char *at = word;
+
+	while ((at = strchr(at, '-')) != NULL) {
+		if ((at == word || strchr("=, ", at[-1]) != NULL) &&
+		    at[1] != '\0' && at[2] == '/')
+			return at + 2;
+		at++;
+	}
+	return NULL;
+}
+
 static char *
 map_word(const struct cargo_paths *paths, const char *word)
 {
-	char *rest, *mapped;
+	char *all = xstrdup("");
 
-	if (word[0] != '-' || word[1] == '\0' || word[2] != '/')
-		return cargo_paths_map_text(paths, CARGO_PATHS_TO_FIXED, word);
-	rest = cargo_paths_map_text(paths, CARGO_PATHS_TO_FIXED, word + 2);
-	mapped = xasprintf("%.2s%s", word, rest);
-	free(rest);
-	return mapped;
+	while (word != NULL) {
+		const char *path = path_after_letter(word);
+		char *part = path != NULL
+				 ? xstrndup(word, (size_t)(path - word))
+				 : xstrdup(word);
+		char *mapped =
+		    cargo_paths_map_text(paths, CARGO_PATHS_TO_FIXED, part);
+		char *longer = xasprintf("%s%s", all, mapped);
+
+		free(all);
+		free(part);
+		free(mapped);
+		all = longer;
+		word = path;
+	}
+	return all;
 }
 
 void

@@ -444,9 +444,16 @@ an_action_has_no_state_and_no_terminal(void **state)
 	cargo_strings_clear(&out);
 	cargo_arguments_map(
 	    ARGV(WORD("-C"), WORD("incremental=/home/u/ws/target/i"),
-		WORD("-L/home/u/ws/lib")),
+		WORD("-L/home/u/ws/lib"),
+		WORD("-Clink-args=-L/home/u/ws/a -B/home/u/ws/target/b "
+		     "/home/u/ws/c.o -Wl,-L/home/u/ws/d,-L,/home/u/ws/e"),
+		WORD("link-arg=-L/home/u/wsx"), WORD("x-L/home/u/ws")),
 	    *state, true, &out);
-	assert_int_equal(out.count, 3);
+	assert_int_equal(out.count, 6);
+	assert_string_equal(out.items[3],
+	    "-Clink-args=-L/b/w/a -B/b/t/b /b/w/c.o -Wl,-L/b/w/d,-L,/b/w/e");
+	assert_string_equal(out.items[4], "link-arg=-L/home/u/wsx");
+	assert_string_equal(out.items[5], "x-L/home/u/ws");
 	assert_string_equal(out.items[1], "incremental=/b/t/i");
 	assert_string_equal(out.items[2], "-L/b/w/lib");
 	cargo_strings_clear(&out);
