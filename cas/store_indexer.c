@@ -524,9 +524,14 @@ indexer_go_ahead(struct indexer *indexer, struct index_work *work)
 	while (work->all && work->pending > PENDING_WITH_JOB) {
 		struct index_work part = {.pending = GROUP_PENDING};
 
+		int rc;
+
 		STAILQ_INIT(&part.jobs);
-		/* If it fails, the job's own will, and tell it. */
-		if (indexer_run(indexer, &part, &err) < 0)
+		rc = indexer_run(indexer, &part, &err);
+		/* Perhaps nothing is left for the job's own to tell. */
+		indexer_note(indexer, true, rc, &err);
+		/* If it failed, the job's own will, and tell it. */
+		if (rc < 0)
 			return;
 		work->pending -=
 		    part.pending < work->pending ? part.pending : work->pending;
