@@ -99,16 +99,14 @@ watch_pause_lasts(const struct collector_watch *watch,
 }
 
 static void
-watch_pause_begin(const struct collector_watch *watch,
-    struct watch_pause *pause, uint64_t bytes)
+watch_pause_begin(struct watch_pause *pause, uint64_t bytes, uint64_t let_go)
 {
 	int64_t ms = BACK_OFF_MS;
 
 	if (pause->ms > 0 && bytes == pause->bytes)
 		ms = 2 * pause->ms < BACK_OFF_MAX_MS ? 2 * pause->ms
 						     : BACK_OFF_MAX_MS;
-	*pause = (struct watch_pause){
-	    clock_monotonic_ms(), ms, bytes, watch_let_go(watch)};
+	*pause = (struct watch_pause){clock_monotonic_ms(), ms, bytes, let_go};
 }
 
 static uint64_t
@@ -151,6 +149,8 @@ watch_wants_room(struct collector_watch *watch, const struct watched *watched,
 	    &watch_pauses(watch, watched->owner)->refused;
 	struct collection_wish plan = {
 	    .sized = true, .instance = watched->instance};
+	/* Before the collection: what goes meanwhile it may not have seen. */
+	uint64_t let_go = watch_let_go(watch);
 	struct collection_report report;
 	uint64_t room;
 
@@ -168,7 +168,7 @@ watch_wants_room(struct collector_watch *watch, const struct watched *watched,
 		return false;
 	if (report.short_of) {
 		watch_note(watch, watched, &report);
-		watch_pause_begin(watch, pause, watched->bytes);
+		watch_pause_begin(pause, watched->bytes, let_go);
 		return false;
 	}
 	pause->ms = 0;
@@ -215,6 +215,7 @@ watch_relieve(struct collector_watch *watch, const struct watched *watched)
 	struct watch_pause *pause = &watch_pauses(watch, watched->owner)->all;
 	struct collection_wish wish = {
 	    .run = true, .instance = watched->instance};
+	uint64_t let_go = watch_let_go(watch);
 	struct collection_report report;
 
 	if (watch_pause_lasts(watch, pause, watched->bytes))
@@ -224,13 +225,13 @@ watch_relieve(struct collector_watch *watch, const struct watched *watched)
 	    !watch_above_high(watch, watched))
 		return;
 	if (watch_collect(watch, &wish, &report) < 0) {
-		watch_pause_begin(watch, pause, watched->bytes);
+		watch_pause_begin(pause, watched->bytes, let_go);
 		return;
 	}
 	watch_note(watch, watched, &report);
 	watch_log(watched, &report);
 	if (report.short_of)
-		watch_pause_begin(watch, pause, report.bytes_after);
+		watch_pause_begin(pause, report.bytes_after, let_go);
 	else
 		pause->ms = 0;
 }

@@ -113,8 +113,8 @@ struct store {
 	atomic_uint_least64_t incoming_names; /* made so far */
 	/* The index transaction of the last collection that removed. */
 	atomic_uint_least64_t collected;
-	/* Pins and names of toolchains that went or changed since it was
-	 * opened: what they kept may go. */
+	/* Pins and names of toolchains that went since it was opened: what they
+	 * kept may go. */
 	atomic_uint_least64_t let_go;
 	pthread_mutex_t usage_lock;
 	struct index_state state; /* as of the last commit of the index */
