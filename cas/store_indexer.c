@@ -59,7 +59,8 @@ struct indexer {
 	int64_t readers_checked_at; /* the thread's, ms */
 	int64_t pending_since;      /* the thread's, ms; 0: none was there */
 	int64_t retry_at;           /* the thread's, ms; 0: all is well */
-	_Atomic int64_t grown_at;   /* the log, ms; the committer writes it */
+	bool told; /* the thread's: it fails, and that is logged */
+	_Atomic int64_t grown_at; /* the log, ms; the committer writes it */
 	pthread_t thread;
 	pthread_mutex_t lock; /* guards the rest */
 	pthread_cond_t wake;
@@ -263,20 +264,31 @@ struct index_work {
 	size_t touches_waiting; /* when it was decided */
 };
 
-/* Keeps the transaction's memory in bounds. */
+static size_t
+smaller(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+/* Keeps the transaction's memory in bounds. However much is stored, touches
+ * have a part of it: what they promise must not wait for a rest. */
 static void
 commit_group_bound(const struct commit_group *group, struct index_work *work)
 {
 	size_t keys = index_write_keys(&group->write);
+	size_t part;
 
 	keys = keys > work->job_count ? keys - work->job_count : 0;
 	if (keys < GROUP_KEYS_MIN)
 		keys = GROUP_KEYS_MIN;
-	if (!work->all && work->pending > keys)
-		work->pending = keys;
-	keys = keys > work->pending ? keys - work->pending : 0;
-	if (work->touches > keys)
-		work->touches = keys;
+	work->pending =
+	    smaller(work->pending, pending_count(group->store->pending));
+	part = smaller(keys / 4, smaller(work->touches, work->touches_waiting));
+	if (!work->all)
+		work->pending = smaller(work->pending, keys - part);
+	if (keys > work->pending && keys - work->pending > part)
+		part = keys - work->pending;
+	work->touches = smaller(work->touches, part);
 }
 
 static int
@@ -322,9 +334,13 @@ indexer_run(struct indexer *indexer, struct index_work *work, struct error *err)
 			touches_lost(indexer->store->touches);
 		/* With nobody to tell, the log is where it stops; once, not
 		 * at each new attempt. */
-		if (STAILQ_EMPTY(&work->jobs) && !indexer->failed)
+		if (STAILQ_EMPTY(&work->jobs) && !indexer->told) {
 			log_error(
 			    "index_write_failed", "error=\"%s\"", err->text);
+			indexer->told = true;
+		}
+	} else {
+		indexer->told = false;
 	}
 	index_write_release(&group->write);
 	free(group->pending);

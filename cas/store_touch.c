@@ -90,6 +90,7 @@ touches_lost(struct touches *touches)
 {
 	pthread_mutex_lock(&touches->lock);
 	touches->overflow = true;
+	atomic_store(&touches->any, true);
 	pthread_mutex_unlock(&touches->lock);
 }
 

@@ -98,8 +98,7 @@ check_opening(const struct fixture *fixture)
 }
 
 static int
-job_apply(
-    struct commit_job *job, struct commit_group *group, struct error *err)
+job_apply(struct commit_job *job, struct commit_group *group, struct error *err)
 {
 	(void)job;
 	(void)group;
@@ -189,6 +188,99 @@ a_job_finds_all_that_was_stored_before_in_the_index(void **state)
 	assert_int_equal(usage.blobs, 300 * BULK_PUTS);
 	for (uint64_t i = 0; i < 300 * BULK_PUTS; i += 997)
 		assert_content(fixture->store, i, 100);
+}
+
+/* --- touches ---------------------------------------------------------------
+ */
+
+/* So many that each random key has a page of the index of its own. */
+#define INDEXED 260000
+/* More than can wait until the indexer looks by itself. */
+#define TOUCHED 33000
+#define MANY_BATCHES 520
+
+/* Notes how far the group got that it was in. */
+struct witness {
+	struct stall job; /* first */
+	struct store *store;
+	size_t pending;
+	size_t touches;
+};
+
+static struct digest
+indexed_digest(uint64_t number)
+{
+	struct digest digest = {.function = DIGEST_SHA256, .size = 1};
+
+	for (size_t i = 0; i < 4; i++) {
+		uint64_t mixed = number * 0x9e3779b97f4a7c15u + i;
+
+		mixed = (mixed ^ mixed >> 30) * 0xbf58476d1ce4e5b9u;
+		mixed ^= mixed >> 27;
+		memcpy(digest.hash + 8 * i, &mixed, sizeof(mixed));
+	}
+	return digest;
+}
+
+static int
+index_many(void *cookie, struct store *store, struct index_write *write,
+    struct error *err)
+{
+	const struct place place = {
+	    .size = 1, .stored_size = 1, .epoch = 10, .kind = PLACE_SEGMENT};
+	struct place present;
+
+	(void)cookie;
+	(void)store;
+	for (uint64_t i = 0; i < INDEXED; i++) {
+		struct digest digest = indexed_digest(i);
+
+		if (index_add(write, &digest, &place, &present, err) != 1)
+			return -1;
+	}
+	return 0;
+}
+
+static void
+witness_finish(struct commit_job *job, const struct error *err)
+{
+	struct witness *witness = (struct witness *)job;
+
+	witness->pending = pending_count(witness->store->pending);
+	witness->touches = touches_waiting(witness->store->touches);
+	stall_finish(job, err);
+}
+
+static void
+touches_are_written_however_much_is_stored(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct index_job job = {.apply = index_many};
+	const struct place old = {.epoch = 10};
+	struct bulk bulk = {.store = fixture->store, .size = 10};
+	struct witness witness = {.store = fixture->store};
+	struct stall stall;
+	struct error err;
+
+	sem_init(&bulk.done, 0, 0);
+	assert_int_equal(index_job_run(fixture->store, &job, &err), 0);
+	stall_begin(&stall, fixture->store);
+	for (uint64_t i = 0; i < MANY_BATCHES; i++)
+		bulk_put(&bulk, i * BULK_PUTS);
+	assert_int_equal(atomic_load(&bulk.failures), 0);
+	for (uint64_t i = 0; i < TOUCHED; i++) {
+		struct digest digest = indexed_digest(i);
+
+		assert_true(store_touch(fixture->store, &digest, &old));
+	}
+	witness.job.job.apply = job_apply;
+	witness.job.job.finish = witness_finish;
+	sem_init(&witness.job.left, 0, 0);
+	committer_submit(fixture->store->committer, &witness.job.job);
+	stall_end(&stall);
+	sem_wait(&witness.job.left);
+	assert_in_range(witness.pending, 1, (MANY_BATCHES * BULK_PUTS) - 1);
+	assert_in_range(witness.touches, 1, TOUCHED - 1);
 }
 
 /* --- a full disk ---------------------------------------------------------- */
@@ -292,6 +384,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    TEST(writers_wait_for_an_index_that_lags_too_far),
 	    TEST(a_job_finds_all_that_was_stored_before_in_the_index),
+	    TEST(touches_are_written_however_much_is_stored),
 	    TEST(a_disk_that_is_full_for_the_index_loses_nothing),
 	};
 
