@@ -141,6 +141,8 @@ take_link_arguments(struct cargo_arguments *arguments, const char *setting)
 	char *copy = xstrdup(setting);
 	char *position = NULL;
 
+	if (strstr(setting, "rpath") != NULL || strstr(setting, "-R") != NULL)
+		arguments->run_path = true;
 	for (char *word = strtok_r(copy, " ,", &position); word != NULL;
 	     word = strtok_r(NULL, " ,", &position)) {
 		bool follows = arguments->linked_follows;

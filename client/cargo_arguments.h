@@ -43,6 +43,7 @@ struct cargo_arguments {
 	/* Those of -L and -B of -C link-arg=. */
 	struct cargo_strings linked;
 	bool linked_follows; /* the next link argument is one */
+	bool run_path; /* a link argument is one to be written: -rpath, -R */
 };
 
 /* Appends argv with each "@FILE" replaced by the lines of the file, which may

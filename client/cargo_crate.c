@@ -189,6 +189,39 @@ find_toolchain(struct cargo_crate *crate, struct error *err)
 	return crate->toolchain != NULL ? 0 : -1;
 }
 
+static bool
+has_place(const struct cargo_paths *paths, const char *word)
+{
+	char *const words[] = {(char *)(uintptr_t)word, NULL};
+	struct cargo_strings fixed = {.count = 0};
+	bool has;
+
+	cargo_arguments_map(words, paths, true, &fixed);
+	has = fixed.count > 0 && strcmp(fixed.items[0], word) != 0;
+	cargo_strings_clear(&fixed);
+	return has;
+}
+
+/* The linker writes into the program where libraries are when it runs. */
+static bool
+writes_place(const struct cargo_crate *crate)
+{
+	const char *run_path = cargo_crate_variable(crate, "LD_RUN_PATH");
+	struct cargo_paths paths = {.count = 0};
+	bool writes;
+
+	if (!crate->arguments.links)
+		return false;
+	cargo_crate_paths(crate, &paths);
+	writes = run_path != NULL && has_place(&paths, run_path);
+	for (char *const *word = crate->words.items;
+	     *word != NULL && crate->arguments.run_path && !writes; word++)
+		writes = strstr(*word, "link-arg") != NULL &&
+			 has_place(&paths, *word);
+	cargo_paths_clear(&paths);
+	return writes;
+}
+
 int
 cargo_crate_locate(struct cargo_crate *crate, struct error *err)
 {
@@ -214,6 +247,8 @@ cargo_crate_locate(struct cargo_crate *crate, struct error *err)
 	dep_info = dep_info_path(&crate->arguments);
 	crate->built = access(dep_info, F_OK) == 0;
 	free(dep_info);
+	if (writes_place(crate))
+		crate->exact = crate->exact_home = true;
 	return 0;
 }
 

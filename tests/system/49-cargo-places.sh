@@ -88,7 +88,7 @@ app() {
 	"$WORK/$1/target/debug/app"
 }
 
-plan 9
+plan 11
 for checkout in one two three; do
 	project $checkout
 done
@@ -107,6 +107,19 @@ is "the program there finds its own" "$(app two)" \
 rm -rf "$WORK/one/target"
 builds "at the same place all of it is found" "7 6 0 1" one build
 is "and runs" "$(app one)" "of one found found made true 3 6"
+# What the linker writes into a program is true for who starts it.
+cargo_crate "$WORK/four" four '[workspace]'
+cat > "$WORK/four/build.rs" <<- 'END'
+	fn main() {
+	    let out = std::env::var("OUT_DIR").unwrap();
+	    println!("cargo:rustc-link-arg=-Wl,-rpath,{out}");
+	}
+END
+echo 'fn main() {}' > "$WORK/four/src/main.rs"
+builds "a program that names a place of libraries" "2 0 2 0" four build
+like "names the true one" \
+	"$(readelf -d "$WORK/four/target/debug/four" | grep -i 'r.*path')" \
+	"\[$WORK/four/target/debug/build/four-.*/out\]"
 server_kill
 builds "without a server all of it is made here" "7 0 0 7" three build
 is "and finds its files" "$(app three)" "of three found found made true 3 6"
