@@ -147,7 +147,7 @@ refused "with another's key, of both files" 1 \
 	--tls-cert me.pem --tls-key worker.key
 refused "without TLS, of grpcs://" 1 'grpcs:// instead of grpc://' \
 	toolchain list --server "grpc://localhost:$port"
-refused "with certificates all the same, of the same" 1 \
+refused "with certificates all the same, of the same" 2 \
 	'without TLS, and --tls-ca is for TLS: grpcs://' \
 	toolchain list --server "grpc://localhost:$port" --tls-ca ca.pem
 refused "so is a worker" 2 'without TLS, and --tls-cert is for TLS' \
