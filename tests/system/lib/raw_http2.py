@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import fcntl
 import socket
+import ssl
 import struct
 import termios
+import time
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RESET, _SETTINGS, _PING, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 8
@@ -21,6 +23,10 @@ _FRAME_MAX = 16384
 _INITIAL_WINDOW_SIZE = 4
 _DEFAULT_WINDOW = 65535
 _WINDOW_MAX = (1 << 31) - 1
+_READ_PATH = "/google.bytestream.ByteStream/Read"
+# What sockets hold is less than what gRPC sends at once.
+_DEAF_UNREAD = 64 << 10
+_PATIENCE = 30.0
 
 
 def _frame(kind: int, flags: int, stream: int, body: bytes = b"") -> bytes:
@@ -59,8 +65,14 @@ class RawRequest:
         size: int,
         encoding: str = "",
         deaf: bool = False,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._link = _connect(address)
+        if tls is not None:
+            tls.set_alpn_protocols(["h2"])
+            self._link = tls.wrap_socket(
+                self._link, server_hostname=address.rsplit(":", 1)[0]
+            )
         self._size = size
         self._sent = 0
         self._room = {0: _DEFAULT_WINDOW, _STREAM: _DEFAULT_WINDOW}
@@ -170,3 +182,19 @@ class RawRequest:
             self._pongs += 1
         elif kind == _PING:
             self._link.sendall(_frame(_PING, _ACK, 0, body))
+
+
+def deaf_read(
+    address: str, name: str, tls: ssl.SSLContext | None = None
+) -> RawRequest:
+    """A client that asks for a large blob by its resource name, and reads
+    nothing of what the server has begun to send."""
+    request = b"\x0a" + bytes([len(name)]) + name.encode()
+    call = RawRequest(
+        address, _READ_PATH, len(request), deaf=True, tls=tls
+    )
+    call.send(request)
+    end = time.monotonic() + _PATIENCE
+    while call.unread() < _DEAF_UNREAD and time.monotonic() < end:
+        time.sleep(0.02)
+    return call

@@ -13,11 +13,13 @@ import subprocess
 import time
 import urllib.request
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import grpc
 
 from process import Server, program, refused, work_folder
+from raw_http2 import deaf_read
 from remote import (
     Client,
     Outcome,
@@ -26,11 +28,15 @@ from remote import (
     connect,
     digest_of,
     load_messages,
+    read_name,
+    write_name,
 )
 from tap import Tap
 
 DAYS = "2"
 PATIENCE_SECONDS = 20.0
+DEAF_BYTES = 16 << 20
+DEAF_SECONDS = 10.0
 PORTS = ("--http", "127.0.0.1:0")
 
 
@@ -311,6 +317,35 @@ def run_action(client: Client) -> Any:
     return client.batch_read([response.result.stdout_digest])[0].data
 
 
+def deaf(tap: Tap, work: Path, good: Authority) -> None:
+    """A client that reads nothing, beside one that is idle, holds up neither
+    the end of the server nor that of gRPC in it, which would look again after
+    10 s."""
+    certificate, key = good.issue("deaf")
+    server = Server(
+        work, "--workers", "0", "--shutdown-grace", "1s",
+        "--tls-cert", str(certificate), "--tls-key", str(key),
+    )  # fmt: skip
+    server.start()
+    client = connect(server.address, good.pem())
+    data = Random(5).randbytes(DEAF_BYTES)
+    digest = digest_of(data)
+    client.write_all(write_name(Random(6), digest), data)
+    link = deaf_read(
+        server.address,
+        read_name(digest),
+        ssl.create_default_context(cafile=str(good.file("pem"))),
+    )
+    tap.ok(link.unread() > 0, "deaf client: it is sent a blob")
+    began = time.monotonic()
+    tap.equal(server.stop(), 0, "deaf client: the server ends all the same")
+    took = time.monotonic() - began
+    tap.ok(took < DEAF_SECONDS, "deaf client: before the 10 s", f"{took:.1f} s")
+    link.close()
+    client.channel.close()
+    tap.equal(server.faults(), [], "deaf client: no sanitizer found a fault")
+
+
 def bad_settings(tap: Tap, work: Path, good: Authority) -> None:
     """What cannot be served safely is refused at the start."""
     store = ("--workers", "0", "--store", str(work / "refused"), *PORTS)
@@ -360,12 +395,13 @@ def main() -> None:
     """All of it, with two authorities."""
     load_messages()
     work = work_folder()
-    for name in ("one", "two", "open"):
+    for name in ("one", "two", "open", "deaf"):
         (work / name).mkdir()
     good, other = Authority(work, "good"), Authority(work, "other")
     with Tap() as tap:
         one_way(tap, work, good, other)
         mutual(tap, work, good, other)
+        deaf(tap, work / "deaf", good)
         bad_settings(tap, work, good)
 
 
