@@ -539,7 +539,6 @@ indexer_go_ahead(struct indexer *indexer, struct index_work *work)
 
 	while (work->all && work->pending > PENDING_WITH_JOB) {
 		struct index_work part = {.pending = GROUP_PENDING};
-
 		int rc;
 
 		STAILQ_INIT(&part.jobs);

@@ -183,7 +183,9 @@ apply_limits(struct server *server, struct error *err)
 	int rc =
 	    instance_limits_apply(server->options, server->storage.store, err);
 
-	server->limits_wait = rc < 0 && err->code == ERROR_RESOURCE_EXHAUSTED;
+	/* What waits already goes on waiting, whatever the disk says then. */
+	server->limits_wait =
+	    rc < 0 && (waited || err->code == ERROR_RESOURCE_EXHAUSTED);
 	if (server->limits_wait && !waited)
 		log_warn("limits_wait",
 		    "error=\"%s\" remedy=\"instances keep the quotas and "
