@@ -13,30 +13,10 @@
 #include "base/buffer.h"
 #include "base/memory.h"
 #include "client/cargo_dep_info.h"
+#include "tests/unit/client/cargo_paths_fixture.h"
 
 #define ARGV(...) ((char *const[]){__VA_ARGS__, NULL})
 #define WORD(text) ((char *)(uintptr_t)(text))
-
-static int
-make_paths(void **state)
-{
-	struct cargo_paths *paths = calloc(1, sizeof(*paths));
-
-	assert_non_null(paths);
-	cargo_paths_add(paths, "/home/u/ws", "/b/w");
-	cargo_paths_add(paths, "/home/u/ws/target", "/b/t");
-	cargo_paths_add(paths, "/rust", "/tc");
-	*state = paths;
-	return 0;
-}
-
-static int
-drop_paths(void **state)
-{
-	cargo_paths_clear(*state);
-	free(*state);
-	return 0;
-}
 
 /* --- dep-info ------------------------------------------------------------- */
 

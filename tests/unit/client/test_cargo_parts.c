@@ -17,29 +17,9 @@
 #include "client/cargo_config.h"
 #include "client/cargo_crate.h"
 #include "client/cargo_probe.h"
+#include "tests/unit/client/cargo_paths_fixture.h"
 
 /* --- paths ---------------------------------------------------------------- */
-
-static int
-make_paths(void **state)
-{
-	struct cargo_paths *paths = calloc(1, sizeof(*paths));
-
-	assert_non_null(paths);
-	cargo_paths_add(paths, "/home/u/ws", "/b/w");
-	cargo_paths_add(paths, "/home/u/ws/target", "/b/t");
-	cargo_paths_add(paths, "/rust", "/tc");
-	*state = paths;
-	return 0;
-}
-
-static int
-drop_paths(void **state)
-{
-	cargo_paths_clear(*state);
-	free(*state);
-	return 0;
-}
 
 static void
 expect(const struct cargo_paths *paths, enum cargo_paths_direction direction,
