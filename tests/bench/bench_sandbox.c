@@ -14,7 +14,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <link.h>
-#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +32,7 @@
 #include "cas/digest_message.h"
 #include "cas/merkle_builder.h"
 #include "cas/store.h"
+#include "tests/bench/put_and_wait.h"
 #include "worker/file_cache.h"
 #include "worker/outputs.h"
 #include "worker/run_action.h"
@@ -203,30 +203,13 @@ put_toolchain(struct bench *bench, size_t count)
 	put_directories(bench, program.tree, &bench->toolchain);
 }
 
-struct upload {
-	struct store_batch batch;
-	sem_t done;
-};
-
-static void
-batch_done(struct store_batch *batch)
-{
-	sem_post(&((struct upload *)batch)->done);
-}
-
 /* As a client sends them: all at once. */
 static void
 put_bodies(struct bench *bench, struct store_put *puts, size_t count)
 {
-	struct upload upload = {
-	    .batch = {.puts = puts, .count = count, .done = batch_done}};
-
-	sem_init(&upload.done, 0, 0);
-	store_put_batch(bench->store, &upload.batch);
-	sem_wait(&upload.done);
+	put_and_wait(bench->store, puts, count);
 	for (size_t i = 0; i < count; i++)
 		check(puts[i].error == NULL ? 0 : -1, puts[i].error);
-	sem_destroy(&upload.done);
 }
 
 /* count files of different content in directories of 20; those of another

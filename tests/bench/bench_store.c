@@ -21,6 +21,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "cas/store.h"
+#include "tests/bench/put_and_wait.h"
 
 #define BATCH 1000
 #define BLOB 1024
@@ -39,29 +40,11 @@ struct bench {
 	struct digest digests[FIND];
 };
 
-struct waiting {
-	struct store_batch batch;
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	bool finished;
-};
-
 static void
 bench_fail(const struct error *err)
 {
 	fprintf(stderr, "bench_store: %s\n", err->text);
 	exit(1);
-}
-
-static void
-bench_done(struct store_batch *batch)
-{
-	struct waiting *waiting = (struct waiting *)batch;
-
-	pthread_mutex_lock(&waiting->lock);
-	waiting->finished = true;
-	pthread_cond_signal(&waiting->changed);
-	pthread_mutex_unlock(&waiting->lock);
 }
 
 /* The content of blob number. */
@@ -93,10 +76,6 @@ bench_put(struct bench *bench, uint64_t first)
 {
 	struct store_put *puts = xcalloc(BATCH, sizeof(*puts));
 	struct iovec *parts = xcalloc(BATCH, sizeof(*parts));
-	struct waiting waiting = {
-	    .batch = {.puts = puts, .count = BATCH, .done = bench_done},
-	    .lock = PTHREAD_MUTEX_INITIALIZER,
-	    .changed = PTHREAD_COND_INITIALIZER};
 	int64_t start;
 
 	for (size_t i = 0; i < BATCH; i++) {
@@ -109,11 +88,7 @@ bench_put(struct bench *bench, uint64_t first)
 		digest_compute(DIGEST_SHA256, content, BLOB, &puts[i].digest);
 	}
 	start = clock_monotonic_ns();
-	store_put_batch(bench->store, &waiting.batch);
-	pthread_mutex_lock(&waiting.lock);
-	while (!waiting.finished)
-		pthread_cond_wait(&waiting.changed, &waiting.lock);
-	pthread_mutex_unlock(&waiting.lock);
+	put_and_wait(bench->store, puts, BATCH);
 	start = clock_monotonic_ns() - start;
 	for (size_t i = 0; i < BATCH; i++) {
 		if (puts[i].error != NULL)
