@@ -548,8 +548,7 @@ indexer_go_ahead(struct indexer *indexer, struct index_work *work)
 		/* If it failed, the job's own will, and tell it. */
 		if (rc < 0)
 			return;
-		work->pending -=
-		    part.pending < work->pending ? part.pending : work->pending;
+		work->pending -= smaller(part.pending, work->pending);
 	}
 }
 
