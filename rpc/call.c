@@ -30,15 +30,24 @@ rpc_call_new(struct rpc_server *server, const struct rpc_slot *slot)
 	return call;
 }
 
+/* By us, before it had an end. */
+static bool
+call_was_cut(const struct rpc_call *call)
+{
+	return call->close_cancelled != 0 && call->cut_status != GRPC_STATUS_OK;
+}
+
 static int
 call_status(const struct rpc_call *call)
 {
-	/* Cut off by us, whatever its owner then made of it. */
-	if (call->close_cancelled != 0 && call->cut_status != GRPC_STATUS_OK)
+	/* Whatever its owner made of it, its peer has not heard of that. */
+	if (call_was_cut(call))
 		return call->cut_status;
 	if (call->close_cancelled != 0 && atomic_load(&call->server->cutting))
 		return GRPC_STATUS_UNAVAILABLE;
-	return call->end_sent ? call->end.code : GRPC_STATUS_CANCELLED;
+	return call->close_cancelled == 0 && call->end_sent
+		   ? call->end.code
+		   : GRPC_STATUS_CANCELLED;
 }
 
 static void
@@ -71,6 +80,7 @@ call_free(struct rpc_call *call)
 		grpc_call_details_destroy(&call->details);
 	gpr_free(call->peer);
 	free(call->identity);
+	free(call->cut_reason);
 	arena_clear(&call->arena);
 	if (call->budgeted > 0)
 		budget_give(server->options.request_memory, call->budgeted);
@@ -108,6 +118,7 @@ rpc_call_mark_cut(struct rpc_call *call, int status)
 void
 rpc_call_cut(struct rpc_call *call, const char *reason)
 {
+	call->cut_reason = xstrdup(reason);
 	grpc_call_cancel_with_status(
 	    call->core, (grpc_status_code)call->cut_status, reason, NULL);
 	rpc_call_unref(call);
@@ -153,6 +164,8 @@ rpc_call_identity(struct rpc_call *call)
 struct str
 rpc_call_end_text(const struct rpc_call *call)
 {
+	if (call_was_cut(call) && call->cut_reason != NULL)
+		return str_from(call->cut_reason);
 	return (struct str){(const char *)GRPC_SLICE_START_PTR(call->end.text),
 	    GRPC_SLICE_LENGTH(call->end.text)};
 }

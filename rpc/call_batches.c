@@ -190,33 +190,72 @@ call_start_receive(struct rpc_call *call)
 /* What the receive has brought. */
 enum arrival {
 	ARRIVAL_MESSAGE,
-	ARRIVAL_TOO_LARGE, /* gRPC has ended the call */
-	ARRIVAL_CANCELLED,
+	ARRIVAL_TOO_LARGE,
+	ARRIVAL_CANCELLED, /* or gRPC could not read it; it has ended the call
+			    */
 	ARRIVAL_HALF_CLOSE,
 };
 
 static enum arrival
+call_arrival(
+    const struct rpc_call *call, bool ok, const struct rpc_message *message)
+{
+	if (!ok)
+		return ARRIVAL_CANCELLED;
+	if (message == NULL)
+		return grpc_call_failed_before_recv_message(call->core) != 0
+			   ? ARRIVAL_CANCELLED
+			   : ARRIVAL_HALF_CLOSE;
+	return rpc_message_size(message) <=
+		       call->server->options.max_receive_bytes
+		   ? ARRIVAL_MESSAGE
+		   : ARRIVAL_TOO_LARGE;
+}
+
+static enum arrival
 call_take_received(struct rpc_call *call, bool ok, struct rpc_message **message)
 {
-	enum arrival arrival = ARRIVAL_MESSAGE;
+	enum arrival arrival;
 
 	*message = rpc_message_from_buffer(call->incoming);
 	call->incoming = NULL;
 	call_works(call);
-	if (*message != NULL && ok) {
+	arrival = call_arrival(call, ok, *message);
+	if (arrival == ARRIVAL_MESSAGE) {
 		call->received_bytes += rpc_message_size(*message);
 		return arrival;
 	}
 	rpc_message_free(*message);
 	*message = NULL;
-	if (!ok)
-		arrival = ARRIVAL_TOO_LARGE;
-	else if (grpc_call_failed_before_recv_message(call->core) != 0)
-		arrival = ARRIVAL_CANCELLED;
-	else
-		return ARRIVAL_HALF_CLOSE;
-	call_cancel(call);
+	if (arrival == ARRIVAL_CANCELLED)
+		call_cancel(call);
 	return arrival;
+}
+
+static void
+call_set_too_large(const struct rpc_call *call, struct error *err)
+{
+	error_set(err, ERROR_RESOURCE_EXHAUSTED,
+	    "%.*s: the message is larger than the %zu bytes that this server "
+	    "accepts; send less at a time",
+	    STR_ARG(rpc_call_path(call)),
+	    call->server->options.max_receive_bytes);
+}
+
+/* A message of a stream. */
+static void
+call_cut_too_large(struct rpc_call *call)
+{
+	struct error err;
+	bool marked;
+
+	call_set_too_large(call, &err);
+	pthread_mutex_lock(&call->server->lock);
+	marked = rpc_call_mark_cut(call, (int)err.code);
+	pthread_mutex_unlock(&call->server->lock);
+	if (marked)
+		rpc_call_cut(call, err.text);
+	call_cancel(call);
 }
 
 /* A request that has not come. */
@@ -227,10 +266,7 @@ call_refuse_request(struct rpc_call *call, enum arrival arrival)
 	struct error err;
 
 	if (arrival == ARRIVAL_TOO_LARGE)
-		error_set(&err, ERROR_RESOURCE_EXHAUSTED,
-		    "%.*s: the request is larger than the %zu bytes that this "
-		    "server accepts; send less at a time",
-		    STR_ARG(path), call->server->options.max_receive_bytes);
+		call_set_too_large(call, &err);
 	else if (arrival == ARRIVAL_CANCELLED)
 		error_set(&err, ERROR_CANCELLED,
 		    "%.*s: the client went away within its request",
@@ -337,7 +373,8 @@ call_on_received(struct rpc_tag *tag, bool ok)
 	struct rpc_call *call = CALL_OF(tag, received);
 	struct rpc_message *message;
 
-	call_take_received(call, ok, &message);
+	if (call_take_received(call, ok, &message) == ARRIVAL_TOO_LARGE)
+		call_cut_too_large(call);
 	call_deliver(call, message);
 }
 

@@ -93,6 +93,8 @@ struct rpc_call {
 	TAILQ_ENTRY(rpc_call) link; /* in server->live */
 	bool live;
 	int cut_status; /* by rpc_call_mark_cut; OK: it is not cut off */
+	/* Whoever cut it off; read when it is freed. malloc. */
+	char *cut_reason;
 	/* Since when the peer is waited for, CLOCK_MONOTONIC; 0: it is not. */
 	_Atomic int64_t waits_since_ns;
 
@@ -129,8 +131,8 @@ void rpc_call_unref(struct rpc_call *call);
  * call is to end and takes a reference, unless somebody has cut it off already
  * or it is being freed. Under the server's lock. */
 bool rpc_call_mark_cut(struct rpc_call *call, int status);
-/* Cuts it off; its owner sees it as cancelled. Takes the reference. Without the
- * lock. */
+/* Cuts it off; its owner sees it as cancelled, its peer gets the reason. Takes
+ * the reference. Without the lock. */
 void rpc_call_cut(struct rpc_call *call, const char *reason);
 
 #endif

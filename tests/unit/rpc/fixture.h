@@ -7,6 +7,7 @@
 #define TESTS_UNIT_RPC_FIXTURE_H
 
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -47,10 +48,15 @@ struct fixture {
 	atomic_uint advice_ms; /* with each of them */
 	atomic_int sent;       /* messages of Count */
 	_Atomic(struct rpc_call *) held;
-	atomic_int on_the_pool; /* answers of Poller that were not on one */
+	atomic_int on_the_pool;   /* answers of Poller that were not on one */
+	atomic_int by_status[17]; /* calls that have ended with it */
+	atomic_int let_go;        /* calls that Block may end */
 };
 
 static struct fixture fixture;
+/* Of the call that ended last; the lock is for calls that end together. */
+static char last_text[400];
+static pthread_mutex_t last_text_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* Up to a minute and more: then the test has failed. */
 static inline void
@@ -164,6 +170,17 @@ handle_hold(struct rpc_call *call, void *service)
 	rpc_call_on_cancel(call, note_cancelled, NULL);
 	atomic_store(&fixture.held, call);
 	atomic_fetch_add(&fixture.handled, 1);
+}
+
+/* Holds its poller, too, until the test lets it go. */
+static inline void
+handle_block(struct rpc_call *call, void *service)
+{
+	atomic_fetch_add(&fixture.handled, 1);
+	while (atomic_load(&fixture.handled) > atomic_load(&fixture.let_go))
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	(void)service;
+	rpc_call_reply(call, message_of("late"));
 }
 
 struct count_state {
@@ -390,6 +407,8 @@ static const struct rpc_method fixture_methods[] = {
     {"/t.T/Pool", RPC_UNARY, handle_pool, NULL},
     {"/t.T/Poller", RPC_UNARY, handle_poller, NULL},
     {"/t.T/Hold", RPC_UNARY, handle_hold, NULL},
+    {"/t.T/Block", RPC_BIDIRECTIONAL, handle_block, NULL},
+    {"/t.T/BlockUnary", RPC_UNARY, handle_block, NULL},
     {"/t.T/Count", RPC_SERVER_STREAM, handle_count, NULL},
     {"/t.T/Bidi", RPC_BIDIRECTIONAL, handle_bidi, NULL},
     {"/t.T/Session", RPC_SESSION, handle_bidi, NULL},
@@ -412,7 +431,13 @@ fixture_finished(
 	(void)cookie;
 	assert_true(duration_ns >= 0);
 	assert_true(rpc_call_path(call).len > 0);
+	pthread_mutex_lock(&last_text_lock);
+	snprintf(last_text, sizeof(last_text), "%.*s",
+	    STR_ARG(rpc_call_end_text(call)));
+	pthread_mutex_unlock(&last_text_lock);
 	atomic_store(&fixture.last_status, status);
+	assert_in_range(status, 0, 16);
+	atomic_fetch_add(&fixture.by_status[status], 1);
 	atomic_fetch_add(&fixture.finished, 1);
 }
 
