@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/log_json.h"
+#include "base/printable.h"
 
 #define LOG_LINE_MAX 4096
 
@@ -39,6 +40,12 @@ void
 log_set_json(bool json)
 {
 	log_json = json;
+}
+
+bool
+log_is_json(void)
+{
+	return log_json;
 }
 
 bool
@@ -73,6 +80,17 @@ log_value(struct str text, char value[static LOG_VALUE_MAX])
 	return value;
 }
 
+const char *
+log_word(struct str text, char value[static LOG_VALUE_MAX])
+{
+	log_value(text, value);
+	for (char *c = value; *c != '\0'; c++) {
+		if (*c == ' ')
+			*c = '?';
+	}
+	return value;
+}
+
 static struct str
 log_stamp(char *stamp, size_t size)
 {
@@ -104,10 +122,6 @@ log_format(const struct log_line *line, char *out, size_t size)
 		if (used > size - 2)
 			used = size - 2;
 	}
-	for (size_t i = 0; i < used; i++) {
-		if ((unsigned char)out[i] < ' ' || out[i] == 0x7f)
-			out[i] = '?';
-	}
 	out[used++] = '\n';
 	return used;
 }
@@ -127,13 +141,14 @@ log_write(enum log_level level, const char *event, const char *format, ...)
 	va_end(args);
 	if (length < 0)
 		length = 0;
+	if ((size_t)length >= sizeof(fields))
+		length = (int)sizeof(fields) - 1;
+	printable_make(fields, (size_t)length, PRINTABLE_LINE);
 	line = (struct log_line){
 	    .time = log_stamp(stamp, sizeof(stamp)),
 	    .level = str_from(level_names[level]),
 	    .event = str_from(event),
-	    .fields = {fields, (size_t)length < sizeof(fields)
-				   ? (size_t)length
-				   : sizeof(fields) - 1},
+	    .fields = {fields, (size_t)length},
 	};
 	/* A log that cannot be written has nowhere to say so. */
 	if (write(STDERR_FILENO, out,

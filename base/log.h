@@ -22,6 +22,7 @@ bool log_level_parse(struct str text, enum log_level *level);
 
 /* As lines of JSON or as text, which is the form at the start. */
 void log_set_json(bool json);
+bool log_is_json(void);
 /* From "text" or "json"; false for anything else. */
 bool log_format_parse(struct str text, bool *json);
 /* Whether a line of this level would be written: for those whose making
@@ -32,10 +33,12 @@ bool log_is_written(enum log_level level);
  * quotes that would end it. data may be NULL. */
 #define LOG_VALUE_MAX 256
 const char *log_value(struct str text, char value[static LOG_VALUE_MAX]);
+/* The same as a value without quotes: blanks become '?'. */
+const char *log_word(struct str text, char value[static LOG_VALUE_MAX]);
 
 /* event is one word, e.g. "store_opened"; the format makes `key=value` pairs.
- * A value that may hold blanks is written as "\"%s\"". Control characters come
- * out as '?', a line above 4 KiB is cut. */
+ * A value that may hold blanks is written as "\"%s\"". What a terminal would
+ * obey comes out as '?' (base/printable.h), a line above 4 KiB is cut. */
 void log_write(enum log_level level, const char *event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -83,28 +83,40 @@ utf8_length(unsigned char lead, uint32_t *code, uint32_t *smallest)
 	return 0;
 }
 
+size_t
+str_utf8_next(struct str s, uint32_t *code)
+{
+	uint32_t smallest;
+	size_t length =
+	    s.len > 0 ? utf8_length((unsigned char)s.data[0], code, &smallest)
+		      : 0;
+
+	if (length == 0 || length > s.len)
+		return 0;
+	for (size_t i = 1; i < length; i++) {
+		unsigned char byte = (unsigned char)s.data[i];
+
+		if ((byte & 0xc0) != 0x80)
+			return 0;
+		*code = *code << 6 | (byte & 0x3fu);
+	}
+	if (*code < smallest || *code > 0x10ffff ||
+	    (*code >= 0xd800 && *code <= 0xdfff))
+		return 0;
+	return length;
+}
+
 bool
 str_is_utf8(struct str s)
 {
-	for (size_t i = 0; i < s.len;) {
+	while (s.len > 0) {
 		uint32_t code;
-		uint32_t smallest;
-		size_t length =
-		    utf8_length((unsigned char)s.data[i], &code, &smallest);
+		size_t length = str_utf8_next(s, &code);
 
-		if (length == 0 || length > s.len - i)
+		if (length == 0)
 			return false;
-		for (size_t k = 1; k < length; k++) {
-			unsigned char byte = (unsigned char)s.data[i + k];
-
-			if ((byte & 0xc0) != 0x80)
-				return false;
-			code = code << 6 | (byte & 0x3fu);
-		}
-		if (code < smallest || code > 0x10ffff ||
-		    (code >= 0xd800 && code <= 0xdfff))
-			return false;
-		i += length;
+		s.data += length;
+		s.len -= length;
 	}
 	return true;
 }

@@ -43,6 +43,9 @@ bool str_starts_with(struct str s, struct str prefix);
 struct str str_cut(struct str *rest, char separator);
 /* Decimal digits only, no sign, no blanks; false when not so or above max. */
 bool str_to_uint64(struct str s, uint64_t max, uint64_t *value);
+/* Bytes of the first character of s, whose number is put into *code; 0 where
+ * no well-formed UTF-8 begins, or a NUL, and when s is empty. */
+size_t str_utf8_next(struct str s, uint32_t *code);
 /* Well-formed UTF-8 without NUL. */
 bool str_is_utf8(struct str s);
 

@@ -15,11 +15,13 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/printable.h"
 #include "base/standard_output.h"
 #include "cas/digest_message.h"
 #include "client/cas_client.h"
 #include "client/client_options.h"
 #include "client/text_diff.h"
+#include "protos/binary.h"
 #include "rpc/channel.h"
 #include "rpc/message.h"
 #include "rpc/runtime.h"
@@ -244,28 +246,35 @@ diff_files(struct explaining *explaining, const Explainapi__Miss *miss,
 
 /* --- printing ------------------------------------------------------------- */
 
-/* What the server sent goes to a terminal: no control characters. */
+/* What the server sent goes to a terminal. Each line of it after the indent. */
 static void
-print_safe(const char *indent, struct str text)
+print_safe(const char *indent, struct str text, enum printable kind)
 {
-	bool start = true;
+	char *copy = xstrndup(text.data, text.len);
+	struct str rest = {copy, text.len};
 
-	for (size_t i = 0; i < text.len; i++) {
-		unsigned char c = (unsigned char)text.data[i];
+	printable_make(copy, text.len, kind);
+	while (rest.len > 0) {
+		size_t left = rest.len;
+		struct str line = str_cut(&rest, '\n');
 
-		if (start)
-			fputs(indent, stdout);
-		start = c == '\n';
-		putchar(c >= ' ' && c != 127     ? c
-			: c == '\n' || c == '\t' ? c
-						 : '?');
+		printf("%s%.*s%s", indent, STR_ARG(line),
+		    line.len < left ? "\n" : "");
 	}
+	free(copy);
+}
+
+/* No text of others begins a line of its own: it could pass for one of ours. */
+static void
+print_word(struct str text)
+{
+	print_safe("", text, PRINTABLE_LINE);
 }
 
 static void
 print_line(const char *indent, const char *text)
 {
-	print_safe(indent, str_from(text));
+	print_safe(indent, str_from(text), PRINTABLE_LINE);
 	putchar('\n');
 }
 
@@ -292,10 +301,10 @@ print_side(const char *label, const char *text, const Reapi__Digest *digest)
 
 	format_digest(digest, &digest_text, space, sizeof(space));
 	printf("      %s  ", label);
-	print_safe("", str_from(text));
+	print_word(str_from(text));
 	if (digest_text.len > 0) {
 		putchar(' ');
-		print_safe("", digest_text);
+		print_word(digest_text);
 	}
 	putchar('\n');
 }
@@ -313,8 +322,10 @@ print_change(struct explaining *explaining, const Explainapi__Miss *miss,
 		how = "removed";
 	printf("    %s ", how);
 	/* "argument 3" says what it is. */
-	if (strncmp(change->name, change->kind, strlen(change->kind)) != 0)
-		printf("%s ", change->kind);
+	if (strncmp(change->name, change->kind, strlen(change->kind)) != 0) {
+		print_word(str_from(change->kind));
+		putchar(' ');
+	}
 	print_line("", change->name);
 	if (!change->added)
 		print_side("before", change->before, change->before_digest);
@@ -322,7 +333,7 @@ print_change(struct explaining *explaining, const Explainapi__Miss *miss,
 		print_side("after ", change->after, change->after_digest);
 	buffer_init(&diff, DIFF_OUTPUT_MAX);
 	diff_files(explaining, miss, change, &diff);
-	print_safe("        ", buffer_str(&diff));
+	print_safe("        ", buffer_str(&diff), PRINTABLE_LINES);
 	buffer_clear(&diff);
 }
 
@@ -346,25 +357,23 @@ print_miss(const Explainapi__Miss *miss)
 	char space[DIGEST_TEXT_MAX];
 	struct str digest;
 
-	print_safe(
-	    "", (struct str){(char *)miss->target.data, miss->target.len});
+	print_word(binary_str(miss->target));
 	if (miss->mnemonic.len > 0) {
 		fputs(miss->target.len > 0 ? " " : "", stdout);
-		print_safe("", (struct str){(char *)miss->mnemonic.data,
-				   miss->mnemonic.len});
+		print_word(binary_str(miss->mnemonic));
 	}
-	printf("%s%s\n", miss->target.len + miss->mnemonic.len > 0 ? ": " : "",
-	    miss->cause);
+	fputs(miss->target.len + miss->mnemonic.len > 0 ? ": " : "", stdout);
+	print_line("", miss->cause);
 	format_digest(miss->action_digest, &digest, space, sizeof(space));
 	printf("  action    ");
-	print_safe("", digest);
+	print_word(digest);
 	putchar('\n');
 	if (miss->previous_action_digest == NULL)
 		return;
 	format_digest(
 	    miss->previous_action_digest, &digest, space, sizeof(space));
 	printf("  previous  ");
-	print_safe("", digest);
+	print_word(digest);
 	putchar('\n');
 }
 
@@ -378,9 +387,8 @@ print_explanation(
 	if (hint != NULL)
 		printf("    %s\n", hint);
 	if (hint != NULL && response->miss->summary.len > 0) {
-		print_safe(
-		    "    ", (struct str){(char *)response->miss->summary.data,
-				response->miss->summary.len});
+		printf("    ");
+		print_word(binary_str(response->miss->summary));
 		putchar('\n');
 	}
 	for (size_t i = 0; i < response->n_changes; i++)
@@ -396,14 +404,21 @@ print_explanation(
 
 /* --- JSON ----------------------------------------------------------------- */
 
+/* What is no UTF-8, and so can be no text of JSON, is replaced. */
 static json_t *
 text_json(struct str text)
 {
 	json_t *json =
 	    json_stringn(text.data != NULL ? text.data : "", text.len);
+	char *copy;
 
-	/* NULL: no UTF-8. */
-	return json != NULL ? json : json_string("");
+	if (json != NULL)
+		return json;
+	copy = xstrndup(text.data, text.len);
+	printable_make(copy, text.len, PRINTABLE_LINES);
+	json = json_stringn(copy, text.len);
+	free(copy);
+	return json;
 }
 
 static void
@@ -421,10 +436,11 @@ static json_t *
 change_json(struct explaining *explaining, const Explainapi__Miss *miss,
     const Explainapi__Change *change)
 {
-	json_t *json =
-	    json_pack("{s:s, s:s}", "kind", change->kind, "name", change->name);
+	json_t *json = json_object();
 	struct buffer diff;
 
+	json_object_set_new(json, "kind", text_json(str_from(change->kind)));
+	json_object_set_new(json, "name", text_json(str_from(change->name)));
 	if (!change->added)
 		json_object_set_new(
 		    json, "before", text_json(str_from(change->before)));
@@ -444,8 +460,7 @@ change_json(struct explaining *explaining, const Explainapi__Miss *miss,
 static void
 put_text(json_t *object, const char *key, ProtobufCBinaryData text)
 {
-	json_object_set_new(object, key,
-	    text_json((struct str){(const char *)text.data, text.len}));
+	json_object_set_new(object, key, text_json(binary_str(text)));
 }
 
 static json_t *
@@ -511,8 +526,7 @@ explain_listed(struct explaining *explaining, const char *of, struct error *err)
 		fputs("No misses are remembered", stdout);
 		if (list->of.len > 0)
 			printf(" of ");
-		print_safe(
-		    "", (struct str){(char *)list->of.data, list->of.len});
+		print_word(binary_str(list->of));
 		puts(".");
 	}
 	for (size_t i = 0; i < list->n_misses; i++) {
@@ -558,7 +572,7 @@ explain(
 			   : explain_listed(&explaining, what, err);
 	if (rc == 0 && explaining.list != NULL) {
 		json_dumpf(explaining.list, stdout,
-		    JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+		    JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_ENSURE_ASCII);
 		putchar('\n');
 	}
 out:

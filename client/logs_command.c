@@ -286,7 +286,8 @@ print_json(const struct operation_list *list, bool all)
 		if (all || !list->items[i].done)
 			json_array_append_new(
 			    array, info_json(&list->items[i]));
-	json_dumpf(array, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+	json_dumpf(array, stdout,
+	    JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_ENSURE_ASCII);
 	putchar('\n');
 	json_decref(array);
 }

@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/printable.h"
 #include "base/str.h"
 #include "protos/arena_allocator.h"
 #include "protos/binary.h"
@@ -23,13 +24,17 @@
 #define PAGES_MAX 2000
 #define HASH_PREFIX_MIN 8
 
-/* "" at the arena's cap: then it is not said. */
+/* What is shown, and came from clients and workers. "" at the arena's cap: then
+ * it is not said. */
 static const char *
 text_of(struct arena *arena, struct str text)
 {
-	const char *copy = arena_copy(arena, text);
+	char *copy = arena_copy(arena, text);
 
-	return copy != NULL ? copy : "";
+	if (copy == NULL)
+		return "";
+	printable_make(copy, text.len, PRINTABLE_LINE);
+	return copy;
 }
 
 static void *
@@ -129,18 +134,19 @@ fill_metadata(struct operation_info *info, struct arena *arena,
 	}
 	if (partial == NULL)
 		return;
-	info->worker = partial->worker;
+	info->worker = text_of(arena, str_from(partial->worker));
 	if (partial->queued_timestamp != NULL)
 		info->queued_s = partial->queued_timestamp->seconds;
 	fill_request(info, arena, partial);
 }
 
 static void
-fill_response(
-    struct operation_info *info, const Reapi__ExecuteResponse *response)
+fill_response(struct operation_info *info, struct arena *arena,
+    const Reapi__ExecuteResponse *response)
 {
 	if (response->status != NULL && response->status->code != 0)
-		info->error = response->status->message;
+		info->error =
+		    text_of(arena, str_from(response->status->message));
 	if (response->result == NULL)
 		return;
 	info->has_exit_code = true;
@@ -174,7 +180,7 @@ fill(struct operation_info *info, struct arena *arena,
 		    REAPI_TYPE "ExecuteResponse",
 		    &reapi__execute_response__descriptor);
 	if (response != NULL)
-		fill_response(info, response);
+		fill_response(info, arena, response);
 }
 
 int

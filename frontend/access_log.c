@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "frontend/request_metadata.h"
+#include "frontend/trace_parent.h"
 #include "rpc/call.h"
 
 static bool
@@ -44,18 +45,18 @@ access_log_write(
 	char tool[LOG_VALUE_MAX], invocation[LOG_VALUE_MAX];
 	char target[LOG_VALUE_MAX], action[LOG_VALUE_MAX];
 	char identity[LOG_VALUE_MAX], trace[LOG_VALUE_MAX];
-	char error[LOG_VALUE_MAX];
+	char error[LOG_VALUE_MAX], method[LOG_VALUE_MAX];
 	struct request_metadata metadata;
 
 	if (!log_is_written(level))
 		return;
 	request_metadata_read(call, &metadata);
 	log_write(level, "rpc",
-	    "method=%.*s status=%s us=%lld in=%llu out=%llu peer=%.*s "
+	    "method=%s status=%s us=%lld in=%llu out=%llu peer=%.*s "
 	    "identity=\"%s\" "
 	    "tool=\"%s\" invocation=\"%s\" target=\"%s\" action=\"%s\" "
 	    "traceparent=\"%s\" error=\"%s\"",
-	    STR_ARG(path), error_code_name((enum error_code)status),
+	    log_word(path, method), error_code_name((enum error_code)status),
 	    (long long)(duration_ns / 1000),
 	    (unsigned long long)rpc_call_received_bytes(call),
 	    (unsigned long long)rpc_call_sent_bytes(call),
@@ -65,6 +66,6 @@ access_log_write(
 	    log_value(metadata.tool_invocation_id, invocation),
 	    log_value(metadata.target_id, target),
 	    log_value(metadata.action_id, action),
-	    log_value(rpc_call_metadata(call, STR("traceparent")), trace),
+	    log_value(trace_parent_of(call), trace),
 	    log_value(rpc_call_end_text(call), error));
 }

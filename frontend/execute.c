@@ -22,6 +22,7 @@
 #include "frontend/explainer.h"
 #include "frontend/operation_message.h"
 #include "frontend/request_metadata.h"
+#include "frontend/trace_parent.h"
 #include "protos/arena_allocator.h"
 #include "protos/binary.h"
 #include "protos/wire.h"
@@ -30,8 +31,6 @@
 #include "rpc/status.h"
 
 /* The scheduler keeps Actions in memory; Commands may list many files. */
-/* A W3C trace parent has 55 characters; later versions may have more. */
-#define TRACEPARENT_MAX 256
 #define ACTION_MAX (256u << 10)
 #define COMMAND_MAX (16u << 20)
 #define PREPARE_ARENA (96u << 20)
@@ -468,11 +467,7 @@ submit(struct preparation *p, struct error *err)
 	submission.request_metadata = metadata.raw;
 	submission.invocation = metadata.tool_invocation_id;
 	submission.identity = rpc_call_identity(request->call);
-	submission.traceparent =
-	    rpc_call_metadata(request->call, STR("traceparent"));
-	if (submission.traceparent.data == NULL ||
-	    submission.traceparent.len > TRACEPARENT_MAX)
-		submission.traceparent = STR("");
+	submission.traceparent = trace_parent_of(request->call);
 	/* Without it, be fair to connections. */
 	if (submission.invocation.len == 0)
 		submission.invocation = rpc_call_peer(request->call);

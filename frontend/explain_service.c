@@ -5,6 +5,7 @@
  */
 #include "frontend/explain_service.h"
 
+#include <stdio.h>
 #include <toolroot/explain/v1/explain.pb-c.h>
 
 #include "base/arena.h"
@@ -170,6 +171,19 @@ explain_reply(struct unary_call *call, struct history_miss *miss,
 	return 0;
 }
 
+/* An action or a tree that cannot be decoded ends the comparison; what was
+ * found before is told, and why there is no more. */
+static int
+note_malformed(struct explanation *explanation, const struct error *err)
+{
+	if (err->code != ERROR_INVALID_ARGUMENT)
+		return -1;
+	explanation->incomplete = true;
+	snprintf(
+	    explanation->note, sizeof(explanation->note), "%.255s", err->text);
+	return 0;
+}
+
 static int
 explain_run(struct unary_call *call, struct error *err)
 {
@@ -193,6 +207,8 @@ explain_run(struct unary_call *call, struct error *err)
 	rc = miss.has_previous ? explain_actions(&explanation, &source, &limits,
 				     &miss.previous, &miss.action, err)
 			       : 0;
+	if (rc < 0)
+		rc = note_malformed(&explanation, err);
 	if (rc == 0)
 		rc = explain_reply(call, &miss, &explanation, err);
 	explanation_clear(&explanation);

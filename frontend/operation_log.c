@@ -37,7 +37,7 @@ void
 operation_log_done(const struct operation *operation)
 {
 	const struct error *err = &operation->error;
-	char values[6][LOG_VALUE_MAX], action[DIGEST_TEXT_MAX];
+	char values[7][LOG_VALUE_MAX], action[DIGEST_TEXT_MAX];
 	char times[TIMES_MAX];
 	struct request_metadata metadata;
 
@@ -49,7 +49,8 @@ operation_log_done(const struct operation *operation)
 	    "target=\"%s\" mnemonic=\"%s\" invocation=\"%s\" "
 	    "identity=\"%s\" traceparent=\"%s\" error=\"%s\"",
 	    STR_ARG(operation->name),
-	    digest_format(&operation->action_digest, action), operation->worker,
+	    digest_format(&operation->action_digest, action),
+	    log_value(str_from(operation->worker), values[6]),
 	    error_code_name(err->code),
 	    (long long)((clock_wall_ns() - operation->queued_ns) / 1000),
 	    format_run(&operation->run, times),

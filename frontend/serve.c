@@ -223,7 +223,9 @@ serve_until_stopped(struct server *server, const struct serve_options *options,
 	printf("toolroot ready %s %s\n", server_grpc_address(server),
 	    server_http_address(server));
 	fflush(stdout);
-	print_first_steps(server, options, root);
+	/* Programs that read JSON are no first users. */
+	if (!log_is_json())
+		print_first_steps(server, options, root);
 	return run_children(
 	    options, server, options->capture_default && found == 0, err);
 }

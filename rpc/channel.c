@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/printable.h"
 #include "rpc/channel_core.h"
 #include "rpc/message.h"
 #include "rpc/status.h"
@@ -246,6 +247,8 @@ rpc_client_status_error(
 		? (enum error_code)status->code
 		: ERROR_UNKNOWN,
 	    "%.*s", STR_ARG(text));
+	/* It ends on a terminal or in a log. */
+	printable_make(err->text, strlen(err->text), PRINTABLE_LINES);
 	details = rpc_core_metadata(
 	    &status->trailing, STR("grpc-status-details-bin"));
 	if (details.data != NULL)

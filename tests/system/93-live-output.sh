@@ -7,7 +7,7 @@
 . "$(dirname "$0")/tap.sh"
 . "$(dirname "$0")/server.sh"
 
-plan 25
+plan 26
 
 gate=$WORK/gate
 logs() {
@@ -95,6 +95,11 @@ like "an action runs into its timeout" \
 	"code=DEADLINE_EXCEEDED"
 is "what it wrote can be read" "$(logs //app:hangs 2> "$WORK/err")" begun
 like "and why it ended" "$(cat "$WORK/err")" "stopped after its timeout"
+
+/usr/bin/python3 "$ROOT/tests/system/lib/run_action.py" "$GRPC_ADDR" \
+	'true' --target $'//app:\e[31m\u009b2J' > /dev/null
+like "what a terminal would obey is not printed" "$(logs --all)" \
+	'//app:\?\[31m\?+2J '
 
 not_ok "an operation that nobody knows is an error" \
 	logs operations/00000000-0000-0000-0000-000000000000

@@ -355,6 +355,71 @@ def lose_output(maker: Maker, build: Build) -> None:
             path.unlink()
 
 
+# What a terminal obeys: as an escape, as one character of 8 bits (CSI), and a
+# mark that turns the direction of writing round.
+TERMINAL = "\x1b[31m\x9b2J\u202e"
+
+
+def check_hostile(tap: Tap, maker: Maker) -> None:
+    """Names and values of clients go to a terminal, and into the log."""
+    build = changed("source")
+    build.environment["MODE"] = f"x{TERMINAL}\n    added variable FORGED"
+    build.files[f"src/{TERMINAL}\nforged.c"] = b"int a;\n"
+    build.files["include/a.h"] = f"#define A {TERMINAL}\n".encode()
+    maker.cached(build, "hostile")
+    text = maker.explain("hostile")[1]
+    tap.ok(
+        not any(c in text for c in "\x1b\x9b\u202e"),
+        "nothing that a terminal obeys is printed",
+        repr(text),
+    )
+    tap.ok(
+        re.search(r"x\?\[31m\?+2J\?+    added variable FORGED\n", text)
+        and re.search(r"\+#define A \?\[31m", text),
+        "and no value begins a line of its own",
+        repr(text),
+    )
+    status, text = maker.explain("--json", "hostile")
+    names = {change["name"] for change in json.loads(text)[0]["changes"]}
+    tap.ok(
+        text.isascii() and f"src/{TERMINAL}\nforged.c" in names,
+        "JSON has all of it, escaped",
+        repr(text),
+    )
+    remote.attempt(
+        lambda: maker.client.unary(
+            '/x" status="OK level=error',
+            remote.api.Digest(),
+            remote.api.Digest,
+            [("traceparent", 'x" status="OK')],
+        )
+    )
+
+
+def check_malformed(tap: Tap, maker: Maker) -> None:
+    """A tree that cannot be decoded hides neither what was found before nor
+    the other misses."""
+    build = changed("salt")
+    build.tools = {}
+    for mode, directory in (("one", b"\xff\xff"), ("two", b"\xff\xfe")):
+        root = maker.add(directory)
+        build.environment["MODE"] = mode
+        maker.tree = lambda _, root=root: root  # type: ignore
+        maker.cached(build, "malformed")
+        del maker.tree
+    build.environment["MODE"] = "three"
+    maker.cached(build, "malformed")
+    status, text = maker.explain("malformed")
+    tap.equal(status, 0, "a malformed tree is no failure of explain")
+    tap.like(text, r"after   two\n", "what differs beside it is told")
+    tap.like(text, r"incomplete: ", "and that there may be more")
+    tap.equal(
+        len(re.findall("^  action ", text, re.MULTILINE)),
+        3,
+        "the other misses are told, too",
+    )
+
+
 def check_log(tap: Tap, maker: Maker) -> None:
     """Each miss and each failed call is a line; also as JSON."""
     api = remote.api
@@ -373,7 +438,8 @@ def check_log(tap: Tap, maker: Maker) -> None:
     # The line follows the reply.
     while True:
         lines = maker.log_lines()
-        failed = [line for line in lines if line["event"] == "rpc"][-1:]
+        calls = [line for line in lines if line["event"] == "rpc"]
+        failed = [c for c in calls if c["invocation"] == "in-vain"]
         if failed or time.monotonic() > end:
             break
         time.sleep(0.02)
@@ -399,6 +465,24 @@ def check_log(tap: Tap, maker: Maker) -> None:
         [{k: line.get(k) for k in wanted} for line in failed],
         [wanted],
         "a failed call is logged with whom and what for",
+    )
+    tap.equal(
+        [
+            (line["status"], line["traceparent"])
+            for line in calls
+            if line["method"] == "/x'?status='OK?level=error"
+        ],
+        [("UNIMPLEMENTED", "")],
+        "no method and no trace parent can pass for other fields",
+    )
+    tap.equal(
+        [
+            line
+            for line in maker.server.log.read_text().splitlines()
+            if not line.startswith("{")
+        ],
+        [],
+        "there is nothing in it but JSON",
     )
 
 
@@ -496,6 +580,8 @@ def main() -> None:
             check_cause(tap, maker, row)
         check_texts(tap, maker)
         check_known(tap, maker)
+        check_hostile(tap, maker)
+        check_malformed(tap, maker)
         check_log(tap, maker)
         check_restart(tap, maker)
         tap.equal(server.stop(), 0, "the server ends cleanly")

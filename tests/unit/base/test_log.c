@@ -94,6 +94,16 @@ a_value_cannot_end_its_quotes(void **state)
 }
 
 static void
+a_word_cannot_become_two(void **state)
+{
+	char value[LOG_VALUE_MAX];
+
+	(void)state;
+	assert_string_equal(log_word(STR("/x\" status=OK e=\"/m"), value),
+	    "/x'?status=OK?e='/m");
+}
+
+static void
 formats_have_names(void **state)
 {
 	bool json;
@@ -114,6 +124,7 @@ main(void)
 	    cmocka_unit_test(bytes_that_json_forbids_are_replaced),
 	    cmocka_unit_test(a_field_that_does_not_fit_is_left_out),
 	    cmocka_unit_test(a_value_cannot_end_its_quotes),
+	    cmocka_unit_test(a_word_cannot_become_two),
 	    cmocka_unit_test(formats_have_names),
 	};
 
