@@ -80,6 +80,7 @@ struct store_usage {
 	uint64_t bytes;     /* on disk as accounted, reservations included */
 	uint64_t uploading; /* of bytes: promised to uploads not whole yet */
 	uint64_t max_bytes; /* the limit */
+	uint64_t available; /* until it is reached, or the disk is full */
 	uint64_t blobs;
 	uint64_t action_results;
 	uint64_t segments;

@@ -475,6 +475,20 @@ store_refresh_state(struct store *store)
 	index_read_end(store->index, txn);
 }
 
+/* What is left of max_size, at most what is left of the disk. */
+static uint64_t
+store_available(const struct store *store, uint64_t bytes)
+{
+	uint64_t left = store->max_size > bytes ? store->max_size - bytes : 0;
+	struct statvfs disk;
+	uint64_t free_bytes;
+
+	if (fstatvfs(store->directory, &disk) == -1)
+		return left;
+	free_bytes = (uint64_t)disk.f_frsize * disk.f_bavail;
+	return left < free_bytes ? left : free_bytes;
+}
+
 void
 store_usage(struct store *store, struct store_usage *usage)
 {
@@ -494,6 +508,7 @@ store_usage(struct store *store, struct store_usage *usage)
 	usage->commits = store->commits;
 	usage->committed_blobs = store->committed_blobs;
 	pthread_mutex_unlock(&store->usage_lock);
+	usage->available = store_available(store, usage->bytes);
 	usage->dropped = atomic_load(&store->dropped);
 	usage->lookups.hits = atomic_load(&store->lookup_hits);
 	usage->lookups.misses = atomic_load(&store->lookup_misses);

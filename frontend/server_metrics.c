@@ -63,12 +63,6 @@ static const struct metric_definition certificate_definition = {
     .type = METRIC_GAUGE,
 };
 
-static const struct metric_definition available_definition = {
-    .name = "toolroot_store_available_bytes",
-    .help = "Bytes that are left until writes are refused.",
-    .type = METRIC_GAUGE,
-};
-
 static const struct metric_definition misses_definition = {
     .name = "toolroot_action_misses_total",
     .help = "Actions that were not in the cache and were then made, by cause.",
@@ -96,6 +90,9 @@ static const struct shown shown[] = {
 	"Bytes that the store takes on disk, reservations included."),
     SHOWN(store.max_bytes, GAUGE, "store_limit_bytes",
 	"Bytes at which writes are refused."),
+    SHOWN(store.available, GAUGE, "store_available_bytes",
+	"Bytes that are left until writes are refused: until the limit is "
+	"reached, or the disk is full."),
     SHOWN(store.blobs, GAUGE, "store_blobs", "Blobs in the store."),
     SHOWN(store.action_results, GAUGE, "store_action_results",
 	"Action results in the store."),
@@ -192,7 +189,6 @@ struct server_metrics {
 	void *cookie;
 	struct metric *ready;
 	struct metric *recovery;
-	struct metric *available;
 	struct metric *certificate;
 	struct metric *stages[STAGES_SHOWN];
 	struct metric *workers[SANDBOX_KINDS];
@@ -231,10 +227,6 @@ server_metrics_collect(void *cookie)
 	metric_set(server_metrics->ready, report.not_ready == NULL);
 	metric_set(server_metrics->recovery, report.store.recovery_ns);
 	metric_set(server_metrics->certificate, report.certificate_not_after_s);
-	metric_set(server_metrics->available,
-	    report.store.max_bytes > report.store.bytes
-		? (int64_t)(report.store.max_bytes - report.store.bytes)
-		: 0);
 	show_execution(server_metrics, &report.execution.scheduler);
 	metric_set(server_metrics->lookups[LOOKUP_HIT],
 	    (int64_t)report.store.lookups.hits);
@@ -304,8 +296,6 @@ server_metrics_new(
 	    metrics_single(metrics, &recovery_definition);
 	server_metrics->certificate =
 	    metrics_single(metrics, &certificate_definition);
-	server_metrics->available =
-	    metrics_single(metrics, &available_definition);
 	server_metrics_add_labelled(server_metrics, metrics);
 	for (size_t i = 0; i < SHOWN_COUNT; i++)
 		server_metrics->shown[i] =

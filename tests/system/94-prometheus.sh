@@ -9,7 +9,7 @@
 . "$(dirname "$0")/server.sh"
 
 need promtool prometheus
-plan 12
+plan 13
 
 rules=$ROOT/config/prometheus/toolroot.rules.yml
 
@@ -24,6 +24,17 @@ alerts() {
 }
 is "each rule is tested" "$(alerts alert "$rules")" \
 	"$(alerts alertname "$WORK/alerts.test.yml")"
+
+# Of the table in the documentation and of the rules, without what histograms
+# and recordings add to names.
+metrics_in() {
+	grep -oE '(toolroot|process)_[a-z_]+' | sed 's/_bucket$//' | sort -u
+}
+is "the documentation tells what to alert on, as the rules do" \
+	"$(sed -n '/^## What to alert on/,$p' "$ROOT/docs/observability.md" |
+		metrics_in)" \
+	"$(sed '/^ *summary:/d; /^ *description:/d; /^#/d' "$rules" |
+		metrics_in)"
 
 ok "the server starts" server_start --workers 1 --host-root \
 	--worker-http 127.0.0.1:0 || exit 1

@@ -382,6 +382,8 @@ def history_waits(tap: Tap, disk: Disk, server: Server) -> None:
         comes_true(lambda: metric(server, SAVE_FAILURES) > 0),
         f"{title}: a metric counts the failures",
     )
+    left = metric(server, "toolroot_store_available_bytes")
+    tap.ok(0 <= left < MIB, f"{title}: nothing is available", left)
     unsaved = metric(server, UNSAVED)
     tap.ok(unsaved > 0, f"{title}: and tells what is not stored", unsaved)
     tap.like(
