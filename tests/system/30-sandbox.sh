@@ -5,24 +5,12 @@
 # namespace. (As root they ran with the unit tests.)
 
 . "$(dirname "$0")/tap.sh"
-
-user=12345
-
-# unprivileged COMMAND...
-unprivileged() {
-	if [ "$(id -u)" -eq 0 ]; then
-		setpriv --reuid "$user" --regid "$user" --clear-groups "$@"
-	else
-		"$@"
-	fi
-}
+. "$(dirname "$0")/lib/other_user.sh"
 
 if grep -q __tsan_ "$BUILD/toolroot"; then
-	skip_all "ThreadSanitizer's own thread forbids a new user namespace"
+	skip_all "$no_user_namespace"
 fi
 plan 5
-need setpriv util-linux
-chmod 755 "$WORK"
 for test in test_run_action test_run_outputs test_hostile_action test_unfenced \
 	test_toolchain; do
 	# Where the other user can read it.
@@ -30,7 +18,7 @@ for test in test_run_action test_run_outputs test_hostile_action test_unfenced \
 		fail "$test: build it with make unit"
 		continue
 	fi
-	if unprivileged "$WORK/$test" > "$WORK/out" 2>&1; then
+	if "${other_user[@]}" "$WORK/$test" > "$WORK/out" 2>&1; then
 		pass "$test without root"
 	else
 		fail "$test without root"

@@ -8,6 +8,7 @@
 . "$(dirname "$0")/tap.sh"
 . "$(dirname "$0")/server.sh"
 . "$(dirname "$0")/root.sh"
+. "$(dirname "$0")/lib/other_user.sh"
 
 run=$ROOT/tests/system/lib/run_action.py
 
@@ -213,11 +214,10 @@ worker_end
 
 note "another user"
 if [ "$(id -u)" -eq 0 ]; then
-	chmod 755 "$WORK"
 	cp "$TOOLROOT" "$WORK/toolroot"
 	mkdir -m 777 "$WORK/cache-five"
-	setpriv --reuid 12345 --regid 12345 --clear-groups "$WORK/toolroot" \
-		worker --server "grpc://$GRPC_ADDR" --name five \
+	"${other_user[@]}" "$WORK/toolroot" worker \
+		--server "grpc://$GRPC_ADDR" --name five \
 		--cache "$WORK/cache-five" 2> "$WORK/five.log" \
 		< /dev/null 3>&- &
 	worker_pid=$!

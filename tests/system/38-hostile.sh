@@ -10,6 +10,7 @@
 . "$(dirname "$0")/tap.sh"
 . "$(dirname "$0")/server.sh"
 . "$(dirname "$0")/root.sh"
+. "$(dirname "$0")/lib/other_user.sh"
 
 run=$ROOT/tests/system/lib/run_action.py
 need perl perl
@@ -263,14 +264,12 @@ like "nor has one that asks for none" "$out" "exit=0.*failed"
 server_stop || server_show_log
 
 if [ "$(id -u)" -eq 0 ]; then
-	need setpriv util-linux
-	chmod 755 "$WORK"
 	chmod 644 "$WORK/toolroot.conf"
 	mkdir -m 777 "$WORK/cache"
 	cp "$TOOLROOT" "$WORK/toolroot"
 	ok "the server starts again" server_start --workers 0
-	setpriv --reuid 12345 --regid 12345 --clear-groups "$WORK/toolroot" \
-		worker --config "$WORK/toolroot.conf" \
+	"${other_user[@]}" "$WORK/toolroot" worker \
+		--config "$WORK/toolroot.conf" \
 		--server "grpc://$GRPC_ADDR" --slots 2 \
 		--cache "$WORK/cache" 2> "$WORK/worker.log" < /dev/null 3>&- &
 	worker_pid=$!
