@@ -62,6 +62,16 @@ log_is_written(enum log_level level)
 }
 
 const char *
+log_text(char *text)
+{
+	for (char *c = text; c != NULL && *c != '\0'; c++) {
+		if (*c == '"')
+			*c = '\'';
+	}
+	return text != NULL ? text : "";
+}
+
+const char *
 log_value(struct str text, char value[static LOG_VALUE_MAX])
 {
 	size_t len = text.len < LOG_VALUE_MAX ? text.len : LOG_VALUE_MAX - 1;
@@ -72,12 +82,8 @@ log_value(struct str text, char value[static LOG_VALUE_MAX])
 		len--;
 	if (len > 0)
 		memcpy(value, text.data, len);
-	for (size_t i = 0; i < len; i++) {
-		if (value[i] == '"')
-			value[i] = '\'';
-	}
 	value[len] = '\0';
-	return value;
+	return log_text(value);
 }
 
 const char *

@@ -36,6 +36,9 @@ const char *log_value(struct str text, char value[static LOG_VALUE_MAX]);
 /* The same as a value without quotes: blanks become '?'. */
 const char *log_word(struct str text, char value[static LOG_VALUE_MAX]);
 
+/* A NUL-terminated one in place, uncut; NULL is "". */
+const char *log_text(char *text);
+
 /* event is one word, e.g. "store_opened"; the format makes `key=value` pairs.
  * A value that may hold blanks is written as "\"%s\"". What a terminal would
  * obey comes out as '?' (base/printable.h), a line above 4 KiB is cut. */

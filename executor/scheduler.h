@@ -172,9 +172,10 @@ void scheduler_retry(struct scheduler *scheduler, struct operation *operation,
 /* Keeps a reference until it leaves or is lost. Events. */
 void scheduler_join_session(struct scheduler *scheduler,
     struct worker_session *session, int64_t now_ms);
-/* The stream is gone: its leases are lost. May be called more than once.
+/* The stream is gone: its leases are lost, and the worker counts as lost unless
+ * it drained. May be called more than once; true: it counts as lost now.
  * Events. */
-void scheduler_leave_session(struct scheduler *scheduler,
+bool scheduler_leave_session(struct scheduler *scheduler,
     struct worker_session *session, int64_t now_ms);
 /* No more leases for it. Events. */
 void scheduler_drain_session(struct scheduler *scheduler,

@@ -27,7 +27,7 @@ struct scheduler_statistics {
 	uint64_t leases_offered;
 	uint64_t leases_lost;
 	uint64_t requeued;
-	uint64_t sessions_lost; /* by silence */
+	uint64_t sessions_lost; /* silent, or gone without draining */
 	uint64_t unknown_results;
 	uint64_t completed;
 	uint64_t failed;    /* ended by an error of the executor or workers */

@@ -288,13 +288,18 @@ scheduler_remove_session(struct scheduler *s, struct worker_session *session,
 	worker_session_unref(session);
 }
 
-void
+bool
 scheduler_leave_session(
     struct scheduler *s, struct worker_session *session, int64_t now_ms)
 {
+	bool lost;
+
 	pthread_mutex_lock(&s->lock);
+	lost = session->joined && !session->draining;
+	s->figures.sessions_lost += lost;
 	scheduler_remove_session(s, session, "its connection ended", now_ms);
 	pthread_mutex_unlock(&s->lock);
+	return lost;
 }
 
 void

@@ -255,6 +255,7 @@ lease_result_take(struct execution_service *service, struct rpc_call *call,
 	struct operation *operation;
 	enum lease_reply reply;
 	struct storing *storing;
+	char values[2][LOG_VALUE_MAX];
 	struct error err;
 
 	end.outcome = judge(result, &err);
@@ -262,11 +263,9 @@ lease_result_take(struct execution_service *service, struct rpc_call *call,
 	reply = scheduler_end_lease(service->scheduler, session, &end,
 	    clock_monotonic_ms(), &operation);
 	if (reply == LEASE_UNKNOWN)
-		log_warn("lease_unknown",
-		    "worker=\"%.*s\" session=%s lease=%.*s",
-		    STR_ARG(session->worker_name), session->id,
-		    id.len > LEASE_ID_SIZE ? LEASE_ID_SIZE : (int)id.len,
-		    id.len > 0 ? id.data : "");
+		log_warn("lease_unknown", "worker=\"%s\" session=%s lease=%s",
+		    log_value(session->worker_name, values[0]), session->id,
+		    log_word(id, values[1]));
 	execution_service_kick(service);
 	if (reply != LEASE_STORE) {
 		worker_message_free(message);

@@ -167,7 +167,8 @@ static const struct shown shown[] = {
     SHOWN(execution.scheduler.requeued, COUNTER, "operations_requeued_total",
 	"Operations that went back to the queue for another attempt."),
     SHOWN(execution.scheduler.sessions_lost, COUNTER,
-	"worker_sessions_lost_total", "Workers that fell silent."),
+	"worker_sessions_lost_total",
+	"Workers that fell silent, or went without saying so."),
     SHOWN(calls_ended_for_memory, COUNTER, "memory_ended_calls_total",
 	"Calls that were ended while they waited for their peer, since memory "
 	"was short."),

@@ -248,6 +248,22 @@ worker_streams_stop(struct execution_service *service)
 /* --- what the worker says --------------------------------------------------
  */
 
+static void
+log_joined(struct worker_stream *stream, const struct worker_session *session,
+    const Workerapi__Hello *hello)
+{
+	char values[3][LOG_VALUE_MAX];
+
+	log_info("worker_joined",
+	    "worker=\"%s\" session=%s slots=%zu version=\"%s\" "
+	    "sandbox=\"%s\" peer=%.*s",
+	    log_value(session->worker_name, values[0]), session->id,
+	    session->slots,
+	    log_value(str_from(hello->software_version), values[1]),
+	    log_value(str_from(hello->sandbox_tier), values[2]),
+	    STR_ARG(rpc_call_peer(stream->pump.call)));
+}
+
 /* The session that a Hello begins. */
 static struct worker_session *
 worker_stream_session(struct worker_stream *stream,
@@ -286,12 +302,7 @@ worker_stream_session(struct worker_stream *stream,
 		return NULL;
 	call_pump_ref(&stream->pump); /* the session's */
 	worker_session_set_held_roots(session, roots, hello->n_held_roots);
-	log_info("worker_joined",
-	    "worker=\"%.*s\" session=%s slots=%zu version=\"%s\" "
-	    "sandbox=\"%s\" peer=%.*s",
-	    STR_ARG(session->worker_name), session->id, session->slots,
-	    hello->software_version, hello->sandbox_tier,
-	    STR_ARG(rpc_call_peer(stream->pump.call)));
+	log_joined(stream, session, hello);
 	return session;
 }
 
@@ -371,9 +382,11 @@ on_early_outputs(struct worker_stream *stream,
 static void
 on_drain(struct worker_stream *stream, const Workerapi__Drain *drain)
 {
-	log_info("worker_drains", "worker=\"%.*s\" session=%s reason=\"%s\"",
-	    STR_ARG(stream->session->worker_name), stream->session->id,
-	    drain->reason);
+	char values[2][LOG_VALUE_MAX];
+
+	log_info("worker_drains", "worker=\"%s\" session=%s reason=\"%s\"",
+	    log_value(stream->session->worker_name, values[0]),
+	    stream->session->id, log_value(str_from(drain->reason), values[1]));
 	scheduler_drain_session(
 	    stream->service->scheduler, stream->session, clock_monotonic_ms());
 }
@@ -530,6 +543,7 @@ worker_stream_end(struct worker_stream *stream)
 {
 	struct execution_service *service = stream->service;
 	struct worker_session *session = stream->session;
+	char name[LOG_VALUE_MAX];
 	struct error err;
 
 	pthread_mutex_lock(&service->lock);
@@ -543,10 +557,12 @@ worker_stream_end(struct worker_stream *stream)
 	call_pump_finish(&stream->pump, err.code != ERROR_OK ? &err : NULL);
 	stream->session = NULL;
 	if (session != NULL) {
-		log_info("worker_left", "worker=\"%.*s\" session=%s",
-		    STR_ARG(session->worker_name), session->id);
-		scheduler_leave_session(
+		bool lost = scheduler_leave_session(
 		    service->scheduler, session, clock_monotonic_ms());
+
+		log_info("worker_left", "worker=\"%s\" session=%s drained=%s",
+		    log_value(session->worker_name, name), session->id,
+		    lost ? "no" : "yes");
 		worker_session_unref(session);
 	}
 	execution_service_kick(service);

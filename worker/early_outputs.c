@@ -85,6 +85,7 @@ static void
 take(struct early_outputs *early, struct watched *item)
 {
 	Reapi__OutputFile *file = NULL;
+	char place[LOG_VALUE_MAX];
 	struct error err;
 	int rc = upload(early, item->output, &file, &err);
 
@@ -93,7 +94,8 @@ take(struct early_outputs *early, struct watched *item)
 		report(early, file);
 	else if (rc < 0)
 		log_warn("early_output_failed", "path=\"%s\" error=\"%s\"",
-		    item->output->place, err.text);
+		    log_value(str_from(item->output->place), place),
+		    log_text(err.text));
 }
 
 /* --- events --------------------------------------------------------------- */

@@ -224,9 +224,13 @@ log_result(const struct lease_run *run, const Reapi__ActionResult *result,
 	char roots[RUN_ROOTS_TEXT_MAX];
 	bool limited =
 	    run->action.message != NULL && run->action.message[0] != '\0';
+	struct error shown = {.code = ERROR_OK};
 	struct digest action;
 	struct error ignored;
 
+	/* It may name what the action has. */
+	if (err != NULL)
+		shown = *err;
 	if (digest_from_message(function_of(run->lease),
 		run->lease->message->action_digest, &action, &ignored) == 0)
 		digest_format(&action, hash);
@@ -234,7 +238,7 @@ log_result(const struct lease_run *run, const Reapi__ActionResult *result,
 	    "lease=%.*s action=%s status=%s exit=%d ms=%" PRId64
 	    " tier=%s staging=%s roots=\"%s\"%s%s%s%s%s%s",
 	    STR_ARG(held_lease_id(run->lease)), hash,
-	    error_code_name(err != NULL ? err->code : ERROR_OK),
+	    error_code_name(shown.code),
 	    result != NULL ? result->exit_code : -1,
 	    (clock_wall_ns() - run->lease->received_wall_ns) / 1000000,
 	    sandbox_tier_name(spawner_tier(run->worker->spawner)),
@@ -242,7 +246,7 @@ log_result(const struct lease_run *run, const Reapi__ActionResult *result,
 	    run_roots_format(&run->action.roots, roots),
 	    limited ? " limits=\"" : "", limited ? run->action.message : "",
 	    limited ? "\"" : "", err != NULL ? " error=\"" : "",
-	    err != NULL ? err->text : "", err != NULL ? "\"" : "");
+	    log_text(shown.text), err != NULL ? "\"" : "");
 }
 
 static void

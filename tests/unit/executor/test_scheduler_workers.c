@@ -3,6 +3,15 @@
  * silent, fail, overrun or leave do to the operations they have. */
 #include "tests/unit/executor/harness.h"
 
+static struct scheduler_statistics
+figures_of(const struct world *world)
+{
+	struct scheduler_statistics figures;
+
+	scheduler_statistics(world->scheduler, &figures);
+	return figures;
+}
+
 /* --- workers that fail -----------------------------------------------------
  */
 
@@ -15,8 +24,11 @@ a_lost_worker_sends_its_lease_to_another_first(void **state)
 	struct operation *waiting = submit(world, ACTION_OF(2, "y"));
 	struct worker_session *second;
 
-	scheduler_leave_session(world->scheduler, first, world->now);
-	scheduler_leave_session(world->scheduler, first, world->now);
+	assert_true(
+	    scheduler_leave_session(world->scheduler, first, world->now));
+	assert_false(
+	    scheduler_leave_session(world->scheduler, first, world->now));
+	assert_int_equal(figures_of(world).sessions_lost, 1);
 	deliver(world);
 	assert_int_equal(state_of(world, operation), OPERATION_QUEUED);
 	second = join(world, "second", 1, NULL);
@@ -66,6 +78,10 @@ a_silent_session_is_lost(void **state)
 	advance(world, 1000);
 	assert_ptr_equal(seen(world, EVENT_SESSION_LOST)->session, session);
 	assert_int_equal(state_of(world, operation), OPERATION_QUEUED);
+	/* Its stream ends then. */
+	assert_false(
+	    scheduler_leave_session(world->scheduler, session, world->now));
+	assert_int_equal(figures_of(world).sessions_lost, 1);
 	operation_unref(operation);
 	worker_session_unref(session);
 	deliver(world);
@@ -184,7 +200,8 @@ a_lease_that_crossed_a_drain_costs_no_attempt(void **state)
 		assert_int_equal(seen(world, EVENT_LEASE_OFFERED)->attempt, 1);
 		scheduler_drain_session(world->scheduler, session, world->now);
 		end(world, session, id, LEASE_RETURNED);
-		scheduler_leave_session(world->scheduler, session, world->now);
+		assert_false(scheduler_leave_session(
+		    world->scheduler, session, world->now));
 		worker_session_unref(session);
 	}
 	assert_int_equal(state_of(world, operation), OPERATION_QUEUED);
