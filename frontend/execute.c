@@ -58,6 +58,9 @@ struct preparation {
 	Reapi__Command *command;
 	int64_t timeout_ms;
 	struct digest_list missing;
+	/* The first tree that is not whole, when some is not. */
+	struct toolchain_root lacking;
+	bool lacks_toolchain;
 };
 
 /* --- from the cache --------------------------------------------------------
@@ -349,8 +352,12 @@ prepare_toolchains(struct preparation *p, struct error *err)
 			    STR_ARG(roots.items[i].path));
 			return -1;
 		}
-		if (p->missing.count == missing)
+		if (p->missing.count == missing) {
 			root_memo_add(memo, root, now_ms);
+		} else if (!p->lacks_toolchain) {
+			p->lacking = roots.items[i];
+			p->lacks_toolchain = true;
+		}
 	}
 	return 0;
 }
@@ -386,6 +393,35 @@ preparation_clear(struct preparation *p)
 	digest_list_clear(&p->missing);
 }
 
+/* In the message too, since Bazel does not show violations. A client cannot
+ * upload a toolchain that it knows by its digest alone. */
+static void
+describe_missing(const struct preparation *p, struct error *err)
+{
+	const struct toolchain_root *lacking = &p->lacking;
+	char text[DIGEST_TEXT_MAX];
+
+	digest_format(&p->missing.items[0], text);
+	if (p->missing.count == 1)
+		error_set(err, ERROR_FAILED_PRECONDITION,
+		    "blob %s, which the action needs, is missing; upload it "
+		    "and ask again",
+		    text);
+	else
+		error_set(err, ERROR_FAILED_PRECONDITION,
+		    "%zu blobs that the action needs are missing, the first "
+		    "is %s; upload them and ask again",
+		    p->missing.count, text);
+	if (p->lacks_toolchain)
+		error_prefix(err,
+		    "this store lacks toolchain-root %s (at /%.*s), or a part "
+		    "of it: capture it here with \"toolroot toolchain add\", "
+		    "or "
+		    "use one that \"toolroot toolchain list\" shows",
+		    digest_format(&lacking->digest, text),
+		    STR_ARG(lacking->path));
+}
+
 /* FAILED_PRECONDITION with a violation for each missing blob (spec: Execute;
  * the digest function is left out of subjects for all that we know). */
 static void
@@ -397,10 +433,7 @@ fail_missing(const struct execute_request *request, struct preparation *p)
 	GrpcStatus__Status *status;
 	struct error err;
 
-	error_set(&err, ERROR_FAILED_PRECONDITION,
-	    "%zu blobs that the action needs are missing; upload them and ask "
-	    "again",
-	    count);
+	describe_missing(p, &err);
 	for (size_t i = 0; i < count && i < VIOLATIONS_MAX; i++) {
 		char text[DIGEST_TEXT_MAX];
 

@@ -11,6 +11,7 @@
 #include "cas/closure.h"
 #include "cas/digest_list.h"
 #include "cas/digest_message.h"
+#include "cas/directory.h"
 #include "cas/store.h"
 #include "protos/early_outputs.h"
 #include "worker/early_outputs.h"
@@ -192,17 +193,39 @@ stage(struct execution *execution, struct error *err)
 	return 0;
 }
 
+/* A tree at "/" comes first. */
+static bool
+has_root(const struct run_action *run)
+{
+	return (run->roots.count > 0 && run->roots.items[0].path.len == 0) ||
+	       spawner_options(run->spawner)->host_root;
+}
+
 /* There is no such program. The advice goes first: texts are cut at their
  * end. */
 static void
-advise_on_absence(const struct run_action *run, struct error *err)
+advise_on_absence(const struct execution *execution, struct error *err)
 {
+	const struct run_action *run = execution->run;
+	const Reapi__Platform *platform = execution->platform;
+	char name[DIRECTORY_PRINTABLE_MAX];
+
 	if (spawner_tier(run->spawner) == SANDBOX_NONE)
 		error_prefix(err,
 		    "this worker runs with --sandbox=none: paths from / are "
 		    "those of its host");
-	else if (run->roots.count == 0 &&
-		 !spawner_options(run->spawner)->host_root)
+	else if (has_root(run))
+		return;
+	else if (platform != NULL && platform->n_properties > 0)
+		error_prefix(err,
+		    "the action names no toolchain for /: it has %s, and Bazel "
+		    "leaves out --remote_default_exec_properties where a "
+		    "target or platform has exec_properties; add "
+		    "\"toolchain-root\": \"<hash>/<size>\" to them, with a "
+		    "digest that \"toolroot toolchain list\" shows",
+		    directory_printable(
+			directory_str(platform->properties[0]->name), name));
+	else
 		error_prefix(err,
 		    "the action names no toolchain: add \"build "
 		    "--remote_default_exec_properties="
@@ -254,7 +277,7 @@ execute(struct execution *execution, struct error *err)
 	if (rc == 0)
 		return 0;
 	if (err->code == ERROR_FAILED_PRECONDITION)
-		advise_on_absence(run, err);
+		advise_on_absence(execution, err);
 	return -1;
 }
 

@@ -70,7 +70,7 @@ end_workers() {
 }
 at_exit end_workers
 
-plan 40
+plan 42
 make_root "$WORK/root"
 ok "a server with its own worker starts" server_start --workers 2 || exit 1
 add small "$WORK/root"
@@ -105,6 +105,13 @@ note "what is refused"
 out=$(act true)
 like "without a toolchain, the answer says what to add" "$out" \
 	"code=FAILED_PRECONDITION.*build --remote_default_exec_properties=toolchain-root=.*bazelrc.*toolroot toolchain list"
+out=$(act true --property max-mem=1G)
+like "one with other properties, for which Bazel drops the default ones, too" \
+	"$out" \
+	"code=FAILED_PRECONDITION.*has max-mem.*exec_properties.*\"toolchain-root\": \"<hash>"
+out=$(act true --property "toolchain-root:/opt/t=$root")
+like "and one with a tree at another path than /" "$out" \
+	"code=FAILED_PRECONDITION.*names no toolchain for /"
 out=$(with gcc true)
 like "a malformed digest is an invalid argument that names the property" \
 	"$out" "code=INVALID_ARGUMENT.*toolchain-root.*<hash>/<size>"
@@ -115,8 +122,9 @@ out=$(act true --property "toolchain-root:/proc/x=$root")
 like "so is a tree where the sandbox has its own files" "$out" \
 	"code=INVALID_ARGUMENT.*/proc"
 out=$(with "${root/%\/*//12345}" true)
-like "a tree that the store lacks is a failed precondition" "$out" \
-	"code=FAILED_PRECONDITION.*missing"
+like "a tree that the store lacks is a failed precondition that names it" \
+	"$out" \
+	"code=FAILED_PRECONDITION.*lacks toolchain-root ${root%/*}/12345 \(at /\).*toolchain add.*blob ${root%/*}/12345"
 out=$(with "$root" nosuchprogram)
 like "a program that the toolchain lacks is the shell's failure" "$out" \
 	"code=OK.*exit=127"
