@@ -479,8 +479,9 @@ history_add(struct history *history, const struct history_action *action)
 	pthread_mutex_unlock(&history->lock);
 }
 
-/* Another action of the target in the same build: its neighbour, not what it
- * was before. */
+/* Another action of the target in the same build: its neighbour (the link of
+ * the same program as a tool, another shard of a test), not what it was
+ * before. */
 static bool
 is_sibling(const struct entry *entry, const struct history_action *action)
 {
@@ -507,7 +508,8 @@ history_previous(struct history *history, const struct history_action *action,
 		if (node == NULL || node->latest == NULL ||
 		    digest_equal(&node->latest->action, &action->use.action))
 			continue;
-		if (i == SUBJECT_TARGET && is_sibling(node->latest, action))
+		if ((i == SUBJECT_TARGET_NAME || i == SUBJECT_TARGET) &&
+		    is_sibling(node->latest, action))
 			continue;
 		*previous = node->latest->action;
 		found = 1;

@@ -112,6 +112,9 @@ a_changed_output_directory_finds_the_same_file_name(void **state)
 	(void)state;
 	history_add(history, &a);
 	history_add(history, &b);
+	/* In the same build it is the same source for another platform. */
+	assert_previous(history, &c, NULL);
+	c.use.invocation = STR("second");
 	assert_previous(history, &c, "a");
 	history_free(history);
 }
