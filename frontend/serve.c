@@ -47,6 +47,22 @@ client_address(const char *address)
 	return xstrdup(address);
 }
 
+/* Files that only the user knows are in capitals. */
+static void
+print_tls(const struct serve_options *options)
+{
+	if (options->tls_certificate == NULL)
+		return;
+	fprintf(stderr,
+	    "\nwith the certificate of the authority that signed the server's, "
+	    "unless it is one\nof the system's%s:\n\n"
+	    "  build --tls_certificate=AUTHORITY.pem\n",
+	    options->tls_client_ca != NULL ? ", and one of your own" : "");
+	if (options->tls_client_ca != NULL)
+		fprintf(stderr, "  build --tls_client_certificate=YOURS.pem\n"
+				"  build --tls_client_key=YOURS.key\n");
+}
+
 /* The lines that a first user needs next. root: of the default toolchain, or
  * "". */
 static void
@@ -60,11 +76,11 @@ print_first_steps(const struct server *server,
 	if (options->workers > 0)
 		fprintf(stderr,
 		    "  build --remote_executor=%s\n"
-		    "  build --remote_local_fallback=false\n"
-		    "  build --incompatible_strict_action_env\n",
+		    "  build --remote_local_fallback=false\n",
 		    address);
 	else
 		fprintf(stderr, "  build --remote_cache=%s\n", address);
+	fprintf(stderr, "  build --incompatible_strict_action_env\n");
 	if (instance[0] != '\0')
 		fprintf(
 		    stderr, "  build --remote_instance_name=%s\n", instance);
@@ -73,12 +89,18 @@ print_first_steps(const struct server *server,
 		    "  build --remote_default_exec_properties="
 		    "toolchain-root=%s\n",
 		    root);
+	print_tls(options);
 	if (options->workers > 0)
 		fprintf(stderr,
 		    "\nCargo: in any workspace\n\n"
-		    "  cargo toolroot --server %s%s%s build\n",
+		    "  cargo toolroot --server %s%s%s%s%s build\n",
 		    address, instance[0] != '\0' ? " --instance " : "",
-		    instance);
+		    instance,
+		    options->tls_certificate != NULL ? " --tls-ca AUTHORITY.pem"
+						     : "",
+		    options->tls_client_ca != NULL
+			? " --tls-cert YOURS.pem --tls-key YOURS.key"
+			: "");
 	fprintf(stderr, "\nStatus: %s/status   Metrics: %s/metrics\n\n",
 	    server_http_address(server), server_http_address(server));
 	if (options->capture_default && root[0] == '\0')

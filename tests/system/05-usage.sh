@@ -10,7 +10,7 @@
 need openssl openssl
 need python3 python3
 
-plan 51
+plan 52
 
 export XDG_CACHE_HOME=$WORK/cache
 
@@ -125,6 +125,8 @@ cd "$WORK/tls" || exit 1
 SERVER_STORE=$WORK/other
 ok "a server takes them" server_start --workers 0 --tls-cert server.pem \
 	--tls-key server.key --tls-client-ca ca.pem --log-level debug || exit 1
+like "the lines for .bazelrc have what it takes" "$(cat "$SERVER_LOG")" \
+	'build --remote_cache=grpcs://.*build --tls_certificate=.*build --tls_client_certificate=.*build --tls_client_key='
 port=${GRPC_ADDR##*:}
 like "a client with one is let in" \
 	"$("$TOOLROOT" toolchain list --json --server "grpcs://localhost:$port" \
