@@ -22,6 +22,8 @@ from tap import Tap
 CUT_OFF = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 LOAD_SECONDS = (0.0, 0.08)
 START_SECONDS = (0.0, 0.05)
+# Generous: sanitizers, and a busy machine.
+RESULT_SECONDS = 60.0
 COMPLAINTS_MAX = 20
 SAMPLE = 10
 
@@ -66,6 +68,8 @@ class Rounds:
     def _load_and_kill(self, random: Random, seed: str) -> None:
         load = Load(self.server.address, self.ledger, seed)
         load.start()
+        if random.random() < 0.5:
+            self._wait_for_result()
         time.sleep(random.uniform(*LOAD_SECONDS))
         if not self.server.running():
             self.complaints.append("the server ended by itself")
@@ -78,6 +82,13 @@ class Rounds:
                 self.complaints.append(
                     f"{failure.code().name}: {failure.details()}"
                 )
+
+    def _wait_for_result(self) -> None:
+        """A slow machine also gets to what is written last."""
+        results = len(self.ledger.results)
+        end = time.monotonic() + RESULT_SECONDS
+        while len(self.ledger.results) == results and time.monotonic() < end:
+            time.sleep(0.001)
 
     def _tear(self, random: Random) -> None:
         """What a power cut can leave behind the last acknowledged record:

@@ -40,7 +40,7 @@ class Load:
         self.complaints: list[str] = []
         self._ledger = ledger
         self._stopping = threading.Event()
-        self._client = connect(address, deadline=10)
+        self._client = connect(address)
         jobs = (_update_batch, _write_stream, _update_result, _read_back)
         self._threads = [
             threading.Thread(
