@@ -15,6 +15,7 @@
 #include "protos/wire.h"
 #include "rpc/call.h"
 #include "rpc/message.h"
+#include "rpc/server.h"
 
 /* BatchReadBlobsRequest */
 enum {
@@ -278,6 +279,8 @@ batch_read_run(struct unary_call *call, struct error *err)
 	buffer_init(&read.reply, STORAGE_SEND_MAX);
 	if (read_header(&read, request, err) < 0 ||
 	    check_total(&read, request, err) < 0 ||
+	    (read.total > RPC_SMALL_REQUEST &&
+		rpc_call_check_memory(call->rpc, err) < 0) ||
 	    put_all(&read, request, err) < 0) {
 		buffer_clear(&read.reply);
 		return -1;

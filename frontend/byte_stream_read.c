@@ -18,6 +18,7 @@
 #include "protos/wire.h"
 #include "rpc/call.h"
 #include "rpc/message.h"
+#include "rpc/server.h"
 
 /* ReadRequest */
 enum { RESOURCE_NAME = 1, READ_OFFSET = 2, READ_LIMIT = 3 };
@@ -132,7 +133,12 @@ read_stream(struct read *read)
 static void
 read_next(struct read *read, bool may_block)
 {
-	if (read->stream == NULL)
+	struct error err;
+
+	if (read->end - read->offset > RPC_SMALL_REQUEST &&
+	    rpc_call_check_memory(read->call, &err) < 0)
+		read_finish(read, &err);
+	else if (read->stream == NULL)
 		read_plain(read, may_block);
 	else if (may_block)
 		read_stream(read);

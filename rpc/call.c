@@ -8,7 +8,9 @@
 #include <stdlib.h>
 
 #include "base/budget.h"
+#include "base/error.h"
 #include "base/memory.h"
+#include "rpc/memory_guard.h"
 #include "rpc/message.h"
 #include "rpc/poller.h"
 #include "rpc/server_core.h"
@@ -109,6 +111,7 @@ rpc_call_mark_cut(struct rpc_call *call, int status)
 	if (call->cut_status != GRPC_STATUS_OK)
 		return false;
 	call->cut_status = status;
+	call->cut_ms = clock_monotonic_ms();
 	while (refs > 0)
 		if (atomic_compare_exchange_weak(&call->refs, &refs, refs + 1))
 			return true;
@@ -232,6 +235,16 @@ unsigned
 rpc_call_note(const struct rpc_call *call)
 {
 	return call->note;
+}
+
+int
+rpc_call_check_memory(const struct rpc_call *call, struct error *err)
+{
+	if (!memory_guard_is_urgent(call->server->guard))
+		return 0;
+	return error_set_retry(err, ERROR_RESOURCE_EXHAUSTED, 1000,
+	    "the server's memory is used up; try again, read fewer blobs at a "
+	    "time, or raise --memory");
 }
 
 struct rpc_message *

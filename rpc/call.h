@@ -72,6 +72,11 @@ void *rpc_call_new_state(struct rpc_call *call, size_t size);
 /* What rpc_call_new_state gave. */
 void *rpc_call_state(const struct rpc_call *call);
 
+/* Before memory is taken for an answer of more than RPC_SMALL_REQUEST bytes, or
+ * for the next part of one: RESOURCE_EXHAUSTED with advice when to retry, while
+ * far too much of it is in use. */
+int rpc_call_check_memory(const struct rpc_call *call, struct error *err);
+
 /* Methods with one request message (unary, server streaming): the message,
  * owned by the call. */
 struct rpc_message *rpc_call_request(struct rpc_call *call);

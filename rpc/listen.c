@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Parses, resolves and tries listening addresses, and finds the sockets that
- * are bound to one. No state; the thread that owns the server. */
+/* Parses, resolves and tries listening addresses. No state; the thread that
+ * owns the server. */
 #include "rpc/listen.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -27,8 +26,8 @@ struct listen_name {
 	char port[8];
 };
 
-static const char *
-listen_unix_path(const char *listen)
+const char *
+rpc_listen_path(const char *listen)
 {
 	return str_starts_with(str_from(listen), STR("unix:"))
 		   ? listen + strlen("unix:")
@@ -127,7 +126,7 @@ listen_check_unix(const char *path, struct error *err)
 int
 rpc_listen_check(const char *listen, bool beyond_loopback, struct error *err)
 {
-	const char *path = listen_unix_path(listen);
+	const char *path = rpc_listen_path(listen);
 	struct listen_name name;
 	struct addrinfo *found;
 	int rc = 0;
@@ -170,7 +169,7 @@ listen_try(const struct sockaddr *address, socklen_t len)
 int
 rpc_listen_explain(const char *listen, struct error *err)
 {
-	const char *path = listen_unix_path(listen);
+	const char *path = rpc_listen_path(listen);
 	struct sockaddr_un unix_address;
 	struct listen_name name;
 	struct addrinfo *found;
@@ -206,62 +205,7 @@ rpc_listen_address(const char *listen, int port)
 {
 	const char *colon = strrchr(listen, ':');
 
-	if (listen_unix_path(listen) != NULL)
+	if (rpc_listen_path(listen) != NULL)
 		return xstrdup(listen);
 	return xasprintf("%.*s:%d", (int)(colon - listen), listen, port);
-}
-
-/* Or 0. */
-static uint16_t
-listen_port(const struct sockaddr *address)
-{
-	const struct sockaddr_in *v4 = (const void *)address;
-	const struct sockaddr_in6 *v6 = (const void *)address;
-
-	switch (address->sa_family) {
-	case AF_INET:
-		return ntohs(v4->sin_port);
-	case AF_INET6:
-		return ntohs(v6->sin6_port);
-	default:
-		return 0;
-	}
-}
-
-/* Is it a socket, and bound there? Connections have the port or path of where
- * they were accepted. */
-static bool
-listen_owns(const char *path, uint64_t port, int fd)
-{
-	struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
-	const struct sockaddr_un *local = (const void *)&address;
-	socklen_t len = sizeof(address);
-
-	if (getsockname(fd, (struct sockaddr *)&address, &len) == -1)
-		return false;
-	if (path != NULL)
-		return address.ss_family == AF_UNIX &&
-		       strncmp(
-			   local->sun_path, path, sizeof(local->sun_path)) == 0;
-	return port != 0 && listen_port((struct sockaddr *)&address) == port;
-}
-
-void
-rpc_listen_cut(const char *listen)
-{
-	const char *path = listen_unix_path(listen);
-	const char *colon = strrchr(listen, ':');
-	uint64_t port = 0;
-	DIR *fds = opendir("/proc/self/fd");
-	struct dirent *entry;
-	uint64_t fd;
-
-	if (path == NULL && colon != NULL)
-		str_to_uint64(str_from(colon + 1), 65535, &port);
-	while (fds != NULL && (entry = readdir(fds)) != NULL)
-		if (str_to_uint64(str_from(entry->d_name), INT32_MAX, &fd) &&
-		    listen_owns(path, port, (int)fd))
-			shutdown((int)fd, SHUT_RDWR);
-	if (fds != NULL)
-		closedir(fds);
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Listening addresses, "host:port" and "unix:path": may we listen there
- * without TLS, why does binding fail (gRPC does not say), and an end to the
- * connections there that gRPC cannot end.
+ * without TLS, and why does binding fail (gRPC does not say).
  */
 #ifndef TOOLROOT_RPC_LISTEN_H
 #define TOOLROOT_RPC_LISTEN_H
@@ -22,9 +21,7 @@ int rpc_listen_check(
 int rpc_listen_explain(const char *listen, struct error *err);
 /* "host:port" with this port, or the unix address as it is. malloc. */
 char *rpc_listen_address(const char *listen, int port);
-/* Shuts down every socket of this process that is bound to this port or path:
- * whoever uses one sees its peer as gone, and closes it. For an address of
- * ours, on which nothing is accepted any more. Any thread. */
-void rpc_listen_cut(const char *listen);
+/* The path of a unix socket, within the address; NULL: it is none. */
+const char *rpc_listen_path(const char *listen);
 
 #endif

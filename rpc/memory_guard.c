@@ -4,6 +4,7 @@
 #include "rpc/memory_guard.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/condition.h"
@@ -11,35 +12,36 @@
 #include "base/memory.h"
 #include "base/process_memory.h"
 #include "base/thread.h"
+#include "rpc/connection.h"
+#include "rpc/memory_trim.h"
 #include "rpc/server_core.h"
 
 /* Bytes that a machine could receive in a millisecond: 8 GB/s. */
 #define GUARD_FILL_PER_MS (8u << 20)
 #define GUARD_SLEEP_MIN_MS 2
 #define GUARD_SLEEP_MAX_MS 250
-/* Between two returns of free memory to the kernel, which cost some 30 ms:
- * while the allocator holds more that is free than this part of the limit,
- * otherwise, and while the process has not grown since by this part of the
- * limit. */
-#define GUARD_TRIM_URGENT_MS 20
-#define GUARD_TRIM_URGENT_PART 4
-#define GUARD_TRIM_MS 250
-#define GUARD_TRIM_AGAIN_MS 5000
-#define GUARD_TRIM_PART 32
-/* What is free goes back, if it is worth it: without calls for so long, and
- * with calls so often. */
+/* What is free goes back after so long without a call. */
 #define GUARD_IDLE_MS 1000
-#define GUARD_FREE_MS 5000
-#define GUARD_FREE_WORTH (4u << 20)
 /* Between two log lines. */
 #define GUARD_LOG_MS 1000
-/* One in so many calls at once, before memory is measured again. */
+/* One in so many calls at once, before memory is measured again; the second
+ * when so much more than the limit is in use. */
 #define GUARD_STEP 64
+#define GUARD_STEP_URGENT 8
+#define GUARD_URGENT (32u << 20)
 /* The memory of a call that was ended is free when its connection's poller has
  * been there. So long the calls of the next rank are left alone: at least, and
  * at most, when one that was ended is still there. */
 #define GUARD_PATIENCE_MS 50
 #define GUARD_PATIENCE_MAX_MS 1000
+/* A call that was ended is gone soon, unless its peer takes nothing of what
+ * gRPC has begun to send to it: that is kept until the connection ends. So long
+ * it is waited for, or not at all when that is urgent; then the connection is
+ * ended, with what else it carries. */
+#define GUARD_DEAF_MS 1000
+/* Between two looks at all descriptors, and how many may be ended by one. */
+#define GUARD_DEAF_PAUSE_MS 10
+#define GUARD_DEAF_STEP 256
 /* A call is new for so long: what is received well is whole by then. */
 #define GUARD_NEW_NS 5000000
 /* And so the next rank is also left alone when memory has only just become
@@ -55,14 +57,15 @@ struct memory_guard {
 	uint64_t limit;
 	pthread_t thread;
 	_Atomic uint64_t ended;
+	atomic_bool urgent;
 	/* The thread's: when it last did so, and since when too much is in use
 	 * (0: it is not). */
 	int64_t ended_ms;
 	int64_t short_ms;
-	int64_t freed_ms; /* when it was last looked for what is free */
-	int64_t trimmed_ms;
-	uint64_t trimmed; /* the memory then */
+	int64_t deaf_ms; /* when it last looked for peers that take nothing */
+	uint64_t connections_ended;
 	int64_t logged_ms;
+	struct memory_trim trim;
 	/* With the server's lock. */
 	pthread_cond_t woken;
 	bool idle; /* there are no calls, the thread waits to be woken */
@@ -157,10 +160,12 @@ guard_log(struct memory_guard *guard, int64_t now_ms)
 		return;
 	guard->logged_ms = now_ms;
 	log_warn("memory_short",
-	    "limit=%llu calls_ended=%llu remedy=\"calls that wait for their "
+	    "limit=%llu calls_ended=%llu connections_ended=%llu remedy=\"calls "
+	    "that wait for their "
 	    "peer gave way; if the peers are honest, raise --memory\"",
 	    (unsigned long long)guard->limit,
-	    (unsigned long long)atomic_load(&guard->ended));
+	    (unsigned long long)atomic_load(&guard->ended),
+	    (unsigned long long)guard->connections_ended);
 }
 
 static bool
@@ -192,7 +197,7 @@ guard_is_patient(struct memory_guard *guard, int64_t now_ms)
 
 /* Ends a few calls. */
 static void
-guard_shed(struct memory_guard *guard)
+guard_shed(struct memory_guard *guard, bool urgent)
 {
 	int64_t now_ms = clock_monotonic_ms();
 	bool patient = guard_is_patient(guard, now_ms);
@@ -209,51 +214,60 @@ guard_shed(struct memory_guard *guard)
 		rpc_call_cut(call, guard_reason);
 		ended++;
 		patient = true;
-	} while (ended <= count / GUARD_STEP);
+	} while (ended <= count / (urgent ? GUARD_STEP_URGENT : GUARD_STEP));
 	if (ended > 0) {
 		guard->ended_ms = now_ms;
 		guard_log(guard, now_ms);
 	}
 }
 
-/* Free memory comes fast: what one connection gave up lies in its thread's part
- * of the heap, and what the next one receives is taken from another's. */
-static bool
-guard_should_trim(const struct memory_guard *guard, uint64_t anonymous)
+/* The peers of calls that ought to be gone. */
+static size_t
+guard_list_deaf(struct rpc_server *server, int64_t patience_ms,
+    char (*peers)[RPC_PEER_MAX], size_t max)
 {
-	int64_t since_ms = clock_monotonic_ms() - guard->trimmed_ms;
-	uint64_t in_use = process_memory_allocated();
-	uint64_t grown = guard->trimmed + guard->limit / GUARD_TRIM_PART;
+	int64_t now_ms = clock_monotonic_ms();
+	struct rpc_call *call;
+	size_t count = 0;
 
-	if (anonymous < grown)
-		return since_ms >= GUARD_TRIM_AGAIN_MS;
-	if (anonymous > in_use + guard->limit / GUARD_TRIM_URGENT_PART)
-		return since_ms >= GUARD_TRIM_URGENT_MS;
-	return since_ms >= GUARD_TRIM_MS;
+	pthread_mutex_lock(&server->lock);
+	TAILQ_FOREACH (call, &server->live, link) {
+		if (count == max)
+			break;
+		if (call->cut_status != GRPC_STATUS_RESOURCE_EXHAUSTED ||
+		    now_ms - call->cut_ms < patience_ms)
+			continue;
+		snprintf(peers[count++], RPC_PEER_MAX, "%s", call->peer);
+		/* Others come first the next time. */
+		call->cut_ms = now_ms;
+	}
+	pthread_mutex_unlock(&server->lock);
+	return count;
 }
 
 static void
-guard_trim(struct memory_guard *guard, uint64_t anonymous)
+guard_end_deaf(struct memory_guard *guard, bool urgent)
 {
-	struct process_memory after;
+	struct rpc_server *server = guard->server;
+	char(*peers)[RPC_PEER_MAX];
+	size_t count, ended = 0;
 
-	if (!guard_should_trim(guard, anonymous))
+	if (clock_monotonic_ms() - guard->deaf_ms < GUARD_DEAF_PAUSE_MS)
 		return;
-	process_memory_trim();
-	guard->trimmed_ms = clock_monotonic_ms();
-	if (process_memory_read(&after))
-		guard->trimmed = after.anonymous;
-}
-
-static void
-guard_trim_free(struct memory_guard *guard)
-{
-	struct process_memory memory;
-
-	guard->freed_ms = clock_monotonic_ms();
-	if (process_memory_read(&memory) &&
-	    memory.anonymous > process_memory_allocated() + GUARD_FREE_WORTH)
-		process_memory_trim();
+	guard->deaf_ms = clock_monotonic_ms();
+	peers = xcalloc(GUARD_DEAF_STEP, sizeof(*peers));
+	count = guard_list_deaf(
+	    server, urgent ? 0 : GUARD_DEAF_MS, peers, GUARD_DEAF_STEP);
+	if (count > 0) {
+		ended = rpc_connection_cut_deaf(server->address, peers, count);
+		if (server->local != NULL)
+			ended += rpc_connection_cut_deaf(
+			    server->local, peers, count);
+	}
+	guard->connections_ended += ended;
+	if (ended > 0)
+		guard_log(guard, clock_monotonic_ms());
+	free(peers);
 }
 
 /* Under the server's lock: until there is a call. */
@@ -261,10 +275,11 @@ static void
 guard_wait_for_calls(struct memory_guard *guard)
 {
 	guard->idle = true;
+	atomic_store(&guard->urgent, false);
 	guard_sleep(guard, GUARD_IDLE_MS);
 	if (guard->idle && !guard->stopping) {
 		pthread_mutex_unlock(&guard->server->lock);
-		guard_trim_free(guard);
+		memory_trim_idle(&guard->trim);
 		pthread_mutex_lock(&guard->server->lock);
 	}
 	while (guard->idle && !guard->stopping)
@@ -278,20 +293,24 @@ guard_look(struct memory_guard *guard)
 {
 	struct process_memory memory;
 	uint64_t used, room;
+	bool urgent;
 
 	if (!process_memory_read(&memory))
 		return GUARD_SLEEP_MAX_MS;
 	used = memory.anonymous;
 	if (used >= guard->limit)
 		used = process_memory_allocated();
-	if (used >= guard->limit)
-		guard_shed(guard);
-	else
+	urgent = used >= guard->limit + GUARD_URGENT;
+	atomic_store(&guard->urgent, urgent);
+	if (used >= guard->limit) {
+		guard_shed(guard, urgent);
+		guard_end_deaf(guard, urgent);
+	} else
 		guard->short_ms = 0;
 	if (memory.anonymous >= guard->limit)
-		guard_trim(guard, memory.anonymous);
-	else if (clock_monotonic_ms() - guard->freed_ms >= GUARD_FREE_MS)
-		guard_trim_free(guard);
+		memory_trim_short(&guard->trim, memory.anonymous, guard->limit);
+	else
+		memory_trim_spare(&guard->trim, memory.anonymous);
 	room = used < guard->limit ? guard->limit - used : 0;
 	room /= GUARD_FILL_PER_MS;
 	if (room < GUARD_SLEEP_MIN_MS)
@@ -328,6 +347,7 @@ memory_guard_new(struct rpc_server *server, uint64_t limit)
 
 	guard->server = server;
 	guard->limit = limit;
+	memory_trim_init(&guard->trim);
 	condition_init(&guard->woken);
 	thread_start(&guard->thread, guard_main, guard);
 	return guard;
@@ -367,4 +387,10 @@ uint64_t
 memory_guard_ended(const struct memory_guard *guard)
 {
 	return guard != NULL ? atomic_load(&guard->ended) : 0;
+}
+
+bool
+memory_guard_is_urgent(const struct memory_guard *guard)
+{
+	return guard != NULL && atomic_load(&guard->urgent);
 }

@@ -15,14 +15,22 @@
  * It sleeps the less the nearer the limit is, at the fastest rate that can be
  * received, but not below a few milliseconds.
  *
+ * What gRPC has begun to send stays in memory until its peer has taken it, also
+ * when the call was ended. A connection whose peer takes nothing is therefore
+ * ended a second after its call was, and at once, with more calls at a time,
+ * when the limit is passed by far; no large answers are begun meanwhile
+ * (rpc_call_check_memory).
+ *
  * What the allocator holds free is given back: when there are no calls, and
- * every few seconds when there are.
+ * what has been free for some seconds when there are. That takes tens of
+ * milliseconds, in which calls wait for memory (rpc/memory_trim.h).
  *
  * Nothing in a sanitizer build, whose allocator does not say what is in use.
  */
 #ifndef TOOLROOT_RPC_MEMORY_GUARD_H
 #define TOOLROOT_RPC_MEMORY_GUARD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct memory_guard;
@@ -39,5 +47,7 @@ void memory_guard_free(struct memory_guard *guard);
 void memory_guard_wake(struct memory_guard *guard);
 /* Calls that were ended. Any thread. */
 uint64_t memory_guard_ended(const struct memory_guard *guard);
+/* So much is in use that nothing large should be taken on. Any thread. */
+bool memory_guard_is_urgent(const struct memory_guard *guard);
 
 #endif

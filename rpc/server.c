@@ -14,6 +14,7 @@
 #include "base/condition.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "rpc/connection.h"
 #include "rpc/listen.h"
 #include "rpc/memory_guard.h"
 #include "rpc/poller.h"
@@ -195,26 +196,23 @@ server_bind_local(struct rpc_server *server, struct error *err)
 {
 	const char *path = server->options.local_socket;
 	grpc_server_credentials *credentials;
-	char *listen;
 	mode_t before;
 	int rc = 0;
 
 	if (path == NULL)
 		return 0;
-	listen = xasprintf("unix:%s", path);
-	if (rpc_listen_check(listen, false, err) < 0) {
-		free(listen);
+	server->local = xasprintf("unix:%s", path);
+	if (rpc_listen_check(server->local, false, err) < 0)
 		return -1;
-	}
 	credentials = grpc_insecure_server_credentials_create();
 	/* No other thread of ours makes files while the server is put
 	 * together. */
 	before = umask(0177);
-	if (grpc_server_add_http2_port(server->core, listen, credentials) == 0)
-		rc = rpc_listen_explain(listen, err);
+	if (grpc_server_add_http2_port(
+		server->core, server->local, credentials) == 0)
+		rc = rpc_listen_explain(server->local, err);
 	umask(before);
 	grpc_server_credentials_release(credentials);
-	free(listen);
 	return rc;
 }
 
@@ -355,24 +353,17 @@ server_wait(struct rpc_server *server, int64_t deadline_ms)
 	return done;
 }
 
-/* gRPC closes a connection when it has sent what it has begun to send. A peer
- * that reads nothing puts that off: over TCP until the kernel gives up, 20 s,
- * which a few bytes read begin anew; over a unix socket for ever. */
 static void
 server_cut(struct rpc_server *server)
 {
-	const char *path = server->options.local_socket;
-	char *local = path != NULL ? xasprintf("unix:%s", path) : NULL;
-
 	atomic_store(&server->cutting, true);
 	grpc_server_cancel_all_calls(server->core);
 	while (!server_wait(server, clock_monotonic_ms() + SERVER_CUT_MS)) {
 		if (server->address != NULL)
-			rpc_listen_cut(server->address);
-		if (local != NULL)
-			rpc_listen_cut(local);
+			rpc_connection_cut_all(server->address);
+		if (server->local != NULL)
+			rpc_connection_cut_all(server->local);
 	}
-	free(local);
 }
 
 void
@@ -410,6 +401,7 @@ rpc_server_free(struct rpc_server *server)
 	rpc_tls_free(server->tls);
 	free(server->slots);
 	free(server->address);
+	free(server->local);
 	pthread_cond_destroy(&server->changed);
 	pthread_mutex_destroy(&server->lock);
 	free(server);

@@ -33,6 +33,7 @@ struct rpc_server {
 	struct rpc_tls *tls;    /* NULL: plain text */
 	struct rpc_slot *slots; /* options.method_count many */
 	char *address;
+	char *local; /* "unix:PATH" of options.local_socket, or NULL */
 	struct rpc_tag shutdown_tag;
 	atomic_bool stopping;
 	atomic_bool cutting; /* the grace is over: all calls are cut off */
@@ -93,6 +94,7 @@ struct rpc_call {
 	TAILQ_ENTRY(rpc_call) link; /* in server->live */
 	bool live;
 	int cut_status; /* by rpc_call_mark_cut; OK: it is not cut off */
+	int64_t cut_ms; /* since when it is to end, CLOCK_MONOTONIC */
 	/* Whoever cut it off; read when it is freed. malloc. */
 	char *cut_reason;
 	/* Since when the peer is waited for, CLOCK_MONOTONIC; 0: it is not. */

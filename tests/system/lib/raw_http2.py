@@ -184,16 +184,24 @@ class RawRequest:
             self._link.sendall(_frame(_PING, _ACK, 0, body))
 
 
-def deaf_read(
+def ask_deaf(
     address: str, name: str, tls: ssl.SSLContext | None = None
 ) -> RawRequest:
-    """A client that asks for a large blob by its resource name, and reads
-    nothing of what the server has begun to send."""
+    """A client that asks for a large blob by its resource name, and is not
+    going to read any of it."""
     request = b"\x0a" + bytes([len(name)]) + name.encode()
     call = RawRequest(
         address, _READ_PATH, len(request), deaf=True, tls=tls
     )
     call.send(request)
+    return call
+
+
+def deaf_read(
+    address: str, name: str, tls: ssl.SSLContext | None = None
+) -> RawRequest:
+    """The same, when the server has begun to send."""
+    call = ask_deaf(address, name, tls)
     end = time.monotonic() + _PATIENCE
     while call.unread() < _DEAF_UNREAD and time.monotonic() < end:
         time.sleep(0.02)

@@ -6,6 +6,7 @@ and small calls leave nothing behind. See 62-memory.sh.
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -18,7 +19,7 @@ from typing import Any
 import grpc
 
 from process import Server, memory, sanitized, work_folder
-from raw_http2 import RawRequest
+from raw_http2 import RawRequest, ask_deaf
 from remote import (
     Client,
     Outcome,
@@ -61,6 +62,9 @@ WRITERS, WRITTEN = 64, 12 * MIB
 BROKEN, BROKEN_BYTES = 256, 3 * MIB
 READERS, READ = 32, 48 * MIB
 CONNECTIONS = 1000
+DEAF = 700
+# Far less than the 20 s after which the kernel would end them.
+DEAF_SECONDS = 15.0
 SMALL_CALLS = 3000
 
 
@@ -330,6 +334,37 @@ def stalled_requests(
         )
 
 
+def deaf_readers(
+    tap: Tap, watch: Watch, server: Server, client: Client
+) -> None:
+    """Connections that ask for a large blob and read nothing. What gRPC has
+    begun to send to each stays in memory as long as the connection does."""
+    random = Random("deaf")
+    data = random.randbytes(READ)
+    digest = digest_of(data)
+    client.write_all(write_name(random, digest), data)
+    calls = [ask_deaf(server.address, read_name(digest)) for _ in range(DEAF)]
+    end = time.monotonic() + DEAF_SECONDS
+    ended = False
+    while not ended and time.monotonic() < end:
+        time.sleep(0.5)
+        log = server.log.read_text(encoding="utf-8", errors="replace")
+        ended = bool(re.search(r"memory_short .* connections_ended=[1-9]", log))
+    tap.ok(ended, "connections whose peer reads nothing are ended")
+    small = random.randbytes(1000)
+    outcome = attempt(
+        lambda: client.batch_update([(digest_of(small), small)])[0].status.code
+    )
+    tap.ok(
+        outcome.ok and outcome.value == 0,
+        "others are served meanwhile",
+        outcome.message or outcome.value,
+    )
+    watch.peak(f"{DEAF} connections that read nothing")
+    for call in calls:
+        call.close()
+
+
 def main() -> None:
     """The loads one after the other, the most of them twice."""
     load_messages()
@@ -366,6 +401,7 @@ def main() -> None:
             )
         else:
             stalled_requests(tap, watch, server, client)
+            deaf_readers(tap, watch, server, client)
         client.channel.close()
         tap.equal(server.stop(), 0, "the server ends when asked")
         tap.equal(server.faults(), [], "no sanitizer found a fault")
