@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One queue, one lock, n threads. */
+/*
+ * One queue, one lock, n threads. Of those that wait, the one that worked last
+ * is woken: its stack, its part of the heap and what it keeps for itself are
+ * still in the caches, or in memory at all.
+ */
 #include "base/thread_pool.h"
 
 #include <pthread.h>
@@ -10,11 +14,18 @@
 #include "base/memory.h"
 #include "base/thread.h"
 
+/* A thread that has nothing to do, on its own stack. */
+struct sleeper {
+	pthread_cond_t wake;
+	bool woken; /* and taken off the list */
+	SLIST_ENTRY(sleeper) link;
+};
+
 struct thread_pool {
-	/* Guards tasks, queued, idle and ending. Held for a few instructions
-	 * only; never while a task runs. */
+	/* Guards what follows but count. Held for a few instructions only;
+	 * never while a task runs. */
 	pthread_mutex_t lock;
-	pthread_cond_t wake; /* a task was queued, or the end came */
+	SLIST_HEAD(, sleeper) sleepers; /* the latest first */
 	STAILQ_HEAD(, task) tasks;
 	size_t queued; /* of them */
 	size_t idle;   /* threads that wait, those that were woken included */
@@ -23,9 +34,36 @@ struct thread_pool {
 	pthread_t threads[];
 };
 
+/* Under the lock: until a task was queued for this thread, or the end. */
+static void
+thread_pool_sleep(struct thread_pool *pool, struct sleeper *sleeper)
+{
+	sleeper->woken = false;
+	SLIST_INSERT_HEAD(&pool->sleepers, sleeper, link);
+	pool->idle++;
+	while (!sleeper->woken)
+		pthread_cond_wait(&sleeper->wake, &pool->lock);
+	pool->idle--;
+}
+
+/* Under the lock: wakes a thread, if one sleeps. */
+static bool
+thread_pool_wake(struct thread_pool *pool)
+{
+	struct sleeper *sleeper = SLIST_FIRST(&pool->sleepers);
+
+	if (sleeper == NULL)
+		return false;
+	SLIST_REMOVE_HEAD(&pool->sleepers, link);
+	sleeper->woken = true;
+	pthread_cond_signal(&sleeper->wake);
+	return true;
+}
+
 static void *
 thread_pool_run(void *argument)
 {
+	struct sleeper sleeper = {.wake = PTHREAD_COND_INITIALIZER};
 	struct thread_pool *pool = argument;
 
 	pthread_mutex_lock(&pool->lock);
@@ -35,9 +73,7 @@ thread_pool_run(void *argument)
 		if (task == NULL && pool->ending)
 			break;
 		if (task == NULL) {
-			pool->idle++;
-			pthread_cond_wait(&pool->wake, &pool->lock);
-			pool->idle--;
+			thread_pool_sleep(pool, &sleeper);
 			continue;
 		}
 		STAILQ_REMOVE_HEAD(&pool->tasks, link);
@@ -47,6 +83,7 @@ thread_pool_run(void *argument)
 		pthread_mutex_lock(&pool->lock);
 	}
 	pthread_mutex_unlock(&pool->lock);
+	pthread_cond_destroy(&sleeper.wake);
 	return NULL;
 }
 
@@ -57,7 +94,7 @@ thread_pool_new(size_t threads)
 	    xcalloc(1, sizeof(*pool) + threads * sizeof(pool->threads[0]));
 
 	pthread_mutex_init(&pool->lock, NULL);
-	pthread_cond_init(&pool->wake, NULL);
+	SLIST_INIT(&pool->sleepers);
 	STAILQ_INIT(&pool->tasks);
 	for (; pool->count < threads; pool->count++)
 		thread_start(
@@ -72,11 +109,11 @@ thread_pool_free(struct thread_pool *pool)
 		return;
 	pthread_mutex_lock(&pool->lock);
 	pool->ending = true;
-	pthread_cond_broadcast(&pool->wake);
+	while (thread_pool_wake(pool))
+		continue;
 	pthread_mutex_unlock(&pool->lock);
 	for (size_t i = 0; i < pool->count; i++)
 		pthread_join(pool->threads[i], NULL);
-	pthread_cond_destroy(&pool->wake);
 	pthread_mutex_destroy(&pool->lock);
 	free(pool);
 }
@@ -87,7 +124,7 @@ thread_pool_queue(struct thread_pool *pool, struct task *task)
 {
 	STAILQ_INSERT_TAIL(&pool->tasks, task, link);
 	pool->queued++;
-	pthread_cond_signal(&pool->wake);
+	(void)thread_pool_wake(pool);
 }
 
 void
