@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Open addressing with linear probing and backward-shift deletion; at most
- * three quarters full. SipHash-2-4 after Aumasson and Bernstein's paper. */
+ * three quarters full. SipHash after Aumasson and Bernstein's paper, with one
+ * round a word and three at the end: the outputs are never seen, so what is
+ * wanted is only that they cannot be foretold. */
 #include "base/map.h"
 
 #include <stdlib.h>
@@ -39,7 +41,6 @@ sip_word(uint64_t v[4], uint64_t word)
 {
 	v[3] ^= word;
 	sip_round(v);
-	sip_round(v);
 	v[0] ^= word;
 }
 
@@ -62,7 +63,7 @@ map_hash(const struct map *map, struct str key)
 		word |= (uint64_t)(unsigned char)key.data[i] << shift;
 	sip_word(v, word);
 	v[2] ^= 0xff;
-	for (int round = 0; round < 4; round++)
+	for (int round = 0; round < 3; round++)
 		sip_round(v);
 	return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
@@ -115,6 +116,17 @@ map_resize(struct map *map, size_t capacity)
 			*map_find(map, old[i].key, old[i].hash) = old[i];
 	}
 	free(old);
+}
+
+void
+map_reserve(struct map *map, size_t count)
+{
+	size_t capacity = map->capacity > 0 ? map->capacity : 16;
+
+	while (map->count + count > capacity / 4 * 3)
+		capacity *= 2;
+	if (capacity > map->capacity)
+		map_resize(map, capacity);
 }
 
 void *

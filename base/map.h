@@ -28,6 +28,9 @@ void map_init(struct map *map);
 /* Frees the table, not the values. */
 void map_clear(struct map *map);
 
+/* Makes room for so many more, at once instead of in steps. */
+void map_reserve(struct map *map, size_t count);
+
 /* NULL when absent. */
 void *map_get(const struct map *map, struct str key);
 /* Returns the value that stood there before (the new key is kept too), else

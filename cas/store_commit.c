@@ -72,21 +72,37 @@ commit_blob_clear(struct store *store, struct commit_blob *blob, bool failed)
 
 /* --- groups --------------------------------------------------------------- */
 
+void
+log_group_expect(struct log_group *group, size_t count)
+{
+	map_reserve(&group->digests, count);
+}
+
+/* Is it pending already? Not asked again when nothing was added since it was
+ * looked for. While something is being dropped, it may be what is pending. */
+static bool
+log_group_is_pending(
+    const struct log_group *group, const struct commit_blob *blob)
+{
+	struct store *store = group->store;
+	struct place place;
+
+	return pending_generation(store->pending) != blob->looked_at &&
+	       atomic_load(&store->drops) == 0 &&
+	       store_find_pending(store, &blob->digest, &place);
+}
+
 int
 log_group_add(
     struct log_group *group, struct commit_blob *blob, struct error *err)
 {
-	struct store *store = group->store;
 	struct pending_blob *fresh;
-	struct place place;
 
 	/* The key is the caller's until the group has ended. */
 	if (!blob->moves &&
 	    map_put(&group->digests, digest_key(&blob->digest), blob) != NULL)
 		return 0;
-	/* While something is being dropped, it may be what is pending. */
-	if (!blob->moves && atomic_load(&store->drops) == 0 &&
-	    store_find_pending(store, &blob->digest, &place))
+	if (!blob->moves && log_group_is_pending(group, blob))
 		return 0;
 	fresh = xcalloc(1, sizeof(*fresh));
 	fresh->digest = blob->digest;
@@ -95,7 +111,7 @@ log_group_add(
 	fresh->from = blob->from;
 	fresh->place = (struct place){.size = blob->digest.size,
 	    .stored_size = blob->stored_size,
-	    .epoch = store_epoch(),
+	    .epoch = group->epoch,
 	    .owner = blob->owner,
 	    .encoding = blob->encoding,
 	    .kind = PLACE_SEGMENT};
@@ -179,8 +195,9 @@ committer_observe(const struct store *store, uint64_t blobs, int64_t begun_ns)
 static void
 committer_run(struct committer *committer, struct commit_queue *jobs)
 {
-	struct log_group group = {
-	    .store = committer->store, .segment = committer->segment};
+	struct log_group group = {.store = committer->store,
+	    .segment = committer->segment,
+	    .epoch = store_epoch()};
 	const struct error *result = NULL;
 	int64_t begun_ns = clock_monotonic_ns();
 	struct commit_job *job;

@@ -91,7 +91,7 @@ commit_group_add(
 {
 	struct place place = {.size = blob->digest.size,
 	    .stored_size = blob->stored_size,
-	    .epoch = store_epoch(),
+	    .epoch = group->epoch,
 	    .owner = blob->owner,
 	    .encoding = blob->encoding,
 	    .kind = PLACE_FILE};
@@ -143,7 +143,7 @@ commit_group_index(struct commit_group *group, const struct pending_blob *blob,
 	int rc;
 
 	/* Whoever found it meanwhile has touched nothing. */
-	place.epoch = store_epoch();
+	place.epoch = group->epoch;
 	if (blob->moves)
 		rc = index_move(&group->write, &blob->digest, &blob->from,
 		    &blob->place, err);
@@ -326,6 +326,7 @@ indexer_run(struct indexer *indexer, struct index_work *work, struct error *err)
 	struct commit_job *job;
 
 	group->store = indexer->store;
+	group->epoch = store_epoch();
 	if (commit_group_run(group, work, err) < 0) {
 		result = err;
 		store_disk_error(indexer->store, err);

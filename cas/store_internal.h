@@ -283,6 +283,8 @@ struct commit_blob {
 	uint64_t stored_size;
 	uint64_t reserved; /* to be released when done */
 	bool uploading;    /* it is of store.uploading */
+	/* pending_generation before it was looked for; 0: it was not. */
+	uint64_t looked_at;
 	/* Small: the record's header and payload (borrowed, or owned). */
 	uint8_t header[RECORD_HEADER_SIZE];
 	const struct iovec *parts;
@@ -347,7 +349,11 @@ struct log_group {
 	struct pending_list blobs;
 	struct map digests; /* of blobs */
 	size_t count;
+	uint32_t epoch;
 };
+
+/* So many blobs will be added. */
+void log_group_expect(struct log_group *group, size_t count);
 
 /* Adds a small blob in append, unless it is pending already. */
 int log_group_add(
@@ -362,6 +368,7 @@ struct replaced_file {
 /* One transaction of the index. */
 struct commit_group {
 	struct store *store;
+	uint32_t epoch;
 	struct index_write write;
 	struct pending_blob **pending; /* those that it takes in */
 	size_t pending_count;

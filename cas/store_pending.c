@@ -16,6 +16,7 @@ struct pending {
 	struct pending_list list;
 	struct map map; /* the latest of each digest */
 	/* Written under the lock; read without, as hints. */
+	atomic_uint_least64_t generation;
 	atomic_size_t count;
 	atomic_uint_least64_t bytes;
 };
@@ -52,6 +53,7 @@ pending_new(void)
 	pthread_rwlock_init(&pending->lock, NULL);
 	STAILQ_INIT(&pending->list);
 	map_init(&pending->map);
+	atomic_init(&pending->generation, 1);
 	return pending;
 }
 
@@ -80,6 +82,12 @@ pending_bytes(const struct pending *pending)
 	return atomic_load(&pending->bytes);
 }
 
+uint64_t
+pending_generation(const struct pending *pending)
+{
+	return atomic_load(&pending->generation);
+}
+
 bool
 pending_find(
     struct pending *pending, const struct digest *digest, struct place *place)
@@ -106,6 +114,7 @@ pending_add(struct pending *pending, struct pending_list *list)
 	size_t count = 0;
 
 	pthread_rwlock_wrlock(&pending->lock);
+	atomic_fetch_add(&pending->generation, 1);
 	STAILQ_FOREACH(blob, list, link)
 	{
 		if (!blob->moves)

@@ -57,6 +57,9 @@ void pending_free(struct pending *pending);
 void pending_add(struct pending *pending, struct pending_list *list);
 bool pending_find(
     struct pending *pending, const struct digest *digest, struct place *place);
+/* Grows when something is added. Who has read it before a look and finds it
+ * unchanged has missed nothing. */
+uint64_t pending_generation(const struct pending *pending);
 /* How much waits; a moment old. */
 size_t pending_count(const struct pending *pending);
 uint64_t pending_bytes(const struct pending *pending);

@@ -16,6 +16,9 @@
 
 /* What one thread verifies at a time; idle ones of the pool join in. */
 #define RANGE_BYTES ((uint64_t)64 << 10)
+/* Of a range of so many puts, one in SAMPLE is looked up first. */
+#define SAMPLED_MIN 32
+#define SAMPLE 8
 
 int
 store_check_digest(const struct digest *declared, const struct digest *computed,
@@ -36,6 +39,7 @@ store_check_digest(const struct digest *declared, const struct digest *computed,
 struct put_range {
 	size_t first;
 	size_t count;
+	bool sampled; /* not all of it was looked for in the index */
 	struct zstd_verify *verify; /* made when first needed */
 };
 
@@ -43,6 +47,8 @@ struct put_batch_job {
 	struct commit_job job;
 	struct store *store;
 	struct store_batch *batch;
+	uint64_t looked_at;          /* pending_generation before any look */
+	atomic_bool some_here;       /* a look has found one */
 	bool *missing;               /* one a put: absent a moment ago */
 	bool *wanted;                /* one a put: it is to be committed */
 	struct put_range *ranges;    /* at most one a put */
@@ -128,29 +134,64 @@ store_put_verify(struct put_range *range, const struct store_put *put,
 
 /* --- the job -------------------------------------------------------------- */
 
-/* Which of the range are absent; one look for all of them. */
+/* Looks for one in step of the range, in one transaction. Sets missing[] of
+ * these. */
 static int
-put_range_find(
-    struct put_batch_job *job, const struct put_range *range, struct error *err)
+put_range_look(struct put_batch_job *job, const struct put_range *range,
+    size_t step, struct error *err)
 {
 	const struct store_put *puts = job->batch->puts + range->first;
 	bool *missing = job->missing + range->first;
-	struct digest *digests;
+	size_t count = (range->count + step - 1) / step;
+	struct digest *digests = xcalloc(count + 1, sizeof(*digests));
+	bool *absent = xcalloc(count + 1, sizeof(*absent));
 	int rc;
+
+	for (size_t i = 0; i < count; i++)
+		digests[i] = puts[i * step].digest;
+	rc = store_find_missing(job->store, digests, count, absent, err);
+	for (size_t i = 0; rc == 0 && i < count; i++) {
+		missing[i * step] = absent[i];
+		if (!absent[i] && !digest_is_empty(&digests[i]))
+			atomic_store(&job->some_here, true);
+	}
+	free(digests);
+	free(absent);
+	return rc;
+}
+
+/* Which of the range are absent. Each look is several cache misses, half of all
+ * that a small blob costs here, and clients upload what is not there. So of
+ * many, some are looked for, and all only when one of them is here: of a batch
+ * at most three are stored a second time on average, for the index to find. */
+static int
+put_range_find(
+    struct put_batch_job *job, struct put_range *range, struct error *err)
+{
+	bool *missing = job->missing + range->first;
 
 	if (store_check_writable(job->store, err) < 0)
 		return -1;
-	if (job->batch->absent) {
-		memset(missing, true, range->count * sizeof(*missing));
+	memset(missing, true, range->count * sizeof(*missing));
+	if (job->batch->absent)
 		return 0;
+	if (range->count >= SAMPLED_MIN && !atomic_load(&job->some_here)) {
+		if (put_range_look(job, range, SAMPLE, err) < 0)
+			return -1;
+		range->sampled = !atomic_load(&job->some_here);
+		if (range->sampled)
+			return 0;
 	}
-	digests = xcalloc(range->count + 1, sizeof(*digests));
-	for (size_t i = 0; i < range->count; i++)
-		digests[i] = puts[i].digest;
-	rc =
-	    store_find_missing(job->store, digests, range->count, missing, err);
-	free(digests);
-	return rc;
+	return put_range_look(job, range, 1, err);
+}
+
+static bool
+store_put_is_pending(struct store *store, const struct digest *digest)
+{
+	struct place place;
+
+	return store_find_pending(store, digest, &place) &&
+	       atomic_load(&store->drops) == 0;
 }
 
 /* 1 when there is something to commit, 0 when it is there already, -1. */
@@ -161,6 +202,7 @@ store_put_prepare(struct put_batch_job *job, struct put_range *range, size_t i,
 	const struct store_put *put = &job->batch->puts[i];
 	struct commit_blob *blob = &job->blobs[i];
 	struct store *store = job->store;
+	struct error ignored;
 	uint64_t cost;
 	int found = 0;
 
@@ -170,12 +212,18 @@ store_put_prepare(struct put_batch_job *job, struct put_range *range, size_t i,
 		return 0;
 	if (!job->missing[i])
 		found = store_is_stored(store, &put->digest, err);
+	else if (range->sampled)
+		found = store_put_is_pending(store, &put->digest);
 	if (found != 0)
 		return found < 0 ? -1 : 0;
 	cost = store_blob_cost(store, blob->stored_size);
 	blob->owner = job->batch->owner;
-	if (store_reserve(store, blob->owner, cost, err) < 0)
-		return -1;
+	blob->looked_at = job->looked_at;
+	if (store_reserve(store, blob->owner, cost, err) < 0) {
+		/* What is here needs no room, though it was not looked for. */
+		found = store_is_stored(store, &put->digest, &ignored);
+		return found == 1 ? 0 : -1;
+	}
 	blob->reserved = cost;
 	if (blob->stored_size > store->small_limit)
 		return blob_file_write(store, blob, err) < 0 ? -1 : 1;
@@ -195,6 +243,7 @@ put_batch_append(
 {
 	struct put_batch_job *job = (struct put_batch_job *)base;
 
+	log_group_expect(group, job->queued_count);
 	for (size_t i = 0; i < job->queued_count; i++) {
 		if (!commit_blob_is_large(job->queued[i]) &&
 		    log_group_add(group, job->queued[i], err) < 0)
@@ -320,6 +369,8 @@ store_put_batch(struct store *store, struct store_batch *batch)
 {
 	struct put_batch_job *job = put_batch_job_new(store, batch);
 
+	if (!batch->absent)
+		job->looked_at = pending_generation(store->pending);
 	for (size_t i = 0; i < batch->count; i++)
 		batch->puts[i].error = NULL;
 	thread_pool_share(
