@@ -98,14 +98,15 @@ make_subject(struct digest_hasher *hasher, const struct history_action *action,
 	return true;
 }
 
-static void
-make_subjects(const struct history_action *action, struct subject_keys *keys)
+void
+history_subjects_of(
+    const struct history_action *action, struct history_subjects *subjects)
 {
 	struct digest_hasher *hasher = digest_hasher_new(DIGEST_SHA256);
 
 	for (int i = 0; i < SUBJECTS; i++)
-		keys->present[i] = make_subject(
-		    hasher, action, (enum subject)i, keys->keys[i]);
+		subjects->present[i] = make_subject(
+		    hasher, action, (enum subject)i, subjects->keys[i]);
 	digest_hasher_free(hasher);
 }
 
@@ -307,7 +308,7 @@ find(const struct history *history, struct str instance,
 
 void
 history_insert(struct history *history, struct entry *entry,
-    const struct subject_keys *subjects)
+    const struct history_subjects *subjects)
 {
 	TAILQ_INSERT_HEAD(&history->entries, entry, link);
 	map_put(&history->actions, entry->key, entry);
@@ -456,14 +457,13 @@ entry_new(const struct history_action *action)
 }
 
 void
-history_add(struct history *history, const struct history_action *action)
+history_add(struct history *history, const struct history_action *action,
+    const struct history_subjects *subjects)
 {
-	/* Made before the lock is taken; most of the work is hashing. */
+	/* Made before the lock is taken. */
 	struct entry *entry = entry_new(action);
-	struct subject_keys keys;
 	struct entry *known;
 
-	make_subjects(action, &keys);
 	pthread_mutex_lock(&history->lock);
 	known = map_get(&history->actions, entry->key);
 	if (known != NULL) {
@@ -471,7 +471,7 @@ history_add(struct history *history, const struct history_action *action)
 		entry = known;
 	} else {
 		entry->number = ++history->last_number;
-		history_insert(history, entry, &keys);
+		history_insert(history, entry, subjects);
 		history_mark_changed(history, entry);
 	}
 	touch(history, entry, &action->use);
@@ -491,18 +491,16 @@ is_sibling(const struct entry *entry, const struct history_action *action)
 
 int
 history_previous(struct history *history, const struct history_action *action,
-    struct digest *previous)
+    const struct history_subjects *subjects, struct digest *previous)
 {
-	struct subject_keys keys;
 	int found = 0;
 
-	make_subjects(action, &keys);
 	pthread_mutex_lock(&history->lock);
 	for (int i = 0; i < SUBJECTS && found == 0; i++) {
 		const struct subject_node *node =
-		    keys.present[i]
+		    subjects->present[i]
 			? map_get(&history->subjects,
-			      (struct str){keys.keys[i], SUBJECT_SIZE})
+			      (struct str){subjects->keys[i], SUBJECT_SIZE})
 			: NULL;
 
 		if (node == NULL || node->latest == NULL ||

@@ -56,10 +56,24 @@ struct history_action {
 	size_t output_count;
 };
 
+/* What it was for, as keys: made once, since hashing them is most of the work
+ * of finding and adding an action. */
+#define HISTORY_SUBJECTS 4
+#define HISTORY_SUBJECT_SIZE 33 /* which one, and a SHA-256 */
+struct history_subjects {
+	char keys[HISTORY_SUBJECTS][HISTORY_SUBJECT_SIZE];
+	bool present[HISTORY_SUBJECTS];
+};
+
+/* Pure. */
+void history_subjects_of(
+    const struct history_action *action, struct history_subjects *subjects);
+
 /* False when the action is not known: then add it. */
 bool history_use(struct history *history, const struct history_use *use);
-/* Adds it, or does what history_use does. */
-void history_add(struct history *history, const struct history_action *action);
+/* Adds it, or does what history_use does. The subjects are the action's. */
+void history_add(struct history *history, const struct history_action *action,
+    const struct history_subjects *subjects);
 /* Whether it is there, and had a result when it was used last. */
 bool history_knows(struct history *history, struct str instance,
     const struct digest *action, bool *result);
@@ -69,7 +83,8 @@ int64_t history_last_use(
 
 /* 1 and *previous, the nearest earlier action; 0. Before history_add. */
 int history_previous(struct history *history,
-    const struct history_action *action, struct digest *previous);
+    const struct history_action *action,
+    const struct history_subjects *subjects, struct digest *previous);
 
 struct history_miss {
 	struct digest action;

@@ -19,10 +19,10 @@ enum subject {
 	SUBJECT_TARGET_NAME, /* of the first output, without its directory */
 	SUBJECT_TARGET,
 	SUBJECT_OUTPUTS,
-	SUBJECTS,
+	SUBJECTS = HISTORY_SUBJECTS,
 };
 
-#define SUBJECT_SIZE 33 /* which one, and a SHA-256 */
+#define SUBJECT_SIZE HISTORY_SUBJECT_SIZE
 
 /* What several entries were for. Shared by them, counted. */
 struct subject_node {
@@ -92,16 +92,9 @@ struct str history_copy_text(struct str text);
 void history_mark_changed(struct history *history, struct entry *entry);
 void history_remove_record(struct history *history, uint64_t number);
 void history_free_removed(struct removed_list *list);
-/* Keys of an entry, in the order of the ways; where it has none it is not
- * present. No lock. */
-struct subject_keys {
-	char keys[SUBJECTS][SUBJECT_SIZE];
-	bool present[SUBJECTS];
-};
-
 /* A new entry becomes the latest of its subjects. history_shrink afterwards. */
 void history_insert(struct history *history, struct entry *entry,
-    const struct subject_keys *subjects);
+    const struct history_subjects *subjects);
 /* Drops what is above the limits, what was used longest ago first. */
 void history_shrink(struct history *history);
 /* With its keys, and nothing else; no lock. */

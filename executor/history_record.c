@@ -177,7 +177,7 @@ history_count_changes(struct history *history)
 
 static void
 restore_subjects(
-    struct subject_keys *keys, const Explainapi__RememberedAction *message)
+    struct history_subjects *keys, const Explainapi__RememberedAction *message)
 {
 	for (size_t i = 0; i < message->n_subjects; i++) {
 		const ProtobufCBinaryData *subject = &message->subjects[i];
@@ -223,7 +223,7 @@ restore_miss(struct entry *entry, const Explainapi__Miss *message)
 
 struct restored {
 	struct entry *entry;
-	struct subject_keys subjects;
+	struct history_subjects subjects;
 };
 
 /* entry NULL when it is malformed. */

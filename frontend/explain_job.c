@@ -32,6 +32,7 @@ struct reading {
 	struct explain_action action;
 	struct str *outputs; /* of its command */
 	size_t output_count;
+	struct history_subjects subjects;
 	struct toolchain_roots roots;
 };
 
@@ -95,8 +96,8 @@ compare(const struct explain_job_tools *tools,
 	struct explanation explanation;
 	struct error err;
 
-	miss->has_previous =
-	    history_previous(tools->history, action, &miss->previous) > 0;
+	miss->has_previous = history_previous(tools->history, action,
+				 &reading->subjects, &miss->previous) > 0;
 	if (!miss->has_previous) {
 		miss->cause = EXPLAIN_FIRST_SEEN;
 		return;
@@ -237,7 +238,7 @@ explain_miss(const struct explain_job_tools *tools,
 		compare(tools, action, reading, &miss, summary);
 	}
 	miss.summary = str_from(summary);
-	history_add(tools->history, action);
+	history_add(tools->history, action, &reading->subjects);
 	history_put_miss(tools->history, action->use.instance, &miss);
 	atomic_fetch_add(&tools->misses[miss.cause], 1);
 	count_by_toolchain(
@@ -267,9 +268,10 @@ explain_job_run(
 	reading_init(&reading, tools, &job->action);
 	action.outputs = reading.outputs;
 	action.output_count = reading.output_count;
+	history_subjects_of(&action, &reading.subjects);
 	if (job->miss)
 		explain_miss(tools, &action, &reading);
 	else
-		history_add(tools->history, &action);
+		history_add(tools->history, &action, &reading.subjects);
 	explain_action_clear(&reading.action);
 }

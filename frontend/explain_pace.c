@@ -1,20 +1,49 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An account: others' time fills it, our own empties it. */
+/* An account: time fills it, our own processor time empties it. */
 #include "frontend/explain_pace.h"
 
+#include <fcntl.h>
+#include <stdio.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 
-/* Shorter times tell nothing of how busy the server is. */
+/* Shorter times tell nothing of how busy the server is, nor shorter ones in
+ * which we want a processor of how many others do. */
 #define WATCH_NS 20000000
-/* Busy: others use more than this part of all processors. */
-#define BUSY_PART 4
-/* What explaining may use of what others use. */
-#define SHARE_PART 100
-/* So that a long time of little does not become a short one of much. */
-#define CREDIT_MAX_NS 20000000
+#define WANT_NS 1000000
+/* Busy: the server uses more than this part of all processors. Crowded: we wait
+ * for more than this part of the time in which we want one. */
+#define MUCH_PART 4
+/* What explaining may then use of all processors; of more than these it needs
+ * none. */
+#define SHARE_PART 500
+#define SHARED_MAX 8
+/* Neither does a long time of little become a short one of much, nor one of
+ * much a long one of nothing. */
+#define CREDIT_MAX_NS 10000000
 #define PAUSE_MS 50
+
+int
+explain_clocks_open(void)
+{
+	return open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+}
+
+/* "time on a processor, time that it waited for one, ..." */
+static int64_t
+read_waited(int schedstat)
+{
+	long long waited = 0;
+	char text[128];
+	ssize_t len = pread(schedstat, text, sizeof(text) - 1, 0);
+
+	if (len <= 0)
+		return 0;
+	text[len] = '\0';
+	return sscanf(text, "%*d %lld", &waited) == 1 ? waited : 0;
+}
 
 static int64_t
 read_clock(clockid_t clock)
@@ -27,11 +56,12 @@ read_clock(clockid_t clock)
 }
 
 void
-explain_clocks_read(struct explain_clocks *clocks)
+explain_clocks_read(int schedstat, struct explain_clocks *clocks)
 {
 	clocks->wall = clock_monotonic_ns();
 	clocks->process = read_clock(CLOCK_PROCESS_CPUTIME_ID);
 	clocks->own = read_clock(CLOCK_THREAD_CPUTIME_ID);
+	clocks->waited = read_waited(schedstat);
 }
 
 void
@@ -45,37 +75,60 @@ void
 explain_pace_begin(struct explain_pace *pace, const struct explain_clocks *now)
 {
 	pace->last = *now;
-	pace->since_wall = now->wall;
-	pace->others = 0;
-	pace->credit = 0;
+	pace->busy_since = *now;
+	pace->crowded_since = *now;
 	pace->busy = false;
+	pace->crowded = false;
 }
 
 static void
-watch(struct explain_pace *pace, int64_t wall)
+watch_server(struct explain_pace *pace, const struct explain_clocks *now)
 {
-	int64_t elapsed = wall - pace->since_wall;
+	int64_t elapsed = now->wall - pace->busy_since.wall;
+	int64_t own = now->own - pace->busy_since.own;
+	int64_t others = now->process - pace->busy_since.process - own;
 
 	if (elapsed < WATCH_NS)
 		return;
-	pace->busy = pace->others > elapsed / BUSY_PART * pace->processors;
-	if (!pace->busy)
-		pace->credit = 0;
-	pace->since_wall = wall;
-	pace->others = 0;
+	pace->busy = others > elapsed / MUCH_PART * pace->processors;
+	pace->busy_since = *now;
+}
+
+static void
+watch_machine(struct explain_pace *pace, const struct explain_clocks *now)
+{
+	int64_t waited = now->waited - pace->crowded_since.waited;
+	int64_t wanted = now->own - pace->crowded_since.own + waited;
+
+	if (wanted < WANT_NS)
+		return;
+	pace->crowded = waited > wanted / MUCH_PART;
+	pace->crowded_since = *now;
+}
+
+/* Paid also in peace, so that nothing is won by taking it for peace at times.
+ */
+static void
+settle(struct explain_pace *pace, const struct explain_clocks *now)
+{
+	int64_t shared =
+	    pace->processors < SHARED_MAX ? pace->processors : SHARED_MAX;
+
+	pace->credit += (now->wall - pace->last.wall) * shared / SHARE_PART -
+			(now->own - pace->last.own);
+	if (pace->credit > CREDIT_MAX_NS)
+		pace->credit = CREDIT_MAX_NS;
+	if (pace->credit < -CREDIT_MAX_NS)
+		pace->credit = -CREDIT_MAX_NS;
+	pace->last = *now;
 }
 
 int
 explain_pace_look(struct explain_pace *pace, const struct explain_clocks *now)
 {
-	int64_t own = now->own - pace->last.own;
-	int64_t others = now->process - pace->last.process - own;
-
-	pace->last = *now;
-	pace->others += others;
-	pace->credit += others / SHARE_PART - own;
-	if (pace->credit > CREDIT_MAX_NS)
-		pace->credit = CREDIT_MAX_NS;
-	watch(pace, now->wall);
-	return pace->busy && pace->credit <= 0 ? PAUSE_MS : 0;
+	settle(pace, now);
+	watch_server(pace, now);
+	watch_machine(pace, now);
+	return (pace->busy || pace->crowded) && pace->credit <= 0 ? PAUSE_MS
+								  : 0;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How fast misses are explained: as fast as it goes while the server has little
- * else to do, and with a hundredth of the processor time of everything else
- * while it is busy. So explaining takes no more than that from anyone who
- * waits, and catches up afterwards. Pure but for the clocks; one thread.
+ * How fast misses are explained: as fast as it goes while processors have
+ * nothing else to do, and with a five hundredth of the processors' time while
+ * the server is busy, or anyone else is. So explaining takes no more than that
+ * from anyone who waits, and catches up afterwards. Pure but for the clocks;
+ * one thread.
  */
 #ifndef TOOLROOT_FRONTEND_EXPLAIN_PACE_H
 #define TOOLROOT_FRONTEND_EXPLAIN_PACE_H
@@ -16,20 +17,25 @@ struct explain_clocks {
 	int64_t wall;    /* monotonic */
 	int64_t process; /* processor time of the process */
 	int64_t own;     /* of the thread that explains */
+	int64_t waited;  /* of the same, for a processor that others had */
 };
 
 struct explain_pace {
 	int64_t processors;
-	struct explain_clocks last; /* look */
-	/* Since when it is watched how busy the server is. */
-	int64_t since_wall;
-	int64_t others; /* their processor time since then */
-	int64_t credit; /* what may still be used, when busy */
-	bool busy;
+	struct explain_clocks last;          /* look */
+	struct explain_clocks busy_since;    /* it is watched */
+	struct explain_clocks crowded_since; /* the same */
+	int64_t credit;                      /* what may still be used */
+	bool busy;                           /* the server has much to do */
+	bool crowded;                        /* we wait for processors */
 };
 
-/* Of the calling thread. */
-void explain_clocks_read(struct explain_clocks *clocks);
+/* Of the calling thread, the same each time. schedstat: what
+ * explain_clocks_open gave. */
+void explain_clocks_read(int schedstat, struct explain_clocks *clocks);
+/* -1 where the kernel does not tell how long a thread has waited: it is taken
+ * for never. To be closed. */
+int explain_clocks_open(void);
 
 void explain_pace_init(struct explain_pace *pace, int64_t processors);
 /* After a rest, which tells nothing of how busy the server is now. */

@@ -27,9 +27,14 @@
 #include "frontend/history_store.h"
 #include "frontend/request_metadata.h"
 
-/* Bytes of notes that wait; hits, which tell less, may take half of it. */
-#define WAITING_MAX (16u << 20)
+/* Bytes of notes that wait, enough for as many actions as the history holds:
+ * when the oldest are dropped for new ones, nothing is lost that would be
+ * remembered. Hits, which tell less, may take half of it. */
+#define WAITING_MAX (24u << 20)
 #define CHUNK_SIZE (64u << 10)
+/* That are kept for the next notes: memory that the kernel has yet to give
+ * costs a note four times its copy. */
+#define SPARE_CHUNKS 64
 #define HISTORY_ENTRIES 50000
 #define HISTORY_BYTES (64u << 20)
 #define METADATA_MAX 8192
@@ -40,8 +45,6 @@
 #define GATHER_MS 100
 /* Notes between two looks at the clocks. */
 #define LOOK_NOTES 16
-/* How long a question makes the thread hurry. */
-#define HURRY_MS 1000
 /* What may be explained at the end. */
 #define DRAIN_MS 2000
 
@@ -59,6 +62,8 @@ static const struct metric_definition by_toolchain_definition = {
 struct chunk {
 	STAILQ_ENTRY(chunk) link;
 	size_t used;
+	size_t hits; /* of its notes */
+	size_t others;
 	_Alignas(8) char bytes[CHUNK_SIZE];
 };
 STAILQ_HEAD(chunk_list, chunk);
@@ -67,6 +72,7 @@ struct note {
 	uint32_t size; /* with what follows it: instance, metadata */
 	uint32_t instance_len;
 	uint32_t metadata_len;
+	bool hit;
 	bool miss;
 	bool result; /* there is one now */
 	struct digest action;
@@ -79,10 +85,11 @@ struct explainer {
 	atomic_bool stopping;
 	atomic_int_least64_t drain_until_ms; /* when stopping */
 	atomic_uint_least64_t misses[EXPLAIN_CAUSES];
-	atomic_uint_least64_t dropped;
+	atomic_uint_least64_t dropped; /* but hits */
+	atomic_uint_least64_t dropped_hits;
 	atomic_uint_least64_t noted;     /* that were queued */
-	atomic_uint_least64_t explained; /* of them, done */
-	atomic_int_least64_t hurry_until_ms;
+	atomic_uint_least64_t explained; /* of them, done, or dropped */
+	atomic_uint_least64_t asked;     /* of them, that somebody waits for */
 	/* Fingerprints of actions that were looked for in vain. One that is
 	 * overwritten is no miss. */
 	_Atomic uint64_t look_ups[RECENT_SLOTS];
@@ -97,6 +104,8 @@ struct explainer {
 	struct chunk *last; /* of them; NULL when there is none */
 	size_t waiting;     /* what is being worked off counts too */
 	size_t waiting_bytes;
+	struct chunk_list spare; /* the one used last first */
+	size_t spares;
 	bool resting; /* the thread waits for a note */
 };
 
@@ -106,7 +115,8 @@ static bool
 hurries(const struct explainer *explainer)
 {
 	return atomic_load(&explainer->stopping) ||
-	       clock_monotonic_ms() < atomic_load(&explainer->hurry_until_ms);
+	       atomic_load(&explainer->explained) <
+		   atomic_load(&explainer->asked);
 }
 
 /* Unless there is a question, or it is the end. */
@@ -134,23 +144,33 @@ rest(struct explainer *explainer)
 	pthread_mutex_unlock(&explainer->lock);
 }
 
-/* What is being worked off. */
-struct work {
-	struct chunk_list chunks;
-	size_t at; /* in the first */
-};
-
-/* False: there is none. */
-static bool
-take_chunks(struct explainer *explainer, struct work *work)
+/* The oldest, which is the thread's from then on. NULL: there is none. */
+static struct chunk *
+take_chunk(struct explainer *explainer)
 {
-	work->at = 0;
-	STAILQ_INIT(&work->chunks);
+	struct chunk *chunk;
+
 	pthread_mutex_lock(&explainer->lock);
-	STAILQ_CONCAT(&work->chunks, &explainer->chunks);
-	explainer->last = NULL;
+	chunk = STAILQ_FIRST(&explainer->chunks);
+	if (chunk != NULL)
+		STAILQ_REMOVE_HEAD(&explainer->chunks, link);
+	if (chunk == explainer->last)
+		explainer->last = NULL;
 	pthread_mutex_unlock(&explainer->lock);
-	return !STAILQ_EMPTY(&work->chunks);
+	return chunk;
+}
+
+static void
+give_back(struct explainer *explainer, struct chunk *chunk)
+{
+	pthread_mutex_lock(&explainer->lock);
+	if (explainer->spares < SPARE_CHUNKS) {
+		STAILQ_INSERT_HEAD(&explainer->spare, chunk, link);
+		explainer->spares++;
+		chunk = NULL;
+	}
+	pthread_mutex_unlock(&explainer->lock);
+	free(chunk);
 }
 
 /* Some are done. */
@@ -162,6 +182,13 @@ note_done(struct explainer *explainer, size_t count, size_t bytes)
 	explainer->waiting_bytes -= bytes;
 	pthread_mutex_unlock(&explainer->lock);
 	atomic_fetch_add(&explainer->explained, count);
+}
+
+static void
+count_dropped(struct explainer *explainer, size_t hits, size_t others)
+{
+	atomic_fetch_add(&explainer->dropped_hits, hits);
+	atomic_fetch_add(&explainer->dropped, others);
 }
 
 static bool
@@ -184,51 +211,46 @@ run_note(struct explainer *explainer, const struct note *note)
 	};
 
 	if (drain_is_over(explainer))
-		atomic_fetch_add(&explainer->dropped, 1);
+		count_dropped(explainer, note->hit, !note->hit);
 	else
 		explain_job_run(&explainer->tools, &job);
 }
 
-/* The next ones of the first chunk. */
-static void
-run_some(struct explainer *explainer, struct work *work)
+/* The next ones of the chunk; returns where the others begin. */
+static size_t
+run_some(struct explainer *explainer, const struct chunk *chunk, size_t at)
 {
-	struct chunk *chunk = STAILQ_FIRST(&work->chunks);
-	size_t first = work->at, count = 0;
+	size_t first = at, count = 0;
 
-	for (; count < LOOK_NOTES && work->at < chunk->used; count++) {
-		const struct note *note =
-		    (const void *)(chunk->bytes + work->at);
+	for (; count < LOOK_NOTES && at < chunk->used; count++) {
+		const struct note *note = (const void *)(chunk->bytes + at);
 
 		run_note(explainer, note);
-		work->at += note->size;
+		at += note->size;
 	}
-	note_done(explainer, count, work->at - first);
-	if (work->at < chunk->used)
-		return;
-	STAILQ_REMOVE_HEAD(&work->chunks, link);
-	work->at = 0;
-	free(chunk);
+	note_done(explainer, count, at - first);
+	return at;
 }
 
 /* Until nothing waits. */
 static void
-work_off(struct explainer *explainer, struct explain_pace *pace)
+work_off(struct explainer *explainer, struct explain_pace *pace, int schedstat)
 {
 	struct explain_clocks now;
-	struct work work;
+	struct chunk *chunk;
 
-	while (take_chunks(explainer, &work)) {
-		while (!STAILQ_EMPTY(&work.chunks)) {
+	while ((chunk = take_chunk(explainer)) != NULL) {
+		for (size_t at = 0; at < chunk->used;) {
 			int pause;
 
-			explain_clocks_read(&now);
+			explain_clocks_read(schedstat, &now);
 			pause = explain_pace_look(pace, &now);
 			if (pause > 0 && !hurries(explainer))
 				pause_for(explainer, pause);
 			else
-				run_some(explainer, &work);
+				at = run_some(explainer, chunk, at);
 		}
+		give_back(explainer, chunk);
 	}
 }
 
@@ -238,6 +260,7 @@ explain_thread(void *argument)
 	struct explainer *explainer = argument;
 	struct explain_clocks now;
 	struct explain_pace pace;
+	int schedstat = explain_clocks_open();
 	bool last;
 
 	/* So that tools tell what it takes. */
@@ -247,34 +270,81 @@ explain_thread(void *argument)
 		/* Asked first: what came before the end is worked off. */
 		last = atomic_load(&explainer->stopping);
 		rest(explainer);
-		explain_clocks_read(&now);
+		explain_clocks_read(schedstat, &now);
 		explain_pace_begin(&pace, &now);
 		pause_for(explainer, GATHER_MS);
-		work_off(explainer, &pace);
+		work_off(explainer, &pace, schedstat);
 	} while (!last);
+	if (schedstat >= 0)
+		close(schedstat);
 	return NULL;
 }
 
 /* --- the queue ------------------------------------------------------------
  */
 
-/* Where a note of the size goes; NULL: too many wait. Under the lock. */
+/* Under the lock, as the next two. Makes room for new notes: NULL when nothing
+ * but what is being worked off waits. */
+static struct chunk *
+drop_oldest(struct explainer *explainer)
+{
+	struct chunk *chunk = STAILQ_FIRST(&explainer->chunks);
+	size_t count;
+
+	if (chunk == NULL)
+		return NULL;
+	STAILQ_REMOVE_HEAD(&explainer->chunks, link);
+	if (chunk == explainer->last)
+		explainer->last = NULL;
+	count = chunk->hits + chunk->others;
+	explainer->waiting -= count;
+	explainer->waiting_bytes -= chunk->used;
+	count_dropped(explainer, chunk->hits, chunk->others);
+	atomic_fetch_add(&explainer->explained, count);
+	return chunk;
+}
+
+static struct chunk *
+add_chunk(struct explainer *explainer)
+{
+	struct chunk *chunk = STAILQ_FIRST(&explainer->spare);
+
+	if (explainer->waiting_bytes + CHUNK_SIZE > WAITING_MAX) {
+		chunk = drop_oldest(explainer);
+	} else if (chunk != NULL) {
+		STAILQ_REMOVE_HEAD(&explainer->spare, link);
+		explainer->spares--;
+	} else {
+		chunk = xmalloc(sizeof(*chunk));
+	}
+	if (chunk == NULL)
+		return NULL;
+	chunk->used = chunk->hits = chunk->others = 0;
+	STAILQ_INSERT_TAIL(&explainer->chunks, chunk, link);
+	explainer->last = chunk;
+	return chunk;
+}
+
+/* Where a note of the size goes; NULL: too many wait. */
 static struct note *
-reserve(struct explainer *explainer, size_t size, size_t limit)
+reserve(struct explainer *explainer, size_t size, bool hit)
 {
 	struct chunk *chunk = explainer->last;
 	struct note *note;
 
-	if (size > CHUNK_SIZE || explainer->waiting_bytes + size > limit)
+	if (size > CHUNK_SIZE ||
+	    (hit && explainer->waiting_bytes + size > WAITING_MAX / 2))
 		return NULL;
-	if (chunk == NULL || chunk->used + size > CHUNK_SIZE) {
-		chunk = xmalloc(sizeof(*chunk));
-		chunk->used = 0;
-		STAILQ_INSERT_TAIL(&explainer->chunks, chunk, link);
-		explainer->last = chunk;
-	}
+	if (chunk == NULL || chunk->used + size > CHUNK_SIZE)
+		chunk = add_chunk(explainer);
+	if (chunk == NULL)
+		return NULL;
 	note = (void *)(chunk->bytes + chunk->used);
 	chunk->used += size;
+	if (hit)
+		chunk->hits++;
+	else
+		chunk->others++;
 	explainer->waiting_bytes += size;
 	explainer->waiting++;
 	return note;
@@ -296,7 +366,7 @@ fill(struct note *note, const struct action_key *key, struct str metadata)
 
 static void
 submit(struct explainer *explainer, const struct action_key *key,
-    struct str metadata, bool miss, bool result, size_t limit)
+    struct str metadata, const struct note *what)
 {
 	struct note *note;
 	size_t size;
@@ -307,17 +377,18 @@ submit(struct explainer *explainer, const struct action_key *key,
 	size = (sizeof(*note) + key->instance.len + metadata.len + 7) / 8 * 8;
 	pthread_mutex_lock(&explainer->lock);
 	wake = explainer->resting && STAILQ_EMPTY(&explainer->chunks);
-	note = reserve(explainer, size, limit);
+	note = reserve(explainer, size, what->hit);
 	if (note != NULL) {
 		note->size = (uint32_t)size;
-		note->miss = miss;
-		note->result = result;
+		note->hit = what->hit;
+		note->miss = what->miss;
+		note->result = what->result;
 		fill(note, key, metadata);
 		atomic_fetch_add(&explainer->noted, 1);
 	}
 	pthread_mutex_unlock(&explainer->lock);
 	if (note == NULL)
-		atomic_fetch_add(&explainer->dropped, 1);
+		count_dropped(explainer, what->hit, !what->hit);
 	else if (wake)
 		pthread_cond_signal(&explainer->wake);
 }
@@ -354,7 +425,9 @@ void
 explainer_note(struct explainer *explainer, enum explainer_event event,
     const struct action_key *key, struct str request_metadata)
 {
-	bool miss = event == EXPLAINER_EXECUTES;
+	struct note note = {.hit = event == EXPLAINER_HIT,
+	    .miss = event == EXPLAINER_EXECUTES,
+	    .result = event != EXPLAINER_EXECUTES};
 	uint64_t print;
 
 	if (explainer == NULL)
@@ -367,10 +440,8 @@ explainer_note(struct explainer *explainer, enum explainer_event event,
 		return;
 	}
 	if (event == EXPLAINER_UPDATED || event == EXPLAINER_EXECUTES)
-		miss |= take_look_up(explainer, key);
-	submit(explainer, key, request_metadata, miss,
-	    event != EXPLAINER_EXECUTES,
-	    event == EXPLAINER_HIT ? WAITING_MAX / 2 : WAITING_MAX);
+		note.miss |= take_look_up(explainer, key);
+	submit(explainer, key, request_metadata, &note);
 }
 
 /* --- keeping --------------------------------------------------------------
@@ -441,6 +512,7 @@ explainer_new(struct store *store, struct metrics *metrics)
 			"none", explain_cause_name((enum explain_cause)i)});
 	locks_init(explainer);
 	STAILQ_INIT(&explainer->chunks);
+	STAILQ_INIT(&explainer->spare);
 	return explainer;
 }
 
@@ -490,9 +562,10 @@ explainer_free(struct explainer *explainer)
 	if (explainer == NULL)
 		return;
 	drain(explainer);
-	/* The thread was never started. */
-	while ((chunk = STAILQ_FIRST(&explainer->chunks)) != NULL) {
-		STAILQ_REMOVE_HEAD(&explainer->chunks, link);
+	/* What waits was never begun, since the thread was not started. */
+	STAILQ_CONCAT(&explainer->spare, &explainer->chunks);
+	while ((chunk = STAILQ_FIRST(&explainer->spare)) != NULL) {
+		STAILQ_REMOVE_HEAD(&explainer->spare, link);
 		free(chunk);
 	}
 	explainer_save(explainer);
@@ -518,8 +591,9 @@ explainer_progress(
 	*noted = atomic_load(&explainer->noted);
 	if (*explained == *noted)
 		return;
-	atomic_store(
-	    &explainer->hurry_until_ms, clock_monotonic_ms() + HURRY_MS);
+	/* One who saw fewer of them may come later; the next question mends
+	 * that. */
+	atomic_store(&explainer->asked, *noted);
 	wake_up(explainer);
 }
 
@@ -532,6 +606,7 @@ explainer_statistics(
 	for (size_t i = 0; i < EXPLAIN_CAUSES; i++)
 		statistics->misses[i] = atomic_load(&explainer->misses[i]);
 	statistics->dropped = atomic_load(&explainer->dropped);
+	statistics->dropped_hits = atomic_load(&explainer->dropped_hits);
 	statistics->save_failures = atomic_load(&explainer->save_failures);
 	statistics->unsaved = history_count_changes(explainer->tools.history);
 	pthread_mutex_lock(&explainer->lock);

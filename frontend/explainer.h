@@ -3,8 +3,8 @@
  * Watches the action cache and finds out why actions miss: keeps the history
  * (executor/history.h) and, off the hot path, one after the other on a thread
  * of its own, reads and compares actions (frontend/explain_job.h). That waits
- * while the server is busy (frontend/explain_pace.h). A bounded number waits;
- * what is above is dropped and counted.
+ * while the server or the machine is busy (frontend/explain_pace.h). A bounded
+ * number waits; above it the oldest are dropped and counted.
  *
  * A miss is a look-up without result that is followed by an execution or by
  * the client's own result; a look-up alone is not, since clients may ask twice
@@ -57,13 +57,14 @@ void explainer_note(struct explainer *explainer, enum explainer_event event,
 struct history *explainer_history(struct explainer *explainer);
 
 /* Somebody asks: how many notes there were, and how many of them were looked
- * at. What waits is looked at without pause for a moment. */
+ * at. What waits is looked at without pause. */
 void explainer_progress(
     struct explainer *explainer, uint64_t *noted, uint64_t *explained);
 
 struct explainer_statistics {
 	uint64_t misses[EXPLAIN_CAUSES];
-	uint64_t dropped; /* too many were waiting */
+	uint64_t dropped; /* misses and results: too many were waiting */
+	uint64_t dropped_hits;
 	uint64_t waiting;
 	uint64_t save_failures;
 	uint64_t unsaved; /* changes of the history that are not stored yet */

@@ -3,17 +3,25 @@
  * Builds of a client that only caches, on two servers in turns: one explains
  * misses, the other does not. tests/bench/explain starts them.
  *
- *	bench_explain ACTIONS EVERY ROUNDS HOST:PORT PID HOST:PORT PID
+ *	bench_explain ACTIONS EVERY SECONDS HOST:PORT PID HOST:PORT PID
  *
  * A build looks for ACTIONS actions, and one in EVERY has a changed source: its
  * inputs, command and outputs are uploaded, and its result is stored. All calls
- * of a kind are made with many in flight, so that the server is busy; then it
- * is left alone until it rests. The servers take turns: first second, second
- * first. A line for each round but the first, three figures of both servers:
- * actions a second; processor time by action in microseconds until the last
- * answer; and until the server rests.
+ * of a kind are made with many in flight, so that the server is busy. The
+ * servers take turns of one build each, first second second first, then second
+ * first first second, so that what slowly changes meets both alike. After its
+ * turn the one that explains is asked, as `toolroot explain` does, until it has
+ * explained all that happened, so that this takes nothing from the other.
+ *
+ * A line for each four turns but the first, three figures of both servers:
+ * actions a second; processor time by action in microseconds, until the last
+ * answer, of all threads but the one that explains; and of all threads. At the
+ * end a line with one figure of both: processor time by action of all that
+ * happened, until the servers rest.
  */
+#include <dirent.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "rpc/runtime.h"
@@ -22,19 +30,23 @@
 #define API "/build.bazel.remote.execution.v2."
 #define GET_PATH API "ActionCache/GetActionResult"
 #define PUT_PATH API "ActionCache/UpdateActionResult"
+#define MISSES_PATH "/toolroot.explain.v1.Explanations/ListMisses"
 #define IN_FLIGHT 64
 #define ARGUMENTS 60
 #define SOURCES 20
 #define SOURCE_BYTES 4096
 #define OUTPUT_BYTES (16 * KIB)
-/* Longer than anything waits to be done in peace, and when it rests. */
-#define REST_US 300000
-#define REST_NS 5000000
-#define RESTS 20
+/* Longer than anything waits to be done in peace. */
+#define REST_US 3000000
+#define TURNS 4
+#define PATH_SIZE 64
 
 struct build {
 	struct load_client client;
-	struct digest *actions; /* as they are now */
+	int pid;                   /* of the server */
+	char schedstat[PATH_SIZE]; /* of its thread that explains; or "" */
+	double begun_us;           /* processor time of the server */
+	struct digest *actions;    /* as they are now */
 	size_t *versions;
 	size_t count;
 	size_t every;
@@ -265,71 +277,206 @@ edit(struct build *build)
 	}
 }
 
-/* Until what is done aside is done. */
-static void
-rest(const struct build *build)
-{
-	int64_t before, now = load_server_cpu(&build->client);
+/* --- clocks of the server ---------------------------------------------------
+ */
 
-	for (int i = 0; i < RESTS; i++) {
-		before = now;
-		usleep(REST_US);
-		now = load_server_cpu(&build->client);
-		if (now - before < REST_NS)
-			return;
+static double
+process_us(int pid)
+{
+	struct timespec time;
+	clockid_t clock;
+
+	if (clock_getcpuclockid(pid, &clock) != 0 ||
+	    clock_gettime(clock, &time) == -1)
+		load_die("clock_gettime", "the server has ended");
+	return (double)time.tv_sec * 1e6 + (double)time.tv_nsec / 1e3;
+}
+
+/* Of the thread that explains; 0 where there is none. */
+static double
+aside_us(const char *schedstat)
+{
+	FILE *file = schedstat[0] != '\0' ? fopen(schedstat, "r") : NULL;
+	double ns = 0;
+
+	if (file == NULL)
+		return 0;
+	if (fscanf(file, "%lf", &ns) != 1)
+		load_die(schedstat, "cannot be read");
+	fclose(file);
+	return ns / 1e3;
+}
+
+static bool
+is_named(int pid, const char *thread, const char *name)
+{
+	char path[PATH_SIZE], text[32] = "";
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%.20s/comm", pid, thread);
+	file = fopen(path, "r");
+	if (file == NULL)
+		return false;
+	if (fscanf(file, "%31s", text) != 1)
+		text[0] = '\0';
+	fclose(file);
+	return strcmp(text, name) == 0;
+}
+
+/* Its file of that name, "" when the server does not explain. */
+static void
+find_schedstat(int pid, char path[static PATH_SIZE])
+{
+	struct dirent *entry;
+	DIR *tasks;
+
+	snprintf(path, PATH_SIZE, "/proc/%d/task", pid);
+	tasks = opendir(path);
+	if (tasks == NULL)
+		load_die(path, "no such process");
+	path[0] = '\0';
+	while ((entry = readdir(tasks)) != NULL) {
+		if (is_named(pid, entry->d_name, "explain"))
+			snprintf(path, PATH_SIZE,
+			    "/proc/%d/task/%.20s/schedstat", pid,
+			    entry->d_name);
+	}
+	closedir(tasks);
+}
+
+/* --- turns ------------------------------------------------------------------
+ */
+
+/* Of some turns of a server. */
+struct figures {
+	double actions;
+	double seconds;
+	double calls_us; /* processor time, without the thread that explains */
+	double loaded_us;
+};
+
+static void
+turn(struct build *build, struct figures *sum)
+{
+	double cpu, aside;
+
+	edit(build);
+	cpu = process_us(build->pid);
+	aside = aside_us(build->schedstat);
+	sum->seconds += run(build, &(struct load_run){.path = GET_PATH,
+				       .count = build->count,
+				       .request = get_request,
+				       .metadata = any_metadata,
+				       .may_miss = true});
+	sum->seconds += run(build, &(struct load_run){.path = UPDATE_PATH,
+				       .count = build->changes,
+				       .request = upload_request,
+				       .metadata = changed_metadata,
+				       .check = check_updates});
+	sum->seconds += run(build, &(struct load_run){.path = PUT_PATH,
+				       .count = build->changes,
+				       .request = put_request,
+				       .metadata = changed_metadata});
+	aside = aside_us(build->schedstat) - aside;
+	cpu = process_us(build->pid) - cpu;
+	sum->actions += (double)build->count;
+	sum->loaded_us += cpu;
+	sum->calls_us += cpu - aside;
+}
+
+/* Of no invocation. */
+static grpc_byte_buffer *
+misses_request(size_t number, void *cookie)
+{
+	struct buffer request;
+
+	(void)number;
+	(void)cookie;
+	buffer_init(&request, KIB);
+	put_text(&request, 2, "-");
+	return to_request(&request);
+}
+
+/* ListMissesResponse: noted and explained. */
+static void
+read_progress(size_t number, struct str reply, void *cookie)
+{
+	uint64_t *progress = cookie;
+	struct wire_field field;
+
+	(void)number;
+	progress[0] = progress[1] = 0;
+	while (wire_next(&reply, &field) > 0)
+		if (field.number == 3 || field.number == 4)
+			progress[field.number - 3] = field.value;
+}
+
+/* Until all that happened is explained. */
+static void
+settle(struct build *build)
+{
+	uint64_t progress[2];
+	struct load_figures unused;
+	const struct load_run ask = {.path = MISSES_PATH,
+	    .in_flight = 1,
+	    .count = 1,
+	    .request = misses_request,
+	    .check = read_progress,
+	    .cookie = progress};
+
+	do {
+		load_many(&build->client, &ask, &unused);
+		if (progress[1] < progress[0])
+			usleep(1000);
+	} while (progress[1] < progress[0]);
+}
+
+/* On off off on, or the other way round. The other's peace after its turn lasts
+ * as long as the first needs to explain. */
+static void
+take_turns(struct build *builds, size_t first, struct figures *sums)
+{
+	int64_t peace_us = 0, begun;
+
+	for (size_t i = 0; i < TURNS; i++) {
+		size_t which = (first + (i + 1) / 2) % 2;
+
+		turn(&builds[which], &sums[which]);
+		begun = clock_monotonic_ns();
+		if (builds[which].schedstat[0] != '\0') {
+			settle(&builds[which]);
+			peace_us = (clock_monotonic_ns() - begun) / 1000;
+		} else if (peace_us > 0) {
+			usleep((useconds_t)peace_us);
+		}
 	}
 }
 
-struct figures {
-	double rate;      /* actions a second */
-	double loaded_us; /* processor time by action, until the last answer */
-	double all_us;    /* until the server rests */
-};
-
-static double
-cpu_since(const struct build *build, int64_t before)
-{
-	return (double)(load_server_cpu(&build->client) - before) / 1e3 /
-	       (double)build->count;
-}
-
 static void
-build_run(struct build *build, struct figures *figures)
+print_turns(const struct figures *sums)
 {
-	double seconds;
-	int64_t cpu;
-
-	edit(build);
-	cpu = load_server_cpu(&build->client);
-	seconds = run(build, &(struct load_run){.path = GET_PATH,
-				 .count = build->count,
-				 .request = get_request,
-				 .metadata = any_metadata,
-				 .may_miss = true});
-	seconds += run(build, &(struct load_run){.path = UPDATE_PATH,
-				  .count = build->changes,
-				  .request = upload_request,
-				  .metadata = changed_metadata,
-				  .check = check_updates});
-	seconds += run(build, &(struct load_run){.path = PUT_PATH,
-				  .count = build->changes,
-				  .request = put_request,
-				  .metadata = changed_metadata});
-	figures->rate = (double)build->count / seconds;
-	figures->loaded_us = cpu_since(build, cpu);
-	rest(build);
-	figures->all_us = cpu_since(build, cpu);
+	printf("%.1f %.1f %.4f %.4f %.4f %.4f\n",
+	    sums[0].actions / sums[0].seconds,
+	    sums[1].actions / sums[1].seconds,
+	    sums[0].calls_us / sums[0].actions,
+	    sums[1].calls_us / sums[1].actions,
+	    sums[0].loaded_us / sums[0].actions,
+	    sums[1].loaded_us / sums[1].actions);
+	fflush(stdout);
 }
 
 static void
 build_open(struct build *build, char **argv, const char *address, int pid)
 {
 	*build = (struct build){.count = strtoul(argv[1], NULL, 10),
-	    .every = strtoul(argv[2], NULL, 10)};
+	    .every = strtoul(argv[2], NULL, 10),
+	    .pid = pid,
+	    .begun_us = process_us(pid)};
+	find_schedstat(pid, build->schedstat);
 	build->actions = xcalloc(build->count, sizeof(*build->actions));
 	build->versions = xcalloc(build->count, sizeof(*build->versions));
 	build->changed = xcalloc(build->count, sizeof(*build->changed));
-	load_open(&build->client, address, pid);
+	load_open(&build->client, address, 0);
 }
 
 static void
@@ -341,33 +488,45 @@ build_close(struct build *build)
 	free(build->changed);
 }
 
+/* All that happened, also what is done aside. */
+static void
+print_all(const struct build *builds, const struct figures *all)
+{
+	usleep(REST_US);
+	printf("all");
+	for (size_t i = 0; i < 2; i++)
+		printf(
+		    " %.4f", (process_us(builds[i].pid) - builds[i].begun_us) /
+				 all[i].actions);
+	printf("\n");
+}
+
 int
 main(int argc, char **argv)
 {
+	struct figures all[2] = {{.actions = 0}, {.actions = 0}};
 	struct build builds[2];
-	struct figures on, off, *figures[] = {&on, &off};
-	size_t rounds;
+	int64_t end;
 
 	if (argc != 8)
-		load_die("usage", "bench_explain ACTIONS EVERY ROUNDS "
+		load_die("usage", "bench_explain ACTIONS EVERY SECONDS "
 				  "HOST:PORT PID HOST:PORT PID");
-	rounds = strtoul(argv[3], NULL, 10);
 	rpc_init();
 	for (size_t i = 0; i < 2; i++)
 		build_open(
 		    &builds[i], argv, argv[4 + 2 * i], atoi(argv[5 + 2 * i]));
-	for (size_t round = 0; round <= rounds; round++) {
-		for (size_t i = 0; i < 2; i++) {
-			size_t which = (i + round) % 2;
+	/* Everything is new at first. */
+	take_turns(builds, 0, all);
+	end = clock_monotonic_ns() + (int64_t)(atof(argv[3]) * 1e9);
+	for (size_t i = 0; clock_monotonic_ns() < end; i++) {
+		struct figures sums[2] = {{.actions = 0}, {.actions = 0}};
 
-			build_run(&builds[which], figures[which]);
-		}
-		if (round > 0)
-			printf("%.1f %.1f %.3f %.3f %.3f %.3f\n", on.rate,
-			    off.rate, on.loaded_us, off.loaded_us, on.all_us,
-			    off.all_us);
-		fflush(stdout);
+		take_turns(builds, i % 2, sums);
+		print_turns(sums);
+		for (size_t k = 0; k < 2; k++)
+			all[k].actions += sums[k].actions;
 	}
+	print_all(builds, all);
 	for (size_t i = 0; i < 2; i++)
 		build_close(&builds[i]);
 	rpc_shutdown();

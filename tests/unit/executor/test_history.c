@@ -47,13 +47,25 @@ action_of(const char *name, const char *target, const struct str *output)
 }
 
 static void
+add(struct history *history, const struct history_action *action)
+{
+	struct history_subjects subjects;
+
+	history_subjects_of(action, &subjects);
+	history_add(history, action, &subjects);
+}
+
+static void
 assert_previous(struct history *history, const struct history_action *action,
     const char *wanted)
 {
+	struct history_subjects subjects;
 	struct digest previous;
 	struct digest digest;
-	int found = history_previous(history, action, &previous);
+	int found;
 
+	history_subjects_of(action, &subjects);
+	found = history_previous(history, action, &subjects, &previous);
 	assert_int_equal(found, wanted != NULL);
 	if (wanted != NULL) {
 		digest = digest_of(wanted);
@@ -72,8 +84,8 @@ an_action_of_the_same_target_and_outputs_comes_first(void **state)
 
 	(void)state;
 	assert_previous(history, &a, NULL);
-	history_add(history, &a);
-	history_add(history, &b);
+	add(history, &a);
+	add(history, &b);
 	assert_previous(history, &c, "a");
 	history_free(history);
 }
@@ -87,14 +99,14 @@ a_neighbour_in_the_same_build_is_no_earlier_action(void **state)
 	struct history_action report = action_of("report", "//x", &xml);
 
 	(void)state;
-	history_add(history, &test);
+	add(history, &test);
 	assert_previous(history, &report, NULL);
 	report.use.invocation = STR("second");
 	assert_previous(history, &report, "test");
 	/* Who does not say which build it is may mean another. */
 	test.use.invocation = STR("");
 	report.use.invocation = STR("");
-	history_add(history, &test);
+	add(history, &test);
 	assert_previous(history, &report, "test");
 	history_free(history);
 }
@@ -110,8 +122,8 @@ a_changed_output_directory_finds_the_same_file_name(void **state)
 	struct history_action c = action_of("c", "//x", &other);
 
 	(void)state;
-	history_add(history, &a);
-	history_add(history, &b);
+	add(history, &a);
+	add(history, &b);
 	/* In the same build it is the same source for another platform. */
 	assert_previous(history, &c, NULL);
 	c.use.invocation = STR("second");
@@ -129,7 +141,7 @@ without_metadata_the_outputs_count(void **state)
 	struct history_action c = action_of("c", "", &two);
 
 	(void)state;
-	history_add(history, &a);
+	add(history, &a);
 	assert_previous(history, &b, "a");
 	assert_previous(history, &c, NULL);
 	history_free(history);
@@ -145,7 +157,7 @@ instances_do_not_see_one_another(void **state)
 	bool result;
 
 	(void)state;
-	history_add(history, &a);
+	add(history, &a);
 	b.use.instance = STR("other");
 	assert_previous(history, &b, NULL);
 	assert_false(
@@ -163,8 +175,8 @@ using_an_old_action_makes_it_the_nearest(void **state)
 	struct history_action c = action_of("c", "//x", &one);
 
 	(void)state;
-	history_add(history, &a);
-	history_add(history, &b);
+	add(history, &a);
+	add(history, &b);
 	assert_previous(history, &c, "b");
 	assert_true(history_use(history, &a.use));
 	assert_false(history_use(history, &c.use));
@@ -181,7 +193,7 @@ a_result_is_remembered(void **state)
 	bool result = true;
 
 	(void)state;
-	history_add(history, &a);
+	add(history, &a);
 	assert_true(
 	    history_knows(history, a.use.instance, &a.use.action, &result));
 	assert_false(result);
@@ -213,7 +225,7 @@ what_was_used_longest_ago_is_forgotten_first(void **state)
 			list[0].use.now_ns = list[3].use.now_ns;
 			history_use(history, &list[0].use);
 		}
-		history_add(history, &list[i]);
+		add(history, &list[i]);
 	}
 	for (size_t i = 0; i < 4; i++)
 		assert_int_equal(history_knows(history, STR("main"),
@@ -241,7 +253,7 @@ memory_is_bounded_whatever_the_texts(void **state)
 		snprintf(name, sizeof(name), "%zu", i);
 		action = action_of(name, "//x", &output);
 		action.target = (struct str){text, 100000 - i};
-		history_add(history, &action);
+		add(history, &action);
 		if (i < 1900)
 			continue;
 		known += history_knows(
@@ -271,9 +283,9 @@ misses_are_found_by_invocation_target_and_hash(void **state)
 
 	(void)state;
 	arena_init(&arena, 1u << 20);
-	history_add(history, &a);
+	add(history, &a);
 	b.use.invocation = STR("second");
-	history_add(history, &b);
+	add(history, &b);
 	history_put_miss(history, STR("main"), &miss);
 	assert_int_equal(history_list_misses(history, STR("main"), STR("first"),
 			     &arena, found, 4),
@@ -335,9 +347,9 @@ what_is_kept_finds_the_same_actions_and_misses_again(void **state)
 
 	(void)state;
 	a.use.result = true;
-	history_add(history, &a);
+	add(history, &a);
 	b.use.now_ns = 2;
-	history_add(history, &b);
+	add(history, &b);
 	history_put_miss(history, STR("main"), &miss);
 	hand_over(history, again);
 	/* Nothing has changed since. */
@@ -387,16 +399,16 @@ what_is_forgotten_is_told_to_whoever_keeps_it(void **state)
 	struct history_record first[8], changes[8];
 
 	(void)state;
-	history_add(history, &a);
+	add(history, &a);
 	assert_int_equal(take(history, first, true), 1);
-	history_add(history, &b);
+	add(history, &b);
 	assert_int_equal(take(history, changes, true), 2);
 	assert_null(changes[0].value.data);
 	assert_int_equal(changes[0].number, first[0].number);
 	assert_non_null(changes[1].value.data);
 	/* One that was never stored leaves no trace. */
-	history_add(history, &a);
-	history_add(history, &b);
+	add(history, &a);
+	add(history, &b);
 	assert_int_equal(take(history, changes, true), 2);
 	history_free(history);
 }
@@ -411,10 +423,10 @@ what_was_not_stored_is_given_again(void **state)
 	struct history_record changes[8];
 
 	(void)state;
-	history_add(history, &a);
+	add(history, &a);
 	assert_int_equal(take(history, changes, false), 1);
 	assert_int_equal(history_count_changes(history), 1);
-	history_add(history, &b);
+	add(history, &b);
 	assert_int_equal(take(history, changes, false), 2);
 	assert_int_equal(take(history, changes, true), 2);
 	assert_int_equal(history_count_changes(history), 0);
@@ -431,7 +443,7 @@ what_changes_while_it_is_stored_is_given_again(void **state)
 	struct history_record changes[8];
 
 	(void)state;
-	history_add(history, &a);
+	add(history, &a);
 	assert_int_equal(history_take_changes(history, changes, 8), 1);
 	free((char *)(uintptr_t)changes[0].value.data);
 	a.use.result = true;
@@ -451,12 +463,12 @@ a_removal_that_was_not_stored_is_given_again(void **state)
 	struct history_record first[8], changes[8];
 
 	(void)state;
-	history_add(history, &a);
+	add(history, &a);
 	assert_int_equal(take(history, first, true), 1);
-	history_add(history, &b);
+	add(history, &b);
 	assert_int_equal(take(history, changes, false), 2);
 	/* It comes again meanwhile, as another record. */
-	history_add(history, &a);
+	add(history, &a);
 	assert_int_equal(take(history, changes, true), 2);
 	assert_null(changes[0].value.data);
 	assert_int_equal(changes[0].number, first[0].number);
@@ -475,10 +487,10 @@ what_is_forgotten_while_it_is_stored_is_removed(void **state)
 	struct history_record first, changes[8];
 
 	(void)state;
-	history_add(history, &a);
+	add(history, &a);
 	assert_int_equal(history_take_changes(history, &first, 1), 1);
 	free((char *)(uintptr_t)first.value.data);
-	history_add(history, &b);
+	add(history, &b);
 	history_settle_changes(history, true);
 	assert_int_equal(take(history, changes, true), 2);
 	assert_null(changes[0].value.data);
@@ -498,7 +510,7 @@ a_malformed_record_is_passed_over(void **state)
 
 	(void)state;
 	assert_int_equal(history_restore(history, records, 2), 0);
-	history_add(history, &a);
+	add(history, &a);
 	/* Their records go, and their numbers are not given again. */
 	assert_int_equal(take(history, changes, true), 3);
 	assert_int_equal(changes[0].number, 7);

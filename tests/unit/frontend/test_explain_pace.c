@@ -45,25 +45,56 @@ a_quiet_server_explains_without_a_pause(void **state)
 		assert_int_equal(pass(&scene, 10 * MS, 0, 10 * MS), 0);
 }
 
+/* Always something to explain, while others use so much of each millisecond,
+ * and we wait so much for each that we use. Returns what we took. */
+static int64_t
+work(struct scene *scene, int64_t others, int64_t waited)
+{
+	int64_t begun = scene->now.own;
+
+	for (int64_t end = scene->now.wall + 100000 * MS;
+	     scene->now.wall < end;) {
+		int pause;
+
+		scene->now.waited += waited / 4;
+		pause = pass(scene, (MS + waited) / 4, others / 4, MS / 4);
+		if (pause > 0)
+			pass(scene, pause * MS, pause * others, 0);
+	}
+	return scene->now.own - begun;
+}
+
 static void
-of_a_busy_server_it_takes_a_hundredth(void **state)
+of_a_busy_server_it_takes_a_five_hundredth(void **state)
 {
 	struct scene scene;
-	int64_t begun = 0;
 
 	(void)state;
 	scene_init(&scene, 2);
-	pass(&scene, 100 * MS, 150 * MS, 0);
-	begun = scene.now.own;
-	for (int i = 0; i < 1000; i++) {
-		int pause = pass(&scene, MS, 2 * MS, MS / 4);
+	assert_in_range(work(&scene, 3 * MS / 2, 0), 100000 * MS * 2 / 500 / 2,
+	    100000 * MS * 2 / 500 * 3 / 2);
+}
 
-		if (pause > 0)
-			pass(&scene, pause * MS, 2 * pause * MS, 0);
-	}
-	assert_in_range(scene.now.own - begun,
-	    (scene.now.process - scene.now.own) / 100 * 8 / 10,
-	    (scene.now.process - scene.now.own) / 100 * 12 / 10);
+static void
+so_it_does_where_others_have_the_processors(void **state)
+{
+	struct scene scene;
+
+	(void)state;
+	scene_init(&scene, 2);
+	assert_in_range(work(&scene, MS / 100, MS), 100000 * MS * 2 / 500 / 2,
+	    100000 * MS * 2 / 500 * 3 / 2);
+}
+
+static void
+of_many_processors_it_needs_little(void **state)
+{
+	struct scene scene;
+
+	(void)state;
+	scene_init(&scene, 256);
+	assert_in_range(work(&scene, 200 * MS, 0), 100000 * MS * 8 / 500 / 2,
+	    100000 * MS * 8 / 500 * 3 / 2);
 }
 
 static void
@@ -77,6 +108,21 @@ it_catches_up_when_the_server_is_quiet_again(void **state)
 	assert_int_not_equal(pass(&scene, MS, MS, 30 * MS), 0);
 	assert_int_equal(pass(&scene, 50 * MS, MS, 0), 0);
 	assert_int_equal(pass(&scene, 50 * MS, MS, 45 * MS), 0);
+}
+
+static void
+and_when_the_machine_is(void **state)
+{
+	struct scene scene;
+	int pauses = 0;
+
+	(void)state;
+	scene_init(&scene, 2);
+	scene.now.waited += 5 * MS;
+	assert_int_not_equal(pass(&scene, 10 * MS, 0, 5 * MS), 0);
+	for (int i = 0; i < 200; i++)
+		pauses += pass(&scene, 50 * MS, 0, MS / 4) > 0;
+	assert_in_range(pauses, 1, 50);
 }
 
 static void
@@ -108,8 +154,11 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(a_quiet_server_explains_without_a_pause),
-	    cmocka_unit_test(of_a_busy_server_it_takes_a_hundredth),
+	    cmocka_unit_test(of_a_busy_server_it_takes_a_five_hundredth),
+	    cmocka_unit_test(so_it_does_where_others_have_the_processors),
+	    cmocka_unit_test(of_many_processors_it_needs_little),
 	    cmocka_unit_test(it_catches_up_when_the_server_is_quiet_again),
+	    cmocka_unit_test(and_when_the_machine_is),
 	    cmocka_unit_test(a_part_of_many_processors_is_not_busy),
 	    cmocka_unit_test(a_long_rest_says_nothing_of_now),
 	};

@@ -88,6 +88,91 @@ a_question_does_not_wait_for_others(void **state)
 	metrics_free(metrics);
 }
 
+/* A miss of an invocation of that number, with so much metadata that a few
+ * thousand fill the queue. */
+static void
+note_large(struct explainer *explainer, unsigned number)
+{
+	struct action_key key = {.instance = STR("")};
+	char metadata[8000] = {0};
+	size_t used;
+
+	/* Field 15, which nobody knows, fills what is left. */
+	used = (size_t)snprintf(
+	    metadata, sizeof(metadata), "\x1a\x06%06u\x7a\xb5\x3e", number);
+	digest_compute(DIGEST_SHA256, &number, sizeof(number), &key.action);
+	explainer_note(explainer, EXPLAINER_EXECUTES, &key,
+	    (struct str){metadata, used + 0x3e * 128 + 0x35});
+}
+
+static bool
+remembers(struct explainer *explainer, struct str invocation)
+{
+	struct history_miss miss;
+	struct arena arena;
+	size_t count;
+
+	arena_init(&arena, 1 << 20);
+	count = history_list_misses(explainer_history(explainer), STR(""),
+	    invocation, &arena, &miss, 1);
+	arena_clear(&arena);
+	return count > 0;
+}
+
+static void
+when_too_many_wait_the_oldest_are_dropped_and_counted(void **state)
+{
+	enum { NOTES = 4000 };
+	struct fixture *f = *state;
+	struct metrics *metrics = metrics_new();
+	struct explainer *explainer = explainer_new(f->store, metrics);
+	struct explainer_statistics statistics;
+	uint64_t noted, explained;
+
+	for (uint32_t i = 0; i < NOTES; i++)
+		note_large(explainer, i);
+	explainer_statistics(explainer, &statistics);
+	assert_in_range(statistics.dropped, 1, NOTES / 2);
+	assert_int_equal(statistics.dropped + statistics.waiting, NOTES);
+	explainer_start(explainer, NULL);
+	do {
+		explainer_progress(explainer, &noted, &explained);
+	} while (explained < noted);
+	assert_int_equal(noted, NOTES);
+	assert_false(remembers(explainer, STR("000000")));
+	assert_true(remembers(explainer, STR("003999")));
+	explainer_statistics(explainer, &statistics);
+	assert_int_equal(
+	    statistics.misses[EXPLAIN_FIRST_SEEN] + statistics.dropped, NOTES);
+	assert_int_equal(statistics.waiting, 0);
+	explainer_free(explainer);
+	metrics_free(metrics);
+}
+
+static void
+hits_do_not_drop_misses(void **state)
+{
+	struct fixture *f = *state;
+	struct metrics *metrics = metrics_new();
+	struct explainer *explainer = explainer_new(f->store, metrics);
+	static const char metadata[8000];
+	struct explainer_statistics statistics;
+
+	note_misses(explainer);
+	for (int i = 0; i < 4000; i++) {
+		struct action_key key = {.instance = STR("")};
+
+		digest_compute(DIGEST_SHA256, &i, sizeof(i), &key.action);
+		explainer_note(explainer, EXPLAINER_HIT, &key,
+		    (struct str){metadata, sizeof(metadata)});
+	}
+	explainer_statistics(explainer, &statistics);
+	assert_int_equal(statistics.dropped, 0);
+	assert_in_range(statistics.dropped_hits, 1, 3999);
+	explainer_free(explainer);
+	metrics_free(metrics);
+}
+
 static void
 one_that_was_never_started_ends(void **state)
 {
@@ -109,6 +194,11 @@ main(void)
 		fixture_teardown),
 	    cmocka_unit_test_setup_teardown(a_question_does_not_wait_for_others,
 		fixture_setup, fixture_teardown),
+	    cmocka_unit_test_setup_teardown(
+		when_too_many_wait_the_oldest_are_dropped_and_counted,
+		fixture_setup, fixture_teardown),
+	    cmocka_unit_test_setup_teardown(
+		hits_do_not_drop_misses, fixture_setup, fixture_teardown),
 	    cmocka_unit_test_setup_teardown(one_that_was_never_started_ends,
 		fixture_setup, fixture_teardown),
 	};
