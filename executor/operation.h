@@ -126,6 +126,8 @@ struct operation {
 	struct share *share;   /* when queued, unless it goes first */
 	struct lease *lease;   /* when leased or executing */
 	struct str early;      /* EarlyOutputs of that lease, encoded; malloc */
+	size_t early_files;    /* in it */
+	uint64_t early_bytes;  /* of those */
 	struct heap_node turn; /* in the share */
 	struct heap_node deadline;
 	TAILQ_ENTRY(operation) again;    /* in the queue: goes first */

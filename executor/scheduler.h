@@ -197,11 +197,17 @@ void scheduler_heartbeat(struct scheduler *scheduler,
     struct worker_session *session, const struct session_heartbeat *heartbeat,
     int64_t now_ms);
 
-/* Outputs that are there while the lease goes on: an encoded EarlyOutputs, with
- * all that it reported. Copied; kept until the lease ends. False, and nothing
- * changed, when the worker does not hold it. Events. */
+/* Outputs that are there while the lease goes on, all that it reported. */
+struct early_report {
+	struct str outputs; /* an encoded EarlyOutputs */
+	size_t files;       /* in it */
+	uint64_t bytes;     /* of those, as the worker says */
+};
+/* Copied; kept until the lease ends. False, and nothing changed, when the
+ * worker does not hold it. Events. */
 bool scheduler_report_early(struct scheduler *scheduler,
-    struct worker_session *session, struct str lease_id, struct str outputs);
+    struct worker_session *session, struct str lease_id,
+    const struct early_report *report);
 
 enum lease_outcome {
 	LEASE_FINISHED, /* with a result that holds, good or bad */

@@ -27,6 +27,8 @@ struct scheduler_statistics {
 	uint64_t leases_offered;
 	uint64_t leases_lost;
 	uint64_t requeued;
+	uint64_t early_outputs; /* that leases reported while they went on */
+	uint64_t early_bytes;   /* of those */
 	uint64_t sessions_lost; /* silent, or gone without draining */
 	uint64_t unknown_results;
 	uint64_t completed;

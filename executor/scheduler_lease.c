@@ -176,12 +176,13 @@ scheduler_try_again(struct scheduler *s, struct operation *operation,
 	scheduler_assign(s, operation, now_ms);
 }
 
-/* Takes the bytes. */
 static void
-scheduler_set_early(struct operation *operation, struct str outputs)
+scheduler_forget_early(struct operation *operation)
 {
 	free((char *)(uintptr_t)operation->early.data);
-	operation->early = outputs;
+	operation->early = (struct str){NULL, 0};
+	operation->early_files = 0;
+	operation->early_bytes = 0;
 }
 
 /* The lease is no longer its operation's. */
@@ -193,7 +194,7 @@ scheduler_detach(struct lease *lease)
 	lease->operation = NULL;
 	if (operation != NULL) {
 		operation->lease = NULL;
-		scheduler_set_early(operation, (struct str){NULL, 0});
+		scheduler_forget_early(operation);
 		operation->avoid_session = lease->session->number;
 		queues_stopped(operation);
 	}
@@ -383,9 +384,28 @@ out:
 /* --- early outputs ---------------------------------------------------------
  */
 
+/* Each report has what the one before had. */
+static void
+scheduler_set_early(struct scheduler *s, struct operation *operation,
+    const struct early_report *report)
+{
+	if (report->files > operation->early_files)
+		s->figures.early_outputs +=
+		    report->files - operation->early_files;
+	if (report->bytes > operation->early_bytes)
+		s->figures.early_bytes +=
+		    report->bytes - operation->early_bytes;
+	scheduler_forget_early(operation);
+	operation->early =
+	    (struct str){xstrndup(report->outputs.data, report->outputs.len),
+		report->outputs.len};
+	operation->early_files = report->files;
+	operation->early_bytes = report->bytes;
+}
+
 bool
 scheduler_report_early(struct scheduler *s, struct worker_session *session,
-    struct str lease_id, struct str outputs)
+    struct str lease_id, const struct early_report *report)
 {
 	struct lease *lease = NULL;
 	bool held;
@@ -395,9 +415,7 @@ scheduler_report_early(struct scheduler *s, struct worker_session *session,
 		lease = worker_session_find_lease(session, lease_id);
 	held = lease != NULL && lease->operation != NULL;
 	if (held) {
-		scheduler_set_early(lease->operation,
-		    (struct str){
-			xstrndup(outputs.data, outputs.len), outputs.len});
+		scheduler_set_early(s, lease->operation, report);
 		scheduler_add_event(
 		    s, EVENT_OPERATION_CHANGED, lease->operation, NULL);
 	}

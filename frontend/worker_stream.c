@@ -356,26 +356,44 @@ on_heartbeat(struct worker_stream *stream,
 	return 0;
 }
 
+/* As the worker says: for the metric. */
+static uint64_t
+count_early_bytes(const Workerapi__EarlyOutputs *early)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < early->n_files; i++) {
+		const Reapi__Digest *digest = early->files[i]->digest;
+
+		if (digest != NULL && digest->size_bytes > 0 &&
+		    (uint64_t)digest->size_bytes <= EARLY_OUTPUTS_FILE_MAX)
+			sum += (uint64_t)digest->size_bytes;
+	}
+	return sum;
+}
+
 /* News for the clients that wait; the blobs were put into the store before. */
 static int
 on_early_outputs(struct worker_stream *stream,
     struct worker_message *worker_message, struct error *err)
 {
 	Workerapi__EarlyOutputs *early = worker_message->message->early_outputs;
+	struct early_report report = {.files = early->n_files};
 	struct str lease_id = binary_str(early->lease_id);
-	struct str outputs;
 
 	early->lease_id = (ProtobufCBinaryData){.len = 0};
 	if (early->n_files > EARLY_OUTPUTS_FILES_MAX ||
 	    workerapi__early_outputs__get_packed_size(early) >
 		EARLY_OUTPUTS_BYTES_MAX ||
-	    protos_pack(&worker_message->arena, &early->base, &outputs) == NULL)
+	    protos_pack(
+		&worker_message->arena, &early->base, &report.outputs) == NULL)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "EarlyOutputs names more than %d files or takes more than "
 		    "%d bytes",
 		    EARLY_OUTPUTS_FILES_MAX, EARLY_OUTPUTS_BYTES_MAX);
+	report.bytes = count_early_bytes(early);
 	(void)scheduler_report_early(
-	    stream->service->scheduler, stream->session, lease_id, outputs);
+	    stream->service->scheduler, stream->session, lease_id, &report);
 	return 0;
 }
 

@@ -17,5 +17,7 @@
 #define EARLY_OUTPUTS_BYTES_MAX 8192
 /* Of an action; what is above comes with the result. */
 #define EARLY_OUTPUTS_FILES_MAX 16
+/* Bytes of one; larger ones come with the result. */
+#define EARLY_OUTPUTS_FILE_MAX ((uint64_t)256 << 20)
 
 #endif

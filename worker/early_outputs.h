@@ -24,9 +24,6 @@ struct error;
 struct outputs;
 struct run_command;
 
-/* Larger files come with the result. */
-#define EARLY_OUTPUTS_FILE_MAX ((uint64_t)256 << 20)
-
 struct early_outputs_options {
 	struct str wanted;                 /* the property's value */
 	const struct run_command *command; /* borrowed, all */

@@ -240,8 +240,12 @@ static bool
 report_early(struct world *world, struct worker_session *session,
     const char *lease_id, const char *outputs)
 {
+	/* As many files as there are words, and as many bytes as letters. */
+	struct early_report report = {.outputs = str_from(outputs),
+	    .files = 1 + (strchr(outputs, ',') != NULL),
+	    .bytes = strlen(outputs)};
 	bool held = scheduler_report_early(
-	    world->scheduler, session, str_from(lease_id), str_from(outputs));
+	    world->scheduler, session, str_from(lease_id), &report);
 
 	deliver(world);
 	return held;
@@ -260,6 +264,17 @@ expect_early(
 	free((char *)(uintptr_t)early.data);
 }
 
+/* By the metrics: each once for each attempt. */
+static void
+expect_early_counted(struct world *world, uint64_t files, uint64_t bytes)
+{
+	struct scheduler_statistics statistics;
+
+	scheduler_statistics(world->scheduler, &statistics);
+	assert_int_equal(statistics.early_outputs, files);
+	assert_int_equal(statistics.early_bytes, bytes);
+}
+
 static void
 early_outputs_are_those_of_the_present_lease(void **state)
 {
@@ -276,6 +291,7 @@ early_outputs_are_those_of_the_present_lease(void **state)
 	    seen(world, EVENT_OPERATION_CHANGED)->operation, operation);
 	assert_true(report_early(world, first, lease, "one, two"));
 	expect_early(world, operation, "one, two");
+	expect_early_counted(world, 2, strlen("one, two"));
 	scheduler_leave_session(world->scheduler, first, world->now);
 	expect_early(world, operation, "");
 	second = join(world, "second", 1, NULL);
@@ -285,6 +301,7 @@ early_outputs_are_those_of_the_present_lease(void **state)
 	expect_early(world, operation, "");
 	assert_true(report_early(world, second, next, "four"));
 	expect_early(world, operation, "four");
+	expect_early_counted(world, 3, strlen("one, two") + strlen("four"));
 	assert_int_equal(end(world, second, next, LEASE_FINISHED), LEASE_STORE);
 	expect_early(world, operation, "");
 	complete(world, operation);
