@@ -3,7 +3,7 @@
 #include "frontend/explain_pace.h"
 
 #include <fcntl.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -35,14 +35,14 @@ explain_clocks_open(void)
 static int64_t
 read_waited(int schedstat)
 {
-	long long waited = 0;
-	char text[128];
+	char text[128], *second;
 	ssize_t len = pread(schedstat, text, sizeof(text) - 1, 0);
 
 	if (len <= 0)
 		return 0;
 	text[len] = '\0';
-	return sscanf(text, "%*d %lld", &waited) == 1 ? waited : 0;
+	(void)strtoll(text, &second, 10);
+	return strtoll(second, NULL, 10);
 }
 
 static int64_t
