@@ -5,9 +5,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -19,10 +21,15 @@
 #include "client/cargo_dep_info.h"
 #include "client/cargo_paths.h"
 #include "client/cargo_process.h"
+#include "client/cargo_rlib.h"
 #include "client/cas_client.h"
 #include "client/stat_ledger.h"
 
 #define TEXT_MAX (64u << 20) /* a dep-info file, standard error */
+#define LIBRARY ".rlib"
+#define METADATA ".rmeta"
+/* Smaller ones are written at once anyhow. */
+#define RESERVE_MIN (64u << 10)
 
 void
 cargo_outputs_init(struct cargo_outputs *outputs)
@@ -57,12 +64,18 @@ cargo_outputs_clear(struct cargo_outputs *outputs)
 	buffer_clear(&outputs->errors);
 }
 
+static bool
+has_end(const char *path, const char *end)
+{
+	size_t length = strlen(path), tail = strlen(end);
+
+	return length > tail && strcmp(path + length - tail, end) == 0;
+}
+
 bool
 cargo_outputs_is_dep_info(const char *path)
 {
-	size_t length = strlen(path);
-
-	return length > 2 && strcmp(path + length - 2, ".d") == 0;
+	return has_end(path, ".d");
 }
 
 /* --- fetching ------------------------------------------------------------- */
@@ -153,6 +166,19 @@ create(const struct cargo_outputs *outputs, struct cargo_output *item,
 	return 0;
 }
 
+/* One extent at once is cheaper than one page after the other. Elsewhere it is
+ * not (tmpfs clears what is reserved), and nowhere needed. */
+static void
+reserve(const struct cargo_output *item)
+{
+	struct statfs system;
+
+	if (item->digest.size >= RESERVE_MIN && item->digest.size < INT64_MAX &&
+	    fstatfs(item->fd, &system) == 0 &&
+	    system.f_type == EXT4_SUPER_MAGIC)
+		(void)fallocate(item->fd, 0, 0, (off_t)item->digest.size);
+}
+
 /* A program that somebody has open for writing cannot be started. */
 static int
 end_writing(struct cargo_output *item, struct error *err)
@@ -184,7 +210,10 @@ begin_writing(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
 		DIGEST_UNKNOWN, file->digest, &item->digest, err) < 0 ||
 	    create(outputs, item, file->is_executable, err) < 0)
 		return -1;
-	return item->mapped ? fetch_dep_info(outputs, file, item->fd, err) : 0;
+	if (item->mapped)
+		return fetch_dep_info(outputs, file, item->fd, err);
+	reserve(item);
+	return 0;
 }
 
 /* Without the directory; the caller frees it. */
@@ -251,6 +280,51 @@ begin_file(struct cargo_outputs *outputs, const Reapi__OutputFile *file,
 	return begin_writing(outputs, file, item, err);
 }
 
+/* The library that is fetched with this metadata; or NULL. */
+static const struct cargo_output *
+library_of(const struct cargo_outputs *outputs, const struct cargo_output *item)
+{
+	size_t stem = strlen(item->final) - strlen(METADATA);
+
+	if (!has_end(item->final, METADATA))
+		return NULL;
+	for (size_t i = 0; i < outputs->count; i++) {
+		const struct cargo_output *other = &outputs->items[i];
+
+		if (other->writing && has_end(other->final, LIBRARY) &&
+		    strlen(other->final) == stem + strlen(LIBRARY) &&
+		    strncmp(other->final, item->final, stem) == 0)
+			return other;
+	}
+	return NULL;
+}
+
+/* What was left out, since a library has it. */
+static int
+extract_metadata(struct cargo_outputs *outputs, struct error *err)
+{
+	for (size_t i = 0; i < outputs->count; i++) {
+		const struct cargo_output *item = &outputs->items[i];
+		const struct cargo_output *library =
+		    item->writing ? library_of(outputs, item) : NULL;
+		const struct cas_client_file file = {item->digest, item->fd};
+		int rc;
+
+		if (library == NULL)
+			continue;
+		rc = cargo_rlib_extract(
+		    library->fd, &item->digest, item->fd, err);
+		if (rc == 0) {
+			outputs->bytes += item->digest.size;
+			rc = cas_client_read_files(
+			    outputs->client, outputs->transfer, &file, 1, err);
+		}
+		if (rc < 0)
+			return -1;
+	}
+	return 0;
+}
+
 /* At once: each by itself would cost a round trip. */
 static int
 fetch_binaries(struct cargo_outputs *outputs, struct error *err)
@@ -263,7 +337,8 @@ fetch_binaries(struct cargo_outputs *outputs, struct error *err)
 	for (size_t i = 0; i < outputs->count; i++) {
 		const struct cargo_output *item = &outputs->items[i];
 
-		if (!item->writing || item->mapped)
+		if (!item->writing || item->mapped ||
+		    library_of(outputs, item) != NULL)
 			continue;
 		files[count++] =
 		    (struct cas_client_file){item->digest, item->fd};
@@ -272,7 +347,7 @@ fetch_binaries(struct cargo_outputs *outputs, struct error *err)
 	rc = cas_client_read_files(
 	    outputs->client, outputs->transfer, files, count, err);
 	free(files);
-	return rc;
+	return rc < 0 ? -1 : extract_metadata(outputs, err);
 }
 
 static int
@@ -314,9 +389,8 @@ cargo_outputs_find(const struct cargo_outputs *outputs,
 
 	for (size_t i = 0; i < count && found == NULL; i++) {
 		char *name = name_of(files[i]);
-		size_t length = strlen(name), tail = strlen(end);
 
-		if (length > tail && strcmp(name + length - tail, end) == 0 &&
+		if (has_end(name, end) &&
 		    cargo_strings_have(outputs->expected, name))
 			found = files[i];
 		free(name);
