@@ -54,6 +54,32 @@ struct connection {
 
 /* --- a call --------------------------------------------------------------- */
 
+/* The compiler has the shim's end of the socket, until it has ended. */
+static void
+await_compiler(const struct cargo_broker *broker, int fd)
+{
+	struct pollfd polled[2] = {
+	    {.fd = fd, .events = POLLIN},
+	    {.fd = broker->wake[0], .events = POLLIN},
+	};
+
+	while (poll(polled, 2, -1) == -1 && errno == EINTR)
+		continue;
+}
+
+/* Cargo starts more calls than this machine should run. */
+static void
+send_local(struct cargo_broker *broker, int fd,
+    const struct cargo_message_answer *answer)
+{
+	struct error ignored;
+
+	cargo_session_begin_local(broker->session);
+	if (cargo_message_send_answer(fd, answer, &ignored) == 0)
+		await_compiler(broker, fd);
+	cargo_session_end_local(broker->session);
+}
+
 static void
 serve(struct cargo_broker *broker, int fd)
 {
@@ -65,8 +91,10 @@ serve(struct cargo_broker *broker, int fd)
 
 	cargo_message_answer_init(&answer);
 	if (cargo_message_receive_call(fd, &call, &ignored) == 0) {
-		cargo_unit_answer(broker->session, &call, &answer);
-		(void)cargo_message_send_answer(fd, &answer, &ignored);
+		if (cargo_unit_answer(broker->session, &call, &answer))
+			send_local(broker, fd, &answer);
+		else
+			(void)cargo_message_send_answer(fd, &answer, &ignored);
 	}
 	cargo_message_call_clear(&call);
 	cargo_message_answer_clear(&answer);
@@ -228,7 +256,6 @@ static void
 remove_socket(struct cargo_broker *broker)
 {
 	file_close(&broker->socket);
-	file_close(&broker->wake[0]);
 	if (broker->address != NULL)
 		unlink(broker->address);
 	if (broker->directory != NULL)
@@ -239,6 +266,7 @@ static void
 destroy(struct cargo_broker *broker)
 {
 	remove_socket(broker);
+	file_close(&broker->wake[0]);
 	pthread_cond_destroy(&broker->changed);
 	pthread_mutex_destroy(&broker->lock);
 	free(broker->address);

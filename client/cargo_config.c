@@ -14,7 +14,6 @@
 #include "base/memory.h"
 #include "client/cargo_strings.h"
 
-#define KEY "rustc-wrapper"
 #define FILE_SIZE_MAX (1u << 20)
 
 /* --- one file ------------------------------------------------------------- */
@@ -38,7 +37,7 @@ trim(struct str text, const char *bytes)
 	return text;
 }
 
-/* Up to a comment. Values of this key have no "#" in them, or are paths that
+/* Up to a comment. Values of these keys have no "#" in them, or are paths that
  * are merely cut here. */
 static struct str
 without_comment(struct str line)
@@ -52,10 +51,9 @@ without_comment(struct str line)
 
 /* The value that follows the key at this place of the line. */
 static bool
-value_at(struct str line, size_t at, struct str *value)
+value_at(struct str line, size_t at, size_t key, struct str *value)
 {
-	struct str rest = {
-	    line.data + at + strlen(KEY), line.len - at - strlen(KEY)};
+	struct str rest = {line.data + at + key, line.len - at - key};
 
 	if (at > 0 && is_key_byte(line.data[at - 1]))
 		return false;
@@ -77,16 +75,18 @@ value_at(struct str line, size_t at, struct str *value)
 }
 
 char *
-cargo_config_wrapper(struct str text)
+cargo_config_value(const char *key, struct str text)
 {
+	size_t length = strlen(key);
+
 	while (text.len > 0) {
 		struct str line = without_comment(str_cut(&text, '\n'));
-		const char *found =
-		    memmem(line.data, line.len, KEY, strlen(KEY));
+		const char *found = memmem(line.data, line.len, key, length);
 		struct str value;
 
 		if (found != NULL &&
-		    value_at(line, (size_t)(found - line.data), &value) &&
+		    value_at(
+			line, (size_t)(found - line.data), length, &value) &&
 		    value.len > 0)
 			return xstrndup(value.data, value.len);
 	}
@@ -96,34 +96,35 @@ cargo_config_wrapper(struct str text)
 /* --- all files ------------------------------------------------------------ */
 
 static char *
-look_in(const char *directory, const char *name)
+look_in(const char *key, const char *directory, const char *name)
 {
 	char *path = xasprintf("%s/%s", directory, name);
 	struct error ignored; /* cargo tells what is wrong with its files */
 	struct buffer text;
-	char *wrapper = NULL, *told = NULL;
+	char *value = NULL, *told = NULL;
 
 	buffer_init(&text, FILE_SIZE_MAX);
 	if (file_read_all(path, &text, &ignored) == 0)
-		wrapper = cargo_config_wrapper(buffer_str(&text));
-	if (wrapper != NULL)
-		told = xasprintf("%s: %s", path, wrapper);
+		value = cargo_config_value(key, buffer_str(&text));
+	if (value != NULL)
+		told = xasprintf("%s: %s", path, value);
 	buffer_clear(&text);
-	free(wrapper);
+	free(value);
 	free(path);
 	return told;
 }
 
 static char *
-look_in_both(const char *directory)
+look_in_both(const char *key, const char *directory)
 {
-	char *told = look_in(directory, "config.toml");
+	char *told = look_in(key, directory, "config.toml");
 
-	return told != NULL ? told : look_in(directory, "config");
+	return told != NULL ? told : look_in(key, directory, "config");
 }
 
 char *
-cargo_config_find_wrapper(const char *directory, char *const *environment)
+cargo_config_find(
+    const char *key, const char *directory, char *const *environment)
 {
 	const char *home = cargo_strings_value(environment, "CARGO_HOME");
 	const char *user = cargo_strings_value(environment, "HOME");
@@ -133,7 +134,7 @@ cargo_config_find_wrapper(const char *directory, char *const *environment)
 
 	do {
 		path = xasprintf("%s/.cargo", at);
-		told = look_in_both(path);
+		told = look_in_both(key, path);
 		free(path);
 		end = strrchr(at, '/');
 		if (end != NULL)
@@ -141,10 +142,10 @@ cargo_config_find_wrapper(const char *directory, char *const *environment)
 	} while (told == NULL && end != NULL);
 	free(at);
 	if (told == NULL && home != NULL) {
-		told = look_in_both(home);
+		told = look_in_both(key, home);
 	} else if (told == NULL && user != NULL) {
 		path = xasprintf("%s/.cargo", user);
-		told = look_in_both(path);
+		told = look_in_both(key, path);
 		free(path);
 	}
 	return told;

@@ -1,22 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Whether cargo's configuration files name another compiler wrapper, which
- * ours would overrule without a word: cargo looks in .cargo of the directory
- * it runs in and of all above it, and in its home. Blocks on the disk.
+ * What cargo's configuration files say of a key of [build]: cargo looks in
+ * .cargo of the directory it runs in and of all above it, and in its home.
+ * Blocks on the disk.
  */
 #ifndef TOOLROOT_CLIENT_CARGO_CONFIG_H
 #define TOOLROOT_CLIENT_CARGO_CONFIG_H
 
 #include "base/str.h"
 
-/* What a file of the configuration says of rustc-wrapper, in quotes or not, as
- * it stands there; the caller frees it. NULL when it says nothing or "". Pure.
- */
-char *cargo_config_wrapper(struct str text);
+/* Another wrapper, which ours would overrule without a word. */
+#define CARGO_CONFIG_WRAPPER "rustc-wrapper"
+#define CARGO_CONFIG_JOBS "jobs"
+
+/* What a file of the configuration says of the key, in quotes or not, as it
+ * stands there; the caller frees it. NULL when it says nothing or "". Pure. */
+char *cargo_config_value(const char *key, struct str text);
 
 /* "FILE: VALUE" of the first that says something; the caller frees it. NULL
  * when none does. environment ends in NULL. */
-char *cargo_config_find_wrapper(
-    const char *directory, char *const *environment);
+char *cargo_config_find(
+    const char *key, const char *directory, char *const *environment);
 
 #endif

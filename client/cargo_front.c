@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,11 +26,13 @@
 #include "client/cargo_strings.h"
 #include "client/cargo_summary.h"
 #include "client/cargo_terminal.h"
+#include "client/cargo_tuning.h"
 #include "client/cargo_unit.h"
 #include "client/client_options.h"
 #include "rpc/runtime.h"
 
 #define EXIT_USAGE 2
+#define ARENAS_MAX 2
 #define PARENT_MAX (16u << 20)
 
 struct cargo_options {
@@ -85,6 +88,7 @@ struct front {
 	struct cargo_strings cargo;       /* the command line */
 	struct cargo_strings metadata;    /* likewise */
 	struct cargo_strings environment; /* cargo's */
+	unsigned local_jobs;              /* of this machine; 0: no limit */
 	char *const *before;              /* the build's environment */
 	struct cargo_session *session;
 	struct cargo_broker *broker;
@@ -207,8 +211,9 @@ refuse_wrapper(struct error *err)
 		emptied = emptied || value != NULL;
 	}
 	directory = emptied ? NULL : getcwd(NULL, 0);
-	told = directory != NULL ? cargo_config_find_wrapper(directory, environ)
-				 : NULL;
+	told = directory != NULL
+		   ? cargo_config_find(CARGO_CONFIG_WRAPPER, directory, environ)
+		   : NULL;
 	if (told != NULL && !is_shim(told))
 		rc = error_set(err, ERROR_INVALID_ARGUMENT,
 		    "there is another wrapper of the compiler, build."
@@ -332,6 +337,7 @@ open_session(struct front *front, struct error *err)
 	    .verify = front->verify,
 	    .metadata = front->metadata.items,
 	    .environment = front->before,
+	    .local_jobs = front->local_jobs,
 	};
 
 	front->session = cargo_session_open(&options, err);
@@ -437,6 +443,7 @@ build_plainly(struct front *front, struct error *err)
 	    stderr, "toolroot: %s; cargo runs without Toolroot\n", err->text);
 	cargo_session_close(front->session);
 	front->session = NULL;
+	cargo_strings_clear(&front->environment);
 	for (char **at = environ; *at != NULL; at++)
 		cargo_strings_add(&front->environment, *at);
 	return run_cargo(front, err);
@@ -453,6 +460,8 @@ build(struct front *front, struct error *err)
 	front->before = environ;
 	if (cargo_cache_open(&front->cache, err) < 0)
 		return build_plainly(front, err);
+	front->local_jobs =
+	    cargo_tuning_add(front->words, environ, &front->environment);
 	if (open_session(front, err) < 0)
 		return -1;
 	if (start_broker(front, err) < 0)
@@ -523,6 +532,9 @@ cargo_front_main(char **argv)
 		rc = find_shim(&front, &err);
 	}
 	if (rc == 0) {
+		/* Each call has a thread, and each thread would have a heap of
+		 * its own, whose pages are new to it. */
+		mallopt(M_ARENA_MAX, ARENAS_MAX);
 		rpc_init();
 		rc = front.options.explain != NULL ? explain(&front, &err)
 						   : build(&front, &err);
@@ -602,7 +614,7 @@ answer_alone(struct front *front, const struct cargo_message_call *call,
 	make_commands(front);
 	front->before = before.items;
 	if (open_session(front, err) == 0) {
-		cargo_unit_answer(front->session, call, answer);
+		(void)cargo_unit_answer(front->session, call, answer);
 		cargo_session_close(front->session);
 		rc = 0;
 	}

@@ -11,6 +11,7 @@
 #include <uuid/uuid.h>
 
 #include "base/clock.h"
+#include "base/condition.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "client/cargo_process.h"
@@ -30,6 +31,7 @@
 #define RETRIES 1
 #define FAILURES_MAX 3
 #define PATIENCE_MS 20000
+#define LOCAL_PATIENCE_NS ((int64_t)60 * 1000000000)
 /* It reads the manifests of the workspace, nothing else. */
 #define METADATA_TIMEOUT_MS 60000
 
@@ -58,7 +60,8 @@ struct cargo_session {
 	struct cargo_summary *summary;
 	char invocation[UUID_STR_LEN];
 	/* Guards stages, the count of toolchains and what they are for, lost,
-	 * failures, repeats and what is about waiting and putting. */
+	 * failures, repeats and what is about waiting, putting and compilers
+	 * here. */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	struct once layout_made;
@@ -71,6 +74,7 @@ struct cargo_session {
 	int64_t waiting_since;
 	int64_t waited_ms; /* before that */
 	unsigned putting;  /* calls, results in place */
+	unsigned local;    /* compilers here */
 	bool stopped;
 	enum cargo_repeats repeats;
 	struct toolchain toolchains[TOOLCHAINS_MAX];
@@ -146,7 +150,7 @@ cargo_session_open(
 	uuid_generate(uuid);
 	uuid_unparse_lower(uuid, session->invocation);
 	pthread_mutex_init(&session->lock, NULL);
-	pthread_cond_init(&session->changed, NULL);
+	condition_init(&session->changed);
 	return session;
 }
 
@@ -257,6 +261,30 @@ cargo_session_end_put(struct cargo_session *session)
 	pthread_mutex_unlock(&session->lock);
 }
 
+void
+cargo_session_begin_local(struct cargo_session *session)
+{
+	unsigned limit = session->options.local_jobs;
+	int64_t until_ns = clock_monotonic_ns() + LOCAL_PATIENCE_NS;
+
+	pthread_mutex_lock(&session->lock);
+	while (
+	    limit > 0 && session->local >= limit && !session->stopped &&
+	    condition_wait_until(&session->changed, &session->lock, until_ns))
+		continue;
+	session->local++;
+	pthread_mutex_unlock(&session->lock);
+}
+
+void
+cargo_session_end_local(struct cargo_session *session)
+{
+	pthread_mutex_lock(&session->lock);
+	session->local--;
+	pthread_cond_broadcast(&session->changed);
+	pthread_mutex_unlock(&session->lock);
+}
+
 enum cargo_repeats
 cargo_session_repeats(struct cargo_session *session)
 {
@@ -281,6 +309,7 @@ cargo_session_stop(struct cargo_session *session)
 {
 	pthread_mutex_lock(&session->lock);
 	session->stopped = true;
+	pthread_cond_broadcast(&session->changed);
 	while (session->putting > 0)
 		pthread_cond_wait(&session->changed, &session->lock);
 	pthread_mutex_unlock(&session->lock);

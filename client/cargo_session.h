@@ -33,6 +33,7 @@ struct cargo_session_options {
 	/* `cargo metadata` for this build, ends in NULL. */
 	char *const *metadata;
 	char *const *environment; /* the build's */
+	unsigned local_jobs; /* compilers here at once; 0: no limit */
 };
 
 struct cargo_session *cargo_session_open(
@@ -75,6 +76,12 @@ const struct cargo_toolchain *cargo_session_toolchain(
 bool cargo_session_begin_put(struct cargo_session *session);
 void cargo_session_end_put(struct cargo_session *session);
 void cargo_session_stop(struct cargo_session *session);
+
+/* Around a compiler on this machine: waits while there are as many of them as
+ * there may be, yet not for ever, since one may wait for another, nor once
+ * cargo_session_stop was called. */
+void cargo_session_begin_local(struct cargo_session *session);
+void cargo_session_end_local(struct cargo_session *session);
 
 /* Whether a compilation that others began can be repeated here, so that cargo
  * may be told of its metadata before it is done. Each shim can find out. */

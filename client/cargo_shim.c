@@ -3,6 +3,7 @@
 #include "client/cargo_shim.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -124,7 +125,9 @@ ask_broker(char **argv, struct cargo_message_answer *answer)
 	    cargo_message_send_call(fd, &call, &ignored) == 0)
 		(void)receive_answers(fd, answer, &ignored);
 	cargo_message_call_clear(&call);
-	file_close(&fd);
+	/* The front sees by its end when the compiler has ended. */
+	if (answer->kind == CARGO_MESSAGE_DONE || fcntl(fd, F_SETFD, 0) == -1)
+		file_close(&fd);
 }
 
 static int

@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "client/cargo_command_line.h"
 #include "client/cargo_strings.h"
 #include "client/cargo_summary.h"
 
@@ -52,34 +53,6 @@ is_set(const char *name)
 	const char *value = getenv(name);
 
 	return value != NULL && value[0] != '\0';
-}
-
-static bool
-compiles_only(const char *command)
-{
-	static const char *const names[] = {"build", "b", "check", "c",
-	    "clippy", "rustc", "doc", "d", "rustdoc", "fix"};
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (strcmp(command, names[i]) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* Looks for the command behind cargo's own options and "+toolchain". */
-static bool
-suits(char *const *words)
-{
-	const char *command = NULL;
-
-	for (; *words != NULL && strcmp(*words, "--") != 0; words++) {
-		if (strcmp(*words, "-q") == 0 || strcmp(*words, "--quiet") == 0)
-			return false;
-		if (command == NULL && (*words)[0] != '-' && (*words)[0] != '+')
-			command = *words;
-	}
-	return command != NULL && compiles_only(command);
 }
 
 static bool
@@ -300,7 +273,8 @@ cargo_terminal_open(char *const *words, struct cargo_summary *summary)
 	sigset_t all, before;
 	int number;
 
-	if (!is_terminal() || !suits(words))
+	if (!is_terminal() || cargo_command_line_is_quiet(words) ||
+	    !cargo_command_line_compiles(words))
 		return NULL;
 	terminal = xcalloc(1, sizeof(*terminal));
 	terminal->summary = summary;

@@ -103,21 +103,25 @@ answer_version(
 		answer->kind = CARGO_MESSAGE_DONE;
 }
 
-void
+bool
 cargo_unit_answer(struct cargo_session *session,
     const struct cargo_message_call *call, struct cargo_message_answer *answer)
 {
 	struct cargo_crate crate;
+	bool compiles = false;
 
 	answer->kind = CARGO_MESSAGE_LOCAL;
 	if (call->environment.items == NULL)
-		return;
+		return false;
 	cargo_crate_init(&crate, session, call);
-	if (crate.arguments.call == CARGO_CALL_VERSION)
+	if (crate.arguments.call == CARGO_CALL_VERSION) {
 		answer_version(&crate, answer);
-	else if (cargo_probe_is(&crate))
+	} else if (cargo_probe_is(&crate)) {
 		cargo_probe_answer(&crate, answer);
-	else if (crate.arguments.of_cargo)
+	} else if (crate.arguments.of_cargo) {
 		answer_compile(&crate, answer);
+		compiles = true;
+	}
 	cargo_crate_clear(&crate);
+	return compiles && answer->kind != CARGO_MESSAGE_DONE;
 }

@@ -9,12 +9,15 @@
 #ifndef TOOLROOT_CLIENT_CARGO_UNIT_H
 #define TOOLROOT_CLIENT_CARGO_UNIT_H
 
+#include <stdbool.h>
+
 struct cargo_message_answer;
 struct cargo_message_call;
 struct cargo_session;
 
-/* answer was initialised. Adds a row to the session's summary. */
-void cargo_unit_answer(struct cargo_session *session,
+/* answer was initialised. Adds a row to the session's summary. True when the
+ * answer is to compile a crate here, with which a processor is busy then. */
+bool cargo_unit_answer(struct cargo_session *session,
     const struct cargo_message_call *call, struct cargo_message_answer *answer);
 
 #endif

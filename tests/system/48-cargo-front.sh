@@ -3,8 +3,8 @@
 #
 # The cargo front with all that people do with cargo: its commands, profiles,
 # target directories, configuration, toolchains, other wrappers; what the
-# compiler says and writes is what it would without us; when it is stopped
-# nothing stays behind.
+# compiler says and writes is what it would without us; how many run at once;
+# when it is stopped nothing stays behind.
 
 . "$(dirname "$0")/tap.sh"
 . "$(dirname "$0")/server.sh"
@@ -103,7 +103,7 @@ local_ones() {
 	counts | cut -d' ' -f 4
 }
 
-plan 83
+plan 88
 project "$WORK/$one"
 project "$WORK/two"
 export CARGO_INCREMENTAL=0
@@ -254,6 +254,44 @@ sed -i 's/\/etc\/hostname/main.rs/' "$WORK/three/src/main.rs"
 builds "a warm crate stays here" "1 0 0 1" three build
 like "and is told" "$(cat "$WORK/build.log")" "there is state for it here"
 export CARGO_INCREMENTAL=0
+
+# --- how much at once ---------------------------------------------------------
+# In cargo's place: it tells what it was told and calls three compilers at once.
+cat > "$WORK/as-cargo" <<- 'END'
+	#!/bin/bash
+	[ "$1" = metadata ] && exit 1
+	echo "${CARGO_BUILD_JOBS-none} ${GLIBC_TUNABLES-none}"
+	for i in 1 2 3; do
+		"$RUSTC_WRAPPER" "${0%/*}/as-rustc" --crate-name "c$i" a.rs \
+			--out-dir . -C metadata=1 --emit=dep-info,link &
+	done
+	wait
+END
+cat > "$WORK/as-rustc" <<- 'END'
+	#!/bin/bash
+	echo 1 >> "${0%/*}/running"
+	sleep 0.2
+	echo -1 >> "${0%/*}/running"
+END
+chmod +x "$WORK/as-cargo" "$WORK/as-rustc"
+# told WORD...: what cargo is, on one processor.
+told() {
+	: > "$WORK/running"
+	CARGO=$WORK/as-cargo taskset -c "$processor" "$BUILD/toolroot" cargo \
+		--server "grpc://$GRPC_ADDR" "$@" 2> "$WORK/build.log" 3>&-
+}
+processor=$(taskset -cp $$ | sed 's/.*: //; s/[-,].*//')
+is "cargo starts more calls than there are processors" "$(told build)" \
+	"5 glibc.malloc.hugetlb=1"
+is "no more compilers than these run here" \
+	"$(awk '{ now += $1; if (now > most) most = now; calls++ }
+	END { print most, calls, now }' "$WORK/running")" "1 6 0"
+is "tests have no setting of ours" "$(told test)" "5 none"
+is "-j is cargo's" "$(told build -j 2)" "none glibc.malloc.hugetlb=1"
+mkdir -p "$WORK/configured/.cargo"
+printf '[build]\njobs = 2\n' > "$WORK/configured/.cargo/config.toml"
+is "so is its configuration" "$(cd "$WORK/configured" && told build)" \
+	"none glibc.malloc.hugetlb=1"
 
 # --- servers ------------------------------------------------------------------
 # One that takes connections and says nothing.

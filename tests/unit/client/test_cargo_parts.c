@@ -473,7 +473,8 @@ another_wrapper_is_found_in_configuration(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-		char *found = cargo_config_wrapper(str_from(texts[i][0]));
+		char *found = cargo_config_value(
+		    CARGO_CONFIG_WRAPPER, str_from(texts[i][0]));
 
 		if (texts[i][1] == NULL)
 			assert_null(found);
@@ -481,6 +482,19 @@ another_wrapper_is_found_in_configuration(void **state)
 			assert_string_equal(found, texts[i][1]);
 		free(found);
 	}
+}
+
+static void
+jobs_are_found_in_configuration(void **state)
+{
+	char *found = cargo_config_value(CARGO_CONFIG_JOBS,
+	    STR("[build]\nrustc-wrapper = \"x\"\njobs = 3 # not 4\n"));
+
+	(void)state;
+	assert_string_equal(found, "3");
+	free(found);
+	assert_null(cargo_config_value(
+	    CARGO_CONFIG_JOBS, STR("[build]\n# jobs = 3\nmy-jobs = 2\n")));
 }
 
 /* --- cargo's question before a build -------------------------------------- */
@@ -549,6 +563,7 @@ main(void)
 	    WITH_PATHS(an_action_has_no_state_and_no_terminal),
 	    cmocka_unit_test(what_it_reads_is_asked_without_making_anything),
 	    cmocka_unit_test(another_wrapper_is_found_in_configuration),
+	    cmocka_unit_test(jobs_are_found_in_configuration),
 	    cmocka_unit_test(only_cargos_own_question_is_remembered),
 	};
 

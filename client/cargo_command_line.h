@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a command line of cargo's says, before cargo reads it. Pure; words end
+ * in NULL, and what is behind "--" is not cargo's. */
+#ifndef TOOLROOT_CLIENT_CARGO_COMMAND_LINE_H
+#define TOOLROOT_CLIENT_CARGO_COMMAND_LINE_H
+
+#include <stdbool.h>
+
+/* A command that we know to run no program of the user's but build scripts. */
+bool cargo_command_line_compiles(char *const *words);
+bool cargo_command_line_is_quiet(char *const *words);
+/* It says how many jobs there are to be. */
+bool cargo_command_line_has_jobs(char *const *words);
+
+#endif
