@@ -21,9 +21,9 @@ static const char *const dropped_prefixes[] = {
     "CARGO_TERM_", "RUSTUP_", "TOOLROOT_"};
 static const char *const dropped[] = {"CARGO", "CARGO_HOME", "CARGO_MAKEFLAGS",
     "CARGO_INCREMENTAL", "CARGO_CACHE_RUSTC_INFO", "CARGO_BUILD_JOBS",
-    "CARGO_TARGET_DIR", "GLIBC_TUNABLES", "LD_LIBRARY_PATH", "MAKEFLAGS", "MFLAGS", "OLDPWD",
-    "PATH", "PWD", "RUSTC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER",
-    "RUST_RECURSION_COUNT", "SHLVL", "_"};
+    "CARGO_TARGET_DIR", "GLIBC_TUNABLES", "LD_LIBRARY_PATH", "MAKEFLAGS",
+    "MFLAGS", "OLDPWD", "PATH", "PWD", "RUSTC", "RUSTC_WRAPPER",
+    "RUSTC_WORKSPACE_WRAPPER", "RUST_RECURSION_COUNT", "SHLVL", "_"};
 /* What was asked for on cargo's command line: the same crate is compiled with
  * and without. */
 static const char *const command_line[] = {"CARGO_PRIMARY_PACKAGE"};

@@ -33,7 +33,7 @@ struct cargo_session_options {
 	/* `cargo metadata` for this build, ends in NULL. */
 	char *const *metadata;
 	char *const *environment; /* the build's */
-	unsigned local_jobs; /* compilers here at once; 0: no limit */
+	unsigned local_jobs;      /* compilers here at once; 0: no limit */
 };
 
 struct cargo_session *cargo_session_open(

@@ -14,7 +14,7 @@ struct cargo_strings;
  * words, which are cargo's, say otherwise; both end in NULL. Returns how many
  * compilers may run on this machine at once, since cargo would now start more;
  * 0: as many as it likes. */
-unsigned cargo_tuning_add(char *const *words, char *const *environment,
-    struct cargo_strings *added);
+unsigned cargo_tuning_add(
+    char *const *words, char *const *environment, struct cargo_strings *added);
 
 #endif
