@@ -423,7 +423,9 @@ struct run {
 	int cancel_fd;
 	struct live_output *live;
 	int64_t deadline_ms; /* when to lose patience next */
+	int64_t started_ns;
 	bool killing;
+	bool died; /* without a report */
 };
 
 static void
@@ -480,8 +482,11 @@ wait_for_report(
 			capture_drain(errors);
 		if (run->live != NULL)
 			live_output_grown(run->live);
-		if (polls[0].revents != 0)
-			return receive_report(run->sandbox, report, err);
+		if (polls[0].revents != 0) {
+			run->died =
+			    receive_report(run->sandbox, report, err) < 0;
+			return run->died ? -1 : 0;
+		}
 		if (polls[3].revents != 0)
 			end_early(run, false);
 		if (clock_monotonic_ms() >= run->deadline_ms)
@@ -511,6 +516,20 @@ take_report(
 	/* It ended by itself before the order arrived. */
 	if (report->killed == 0)
 		outcome->timed_out = outcome->cancelled = false;
+}
+
+/* The first process was to end the action, and went with it: it was stuck, or
+ * killed. What the action used is not known then. */
+static void
+take_death(const struct run *run)
+{
+	struct sandbox_outcome *outcome = run->outcome;
+
+	outcome->exit_code = 128 + SIGKILL;
+	outcome->duration_ns = clock_monotonic_ns() - run->started_ns;
+	outcome->completed_wall_ns = clock_wall_ns();
+	outcome->started_wall_ns =
+	    outcome->completed_wall_ns - outcome->duration_ns;
 }
 
 /* Of the file system made for the action; without namespaces it is the host's.
@@ -560,7 +579,8 @@ sandbox_run(struct sandbox *sandbox, const struct sandbox_command *command,
 	    .outcome = outcome,
 	    .cancel_fd = command->cancel_fd,
 	    .live = command->live,
-	    .deadline_ms = clock_monotonic_ms() + command->timeout_ms};
+	    .deadline_ms = clock_monotonic_ms() + command->timeout_ms,
+	    .started_ns = clock_monotonic_ns()};
 	struct run_spec spec = {.arguments = command->arguments,
 	    .argument_count = command->argument_count,
 	    .environment = command->environment,
@@ -590,6 +610,9 @@ sandbox_run(struct sandbox *sandbox, const struct sandbox_command *command,
 	if (run_spec(&run, &spec, &report, err) == 0) {
 		take_report(&report, outcome);
 		outcome->scratch_full = scratch_is_full(sandbox);
+		rc = 0;
+	} else if (run.died && run.killing) {
+		take_death(&run);
 		rc = 0;
 	}
 	capture_finish(&outcome->output);

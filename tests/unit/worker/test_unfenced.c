@@ -54,6 +54,22 @@ timeout_kills_processes_that_left_the_group(void **state)
 	assert_true(clock_monotonic_ms() - start < 10000);
 }
 
+/* Its first process cannot end it any more, and is killed. */
+static void
+timeout_is_told_where_the_first_process_is_stuck(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture->run.timeout_ms = 300;
+	fixture_script(fixture,
+	    "echo early; (sleep 1; kill -9 $PPID) & kill -STOP $PPID; sleep "
+	    "64");
+	fixture_run(fixture);
+	assert_int_equal(fixture->error.code, ERROR_DEADLINE_EXCEEDED);
+	assert_int_equal(fixture->result->exit_code, 137);
+	fixture_assert_stdout(fixture, "early\n");
+}
+
 static void
 leftover_processes_do_not_hold_up_the_end(void **state)
 {
@@ -150,6 +166,7 @@ main(void)
 	    RUN_TEST(command_sees_its_inputs_and_leaves_an_output),
 	    RUN_TEST(large_inputs_are_copied),
 	    RUN_TEST(timeout_kills_processes_that_left_the_group),
+	    RUN_TEST(timeout_is_told_where_the_first_process_is_stuck),
 	    RUN_TEST(leftover_processes_do_not_hold_up_the_end),
 	    RUN_TEST(nothing_outlives_a_first_process_that_was_killed),
 	    RUN_TEST(scratch_is_emptied),
