@@ -68,18 +68,59 @@ edit() {
 		"$WORK/$1/slow/src/lib.rs"
 }
 
+# newer CRATE CHECKOUT: whether this build has its metadata.
+newer() {
+	[ -n "$(find "$WORK/$2/target/debug/deps" -name "lib$1-*.rmeta" \
+		-newer "$WORK/begin" 2> /dev/null)" ]
+}
+
 # between CHECKOUT COMMAND...: in the background, when a crate that uses slow is
 # done in this build.
 between() {
-	local at=$WORK/$1
+	local at=$1
 	shift
 	touch "$WORK/begin"
-	(wait_until 120 newer "$at" && "$@") > "$WORK/between.log" 2>&1 3>&- &
+	(wait_until 120 newer user0 "$at" && "$@") \
+		> "$WORK/between.log" 2>&1 3>&- &
 }
 
-newer() {
-	[ -n "$(find "$1/target/debug/deps" -name 'libuser0-*.rmeta' \
-		-newer "$WORK/begin" 2> /dev/null)" ]
+# below PROCESS: what it started, what those started, and so on.
+below() {
+	local process
+
+	for process in $(ps -o pid= --ppid "$1"); do
+		echo "$process"
+		below "$process"
+	done
+}
+
+# slow_compiler: its process, in the sandbox of a worker.
+slow_compiler() {
+	local process
+
+	for process in $(below "$SERVER_PID"); do
+		! grep -qszx slow "/proc/$process/cmdline" || echo "$process"
+	done
+}
+
+both_go_on() {
+	newer user1 one && newer user1 two
+}
+
+# share: a second build while the compiler of the first one's library is stopped,
+# from when its metadata is there until both builds have gone on with that.
+share() {
+	local compiler second
+
+	wait_until 120 newer slow one
+	compiler=$(slow_compiler)
+	kill -STOP "$compiler" || return 1
+	stats=$WORK/late.json
+	build two build &
+	second=$!
+	wait_until 120 both_go_on
+	kill -CONT "$compiler"
+	wait "$second"
 }
 
 plan 21
@@ -89,13 +130,8 @@ slow_workspace "$WORK/three"
 ok "a server starts" server_start --workers 3
 
 # --- two builds, one compilation ---------------------------------------------
-# The second begins when the first one's library is on its way.
 touch "$WORK/begin"
-(
-	wait_until 120 newer "$WORK/one"
-	stats=$WORK/late.json
-	build two build
-) 3>&- &
+share 3>&- &
 second=$!
 builds "a build by workers" "4 0 4 0" one build
 like "what uses a library is done before the library" "$(ended)" \
