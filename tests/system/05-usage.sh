@@ -136,7 +136,7 @@ like "a client with one is let in" \
 named() {
 	grep -q 'rpc .*identity="me"' "$SERVER_LOG"
 }
-ok "and called by the name in it" wait_until 10 named
+ok "and called by the name in it" wait_until 60 named
 like "why a call failed is in the server's log" "$(grep ' rpc .*NOT_FOUND' \
 	"$SERVER_LOG")" 'error="there is no toolchain .x.;'
 list=(toolchain list --server "grpcs://localhost:$port")
@@ -157,8 +157,12 @@ refused "so is a worker" 2 'without TLS, and --tls-cert is for TLS' \
 	--server "grpc://localhost:$port" --tls-cert me.pem --tls-key me.key
 like "so is doctor's" "$("$TOOLROOT" doctor --no-host --no-cargo \
 	--server "grpcs://localhost:$port")" 'to mend it: .*--tls-ca'
-timeout 2 "$TOOLROOT" worker --server "grpcs://localhost:$port" \
-	--tls-ca ca.pem --sandbox none --cache "$WORK/worker" 2> "$WORK/err"
+"$TOOLROOT" worker --server "grpcs://localhost:$port" --tls-ca ca.pem \
+	--sandbox none --cache "$WORK/worker" 2> "$WORK/err" 3>&- &
+worker=$!
+wait_until 30 grep -q not_connected "$WORK/err"
+kill "$worker"
+wait "$worker"
 like "and a worker's log" "$(cat "$WORK/err")" \
 	'not_connected .* remedy="[^"]*--tls-cert'
 ok "the server ends again" server_stop || server_show_log

@@ -120,7 +120,7 @@ stays() {
 			sleep 9173" &
 		sleep 0.2; echo left'
 	like "$1: it starts processes and ends" "$out" "exit=0.*left"
-	ok "$1: none is left" wait_until 5 gone 'sleep 91[.]?7'
+	ok "$1: none is left" wait_until 60 gone 'sleep 91[.]?7'
 	act 'kill -9 -1; kill -9 1; kill -STOP 1; kill -9 0; sleep 1' --timeout 5
 	like "$1: it kills all that it can, itself at last" "$out" \
 		"code=(OK|DEADLINE_EXCEEDED)"
@@ -136,7 +136,7 @@ takes() {
 	else
 		skip "$1: the answer names the limit" "no control groups"
 	fi
-	ok "$1: none of it is left" wait_until 10 gone 'while .1. . fork'
+	ok "$1: none of it is left" wait_until 60 gone 'while .1. . fork'
 	act "perl -e '\$x .= chr(65 + \$_ % 26) x 1e6 for 1 .. 2000'; echo on" \
 		--property max-mem=64M
 	if [ "$2" = groups ]; then
