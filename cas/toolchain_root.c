@@ -40,6 +40,16 @@ is_provided(struct str name)
 	       str_equal(name, STR("tmp"));
 }
 
+bool
+toolchain_root_hides(struct str path)
+{
+	while (path.len > 0 && path.data[0] == '/') {
+		path.data++;
+		path.len--;
+	}
+	return is_provided(str_cut(&path, '/'));
+}
+
 /* Cuts the leading slash off. */
 static int
 check_path(struct str *path, struct error *err)

@@ -48,4 +48,8 @@ int toolchain_roots_read(struct toolchain_roots *roots,
     const Reapi__Platform *platform, enum digest_function function,
     struct error *err);
 
+/* Whether this path of a tree at / lies where each sandbox has files of its
+ * own, so that no action sees the tree's. */
+bool toolchain_root_hides(struct str path);
+
 #endif

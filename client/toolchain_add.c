@@ -12,6 +12,7 @@
 #include "cas/digest_message.h"
 #include "cas/directory.h"
 #include "cas/merkle_builder.h"
+#include "cas/toolchain_root.h"
 #include "client/capture_archive.h"
 #include "client/capture_cc.h"
 #include "client/capture_commands.h"
@@ -138,6 +139,11 @@ add_also(struct adding *adding, struct capture_host *host, struct error *err)
 		if (path[0] != '/')
 			return error_set(err, ERROR_INVALID_ARGUMENT,
 			    "--also %s: the path must be absolute", path);
+		if (toolchain_root_hides(str_from(path)))
+			capture_notes_add(host->notes,
+			    "no action sees %s, for each has a /dev, /proc "
+			    "and /tmp of its own: capture it from elsewhere",
+			    path);
 		rc = capture_host_add_content(host, path, NULL, err);
 		if (rc == 0)
 			rc = capture_host_add(host, path, NULL, err);

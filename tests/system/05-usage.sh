@@ -10,7 +10,7 @@
 need openssl openssl
 need python3 python3
 
-plan 52
+plan 53
 
 export XDG_CACHE_HOME=$WORK/cache
 
@@ -107,6 +107,11 @@ main=(--server "grpc://$GRPC_ADDR" --instance main --digest-function sha512)
 refused "a toolchain that has no such name" 1 \
 	'there is no toolchain "x"; toolroot toolchain list tells' \
 	toolchain show x "${main[@]}"
+hidden=$(mktemp /tmp/toolroot-test.XXXXXX)
+at_exit rm -f "$hidden"
+like "what no action would see is told" "$("$TOOLROOT" toolchain add x \
+	--commands --also "$hidden" --dry-run "${main[@]}" 2>&1)" \
+	"note: no action sees $hidden"
 captured() {
 	"$TOOLROOT" toolchain show default "${main[@]}" > /dev/null 2>&1
 }

@@ -178,6 +178,19 @@ directories_of_the_sandbox_are_refused(void **state)
 }
 
 static void
+what_the_sandbox_provides_hides_a_trees(void **state)
+{
+	(void)state;
+	assert_true(toolchain_root_hides(STR("/tmp")));
+	assert_true(toolchain_root_hides(STR("/tmp/sdk/bin")));
+	assert_true(toolchain_root_hides(STR("//dev/x")));
+	assert_true(toolchain_root_hides(STR("proc/x")));
+	assert_false(toolchain_root_hides(STR("/")));
+	assert_false(toolchain_root_hides(STR("/var/tmp")));
+	assert_false(toolchain_root_hides(STR("/tmpl/x")));
+}
+
+static void
 two_trees_at_one_path_are_refused(void **state)
 {
 	struct toolchain_roots roots;
@@ -252,6 +265,7 @@ main(void)
 	    cmocka_unit_test(malformed_values_are_refused),
 	    cmocka_unit_test(malformed_paths_are_refused),
 	    cmocka_unit_test(directories_of_the_sandbox_are_refused),
+	    cmocka_unit_test(what_the_sandbox_provides_hides_a_trees),
 	    cmocka_unit_test(two_trees_at_one_path_are_refused),
 	    cmocka_unit_test(too_many_trees_are_refused),
 	    cmocka_unit_test(actions_platform_counts_before_the_commands),
