@@ -309,6 +309,7 @@ unary_try(
 	ops[3].data.recv_initial_metadata.recv_initial_metadata = &initial;
 	ops[4].data.recv_message.recv_message = &received;
 	ops[5] = rpc_client_status_op(&status);
+	rpc_core_count_sent(rpc_message_size(unary->request));
 	unary_run(queue, call, ops, 6);
 	rc = rpc_client_status_error(&status, err);
 	if (rc == 0 && received == NULL)

@@ -1,10 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Small conversions between gRPC core's types and ours. */
+/* Small conversions between gRPC core's types and ours, and what was sent. */
 #include "rpc/core.h"
 
 #include <stdlib.h>
 
 #include "base/log.h"
+
+static atomic_size_t sent_bytes;
+
+void
+rpc_core_count_sent(size_t bytes)
+{
+	atomic_fetch_add_explicit(&sent_bytes, bytes, memory_order_relaxed);
+}
+
+size_t
+rpc_core_sent(void)
+{
+	return atomic_load_explicit(&sent_bytes, memory_order_relaxed);
+}
 
 void
 rpc_core_start(grpc_call *call, const grpc_op *ops, size_t count, void *tag)

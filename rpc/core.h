@@ -51,6 +51,11 @@ void rpc_core_start(
 void rpc_core_batch(
     grpc_call *call, const grpc_op *ops, size_t count, struct rpc_tag *tag);
 
+/* Bytes that this process gave gRPC to send as a client; a server counts as
+ * many. Any thread. */
+void rpc_core_count_sent(size_t bytes);
+size_t rpc_core_sent(void);
+
 /* From our monotonic milliseconds, CLOCK_NEVER included. */
 static inline gpr_timespec
 rpc_core_time(int64_t monotonic_ms)

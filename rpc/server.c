@@ -279,6 +279,7 @@ rpc_server_new(const struct rpc_server_options *options, struct error *err)
 	struct rpc_server *server = xcalloc(1, sizeof(*server));
 
 	grpc_init();
+	rpc_core_count_sent(RPC_SMALL_REQUEST);
 	server->options = *options;
 	server->shutdown_tag.complete = server_on_shutdown;
 	server_init_lock(server);

@@ -123,6 +123,7 @@ rpc_stream_send(
 	int rc;
 
 	op.data.send_message.send_message = rpc_message_buffer(message);
+	rpc_core_count_sent(rpc_message_size(message));
 	rc = stream_send_op(stream, &op, err);
 	rpc_message_free(message);
 	return rc;
