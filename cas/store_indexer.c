@@ -12,10 +12,9 @@
  * waits for it. A group of the committer comes on top: that bounds the tail
  * that is read when a store opens after a crash.
  *
- * All system calls of a commit are in indexer_commit, blob_file.c and
- * index_write_commit.
+ * What goes into a group is in commit_group.c. All system calls of a commit are
+ * in indexer_commit, blob_file.c and index_write_commit.
  */
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -60,6 +59,8 @@ struct indexer {
 	int64_t pending_since;      /* the thread's, ms; 0: none was there */
 	int64_t retry_at;           /* the thread's, ms; 0: all is well */
 	bool told; /* the thread's: it fails, and that is logged */
+	/* The thread's: a group with jobs failed; is it what is pending? */
+	bool doubt;
 	_Atomic int64_t grown_at; /* the log, ms; the committer writes it */
 	pthread_t thread;
 	pthread_mutex_t lock; /* guards the rest */
@@ -70,161 +71,6 @@ struct indexer {
 	bool failed; /* pending blobs could not be indexed; set by the thread */
 	struct error failure;
 };
-
-/* --- large blobs ---------------------------------------------------------- */
-
-static int
-commit_group_place_file(
-    struct commit_group *group, struct commit_blob *blob, struct error *err)
-{
-	if (blob_file_place(group->store, blob, &group->shard_made, err) < 0)
-		return -1;
-	blob->placed = true;
-	group->directories[blob->digest.function][blob->digest.hash[0]] = true;
-	group->directories_any = true;
-	return 0;
-}
-
-int
-commit_group_add(
-    struct commit_group *group, struct commit_blob *blob, struct error *err)
-{
-	struct place place = {.size = blob->digest.size,
-	    .stored_size = blob->stored_size,
-	    .epoch = group->epoch,
-	    .owner = blob->owner,
-	    .encoding = blob->encoding,
-	    .kind = PLACE_FILE};
-	struct place present;
-	int added;
-
-	/* Records go through the log. */
-	assert(blob->incoming[0] != '\0');
-	added = index_add(&group->write, &blob->digest, &place, &present, err);
-	if (added == 0 &&
-	    !store_place_exists(group->store, &blob->digest, &present)) {
-		/* The file was deleted behind our back. */
-		if (index_remove(&group->write, &blob->digest, &present, err) <
-		    0)
-			return -1;
-		added = index_add(
-		    &group->write, &blob->digest, &place, &present, err);
-	}
-	if (added != 1)
-		return added;
-	group->files++;
-	return commit_group_place_file(group, blob, err);
-}
-
-/* --- pending blobs -------------------------------------------------------- */
-
-/* A record of a blob that the index has: it was written while the other was
- * being dropped, or a moment after. The later one counts, since it is the one
- * that was acknowledged last. */
-static int
-commit_group_replace(struct commit_group *group, const struct digest *digest,
-    const struct place *place, struct error *err)
-{
-	struct place before, ignored;
-
-	if (index_remove(&group->write, digest, &before, err) < 0)
-		return -1;
-	if (before.kind == PLACE_FILE)
-		group->replaced[group->replaced_count++] =
-		    (struct replaced_file){*digest, before.encoding};
-	return index_add(&group->write, digest, place, &ignored, err);
-}
-
-static int
-commit_group_index(struct commit_group *group, const struct pending_blob *blob,
-    struct error *err)
-{
-	struct place place = blob->place, present;
-	int rc;
-
-	/* Whoever found it meanwhile has touched nothing. */
-	place.epoch = group->epoch;
-	if (blob->moves)
-		rc = index_move(&group->write, &blob->digest, &blob->from,
-		    &blob->place, err);
-	else
-		rc = index_add(
-		    &group->write, &blob->digest, &place, &present, err);
-	if (rc == 0 && !blob->moves)
-		rc = commit_group_replace(group, &blob->digest, &place, err);
-	if (rc < 0)
-		return -1;
-	/* A copy that is not used. */
-	if (rc == 0)
-		return index_waste_segment(&group->write, blob->place.segment,
-		    pending_blob_length(blob), err);
-	return 0;
-}
-
-/* By key, since neighbours share pages of the index; the later one last. */
-static int
-pending_blob_order(const void *a, const void *b)
-{
-	const struct pending_blob *const *left = a, *const *right = b;
-	const struct place *one = &(*left)->place, *other = &(*right)->place;
-	int order = digest_compare(&(*left)->digest, &(*right)->digest);
-
-	if (order != 0)
-		return order;
-	if (one->segment != other->segment)
-		return one->segment < other->segment ? -1 : 1;
-	return one->offset < other->offset ? -1 : 1;
-}
-
-/* The segments have grown by what is taken in. In the order of the log. */
-static int
-commit_group_grow(struct commit_group *group, struct error *err)
-{
-	uint64_t bytes = 0;
-
-	for (size_t i = 0; i < group->pending_count; i++) {
-		const struct pending_blob *blob = group->pending[i];
-
-		bytes += pending_blob_length(blob);
-		if (i + 1 < group->pending_count &&
-		    group->pending[i + 1]->place.segment == blob->place.segment)
-			continue;
-		if (index_grow_segment(
-			&group->write, blob->place.segment, bytes, err) < 0)
-			return -1;
-		bytes = 0;
-	}
-	return 0;
-}
-
-/* Takes in the oldest count of what is pending. */
-static int
-commit_group_take_pending(
-    struct commit_group *group, size_t count, struct error *err)
-{
-	struct log_position end;
-
-	if (count == 0)
-		return 0;
-	group->pending = xcalloc(count, sizeof(struct pending_blob *));
-	group->replaced = xcalloc(count, sizeof(*group->replaced));
-	count = pending_oldest(group->store->pending, group->pending, count);
-	group->pending_count = count;
-	if (count == 0)
-		return 0;
-	if (commit_group_grow(group, err) < 0)
-		return -1;
-	end = pending_blob_end(group->pending[count - 1]);
-	group->write.state.active_segment = end.segment;
-	group->write.state.active_length = end.offset;
-	qsort(group->pending, count, sizeof(struct pending_blob *),
-	    pending_blob_order);
-	for (size_t i = 0; i < count; i++) {
-		if (commit_group_index(group, group->pending[i], err) < 0)
-			return -1;
-	}
-	return 0;
-}
 
 /* --- groups --------------------------------------------------------------- */
 
@@ -317,13 +163,23 @@ commit_group_run(
 	return 0;
 }
 
+static void
+index_work_end(struct index_work *work, const struct error *result)
+{
+	struct commit_job *job;
+
+	while ((job = STAILQ_FIRST(&work->jobs)) != NULL) {
+		STAILQ_REMOVE_HEAD(&work->jobs, link);
+		job->finish(job, result);
+	}
+}
+
 /* Runs the work as one group and ends the jobs. */
 static int
 indexer_run(struct indexer *indexer, struct index_work *work, struct error *err)
 {
 	struct commit_group *group = xcalloc(1, sizeof(*group));
 	const struct error *result = NULL;
-	struct commit_job *job;
 
 	group->store = indexer->store;
 	group->epoch = store_epoch();
@@ -347,10 +203,7 @@ indexer_run(struct indexer *indexer, struct index_work *work, struct error *err)
 	free(group->pending);
 	free(group->replaced);
 	free(group);
-	while ((job = STAILQ_FIRST(&work->jobs)) != NULL) {
-		STAILQ_REMOVE_HEAD(&work->jobs, link);
-		job->finish(job, result);
-	}
+	index_work_end(work, result);
 	return result == NULL ? 0 : -1;
 }
 
@@ -363,8 +216,6 @@ indexer_take(struct indexer *indexer, struct index_work *work)
 	size_t bytes = 0;
 	struct commit_job *job;
 
-	work->all = false;
-	work->job_count = 0;
 	while (!work->all && bytes < GROUP_BYTES &&
 	       work->job_count < GROUP_JOBS &&
 	       (job = STAILQ_FIRST(&indexer->queue)) != NULL) {
@@ -487,21 +338,29 @@ indexer_mend(struct indexer *indexer)
 static bool
 indexer_next(struct indexer *indexer, struct index_work *work)
 {
-	bool idle, stopping;
+	bool idle, stopping, doubt;
 
 	STAILQ_INIT(&work->jobs);
 	pthread_mutex_lock(&indexer->lock);
-	indexer_wait(indexer);
-	indexer_take(indexer, work);
+	work->all = false;
+	work->job_count = 0;
+	doubt = indexer->doubt;
+	indexer->doubt = false;
+	/* However many jobs come, those who wait for room must hear of it. */
+	if (!doubt) {
+		indexer_wait(indexer);
+		indexer_take(indexer, work);
+	}
 	idle = STAILQ_EMPTY(&work->jobs);
-	stopping = indexer->stopping && idle;
+	stopping = indexer->stopping && idle && !doubt;
 	pthread_mutex_unlock(&indexer->lock);
 	/* Counted after the jobs were taken: what was acknowledged before they
 	 * came is among it. */
 	work->pending = 0;
 	if (work->all)
 		work->pending = pending_count(indexer->store->pending);
-	else if (stopping || indexer_pending_due(indexer, clock_monotonic_ms()))
+	else if (stopping || doubt ||
+		 indexer_pending_due(indexer, clock_monotonic_ms()))
 		work->pending = GROUP_PENDING;
 	work->touches_waiting = touches_waiting(indexer->store->touches);
 	work->touches = 0;
@@ -517,8 +376,10 @@ indexer_note(struct indexer *indexer, bool alone, int rc, struct error *err)
 {
 	int64_t now = clock_monotonic_ms();
 
-	if (rc < 0 && !alone)
-		return; /* perhaps a job's fault; tried without them next */
+	if (rc < 0 && !alone) {
+		indexer->doubt = true; /* tried without the jobs next */
+		return;
+	}
 	/* If the log rests, what is left goes on at once. */
 	if (rc < 0 || now < indexer_log_rests_at(indexer))
 		indexer->pending_since = 0;
@@ -533,24 +394,45 @@ indexer_note(struct indexer *indexer, bool alone, int rc, struct error *err)
 
 /* What a job has to find in the index, and it is much, goes ahead of it in
  * transactions of its own. */
-static void
-indexer_go_ahead(struct indexer *indexer, struct index_work *work)
+static int
+indexer_go_ahead(
+    struct indexer *indexer, struct index_work *work, struct error *err)
 {
-	struct error err;
-
 	while (work->all && work->pending > PENDING_WITH_JOB) {
 		struct index_work part = {.pending = GROUP_PENDING};
 		int rc;
 
 		STAILQ_INIT(&part.jobs);
-		rc = indexer_run(indexer, &part, &err);
+		rc = indexer_run(indexer, &part, err);
 		/* Perhaps nothing is left for the job's own to tell. */
-		indexer_note(indexer, true, rc, &err);
-		/* If it failed, the job's own will, and tell it. */
+		indexer_note(indexer, true, rc, err);
 		if (rc < 0)
-			return;
+			return -1;
 		work->pending -= smaller(part.pending, work->pending);
 	}
+	return 0;
+}
+
+/* True when the index took it in, or there was nothing to do. */
+static bool
+indexer_do(struct indexer *indexer, struct index_work *work)
+{
+	bool idle = STAILQ_EMPTY(&work->jobs);
+	struct error err;
+	int rc = 0;
+
+	if (indexer_go_ahead(indexer, work, &err) < 0) {
+		/* One transaction for all of it would have no bound. */
+		index_work_end(work, &err);
+		return false;
+	}
+	if (!idle || work->pending > 0 || work->touches > 0)
+		rc = indexer_run(indexer, work, &err);
+	if (work->touches > 0 && work->touches >= work->touches_waiting)
+		indexer->touched_at = clock_monotonic_ms();
+	if (work->pending > 0)
+		indexer_note(indexer, idle, rc, &err);
+	return rc == 0;
 }
 
 static void *
@@ -561,26 +443,17 @@ indexer_thread(void *cookie)
 
 	while (!ended) {
 		struct index_work work;
-		struct error err;
 		bool stopping = indexer_next(indexer, &work);
-		bool idle = STAILQ_EMPTY(&work.jobs);
-		int rc = 0;
+		bool done = indexer_do(indexer, &work);
 
-		indexer_go_ahead(indexer, &work);
-		if (!idle || work.pending > 0 || work.touches > 0)
-			rc = indexer_run(indexer, &work, &err);
 		indexer_mend(indexer);
-		if (work.touches > 0 && work.touches >= work.touches_waiting)
-			indexer->touched_at = clock_monotonic_ms();
-		if (work.pending > 0)
-			indexer_note(indexer, idle, rc, &err);
 		indexer_check_readers(indexer);
 		/* What was found or read keeps its promised age. What cannot be
 		 * indexed now is in the log. */
-		ended = stopping &&
-			(rc < 0 ||
-			    (touches_waiting(indexer->store->touches) == 0 &&
-				pending_count(indexer->store->pending) == 0));
+		ended =
+		    stopping &&
+		    (!done || (touches_waiting(indexer->store->touches) == 0 &&
+				  pending_count(indexer->store->pending) == 0));
 	}
 	return NULL;
 }

@@ -384,6 +384,9 @@ struct commit_group {
 /* Adds a large blob in apply. */
 int commit_group_add(
     struct commit_group *group, struct commit_blob *blob, struct error *err);
+/* Takes in the oldest count of what is pending. */
+int commit_group_take_pending(
+    struct commit_group *group, size_t count, struct error *err);
 
 struct committer *committer_new(
     struct store *store, const struct log_position *end, struct error *err);

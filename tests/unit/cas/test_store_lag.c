@@ -164,6 +164,58 @@ writers_wait_for_an_index_that_lags_too_far(void **state)
 		assert_content(fixture->store, i, BULK_SIZE);
 }
 
+/* One that fails, and comes again at once until it is to stop. */
+struct failing {
+	struct commit_job job; /* first */
+	struct store *store;
+	atomic_bool stop;
+	atomic_int failures;
+	sem_t left;
+};
+
+static int
+failing_apply(
+    struct commit_job *job, struct commit_group *group, struct error *err)
+{
+	(void)job;
+	(void)group;
+	return error_set(err, ERROR_INTERNAL, "a job that fails");
+}
+
+static void
+failing_finish(struct commit_job *job, const struct error *err)
+{
+	struct failing *failing = (struct failing *)job;
+
+	if (err != NULL)
+		atomic_fetch_add(&failing->failures, 1);
+	if (atomic_load(&failing->stop))
+		sem_post(&failing->left);
+	else
+		committer_submit(failing->store->committer, job);
+}
+
+static void
+writers_at_the_bound_go_on_beside_jobs_that_fail(void **state)
+{
+	struct fixture *fixture = *state;
+	struct bulk bulk = {.store = fixture->store, .size = BULK_SIZE};
+	struct failing failing = {
+	    .job = {.apply = failing_apply, .finish = failing_finish},
+	    .store = fixture->store};
+	pthread_t thread;
+
+	sem_init(&bulk.done, 0, 0);
+	sem_init(&failing.left, 0, 0);
+	committer_submit(fixture->store->committer, &failing.job);
+	assert_int_equal(pthread_create(&thread, NULL, bulk_run, &bulk), 0);
+	join_writer(thread);
+	atomic_store(&failing.stop, true);
+	sem_wait(&failing.left);
+	assert_int_equal(atomic_load(&bulk.failures), 0);
+	assert_true(atomic_load(&failing.failures) > 0);
+}
+
 /* So many that they do not fit into one transaction. */
 static void
 a_job_finds_all_that_was_stored_before_in_the_index(void **state)
@@ -383,6 +435,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    TEST(writers_wait_for_an_index_that_lags_too_far),
+	    TEST(writers_at_the_bound_go_on_beside_jobs_that_fail),
 	    TEST(a_job_finds_all_that_was_stored_before_in_the_index),
 	    TEST(touches_are_written_however_much_is_stored),
 	    TEST(a_disk_that_is_full_for_the_index_loses_nothing),
