@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "base/str.h"
+#include "base/memory.h"
 
 static bool
 is_shown(uint32_t code, enum printable kind)
@@ -36,4 +36,13 @@ printable_make(char *text, size_t len, enum printable kind)
 			memset(text + i, '?', length);
 		i += length;
 	}
+}
+
+char *
+printable_line(struct str text)
+{
+	char *line = xstrndup(text.data, text.len);
+
+	printable_make(line, text.len, PRINTABLE_LINE);
+	return line;
 }

@@ -10,6 +10,8 @@
 
 #include <stddef.h>
 
+#include "base/str.h"
+
 enum printable {
 	PRINTABLE_LINE,  /* newlines and tabs are controls, too */
 	PRINTABLE_LINES, /* they stay */
@@ -17,5 +19,7 @@ enum printable {
 
 /* In place; the length stays. */
 void printable_make(char *text, size_t len, enum printable kind);
+/* One line of it, malloced. */
+char *printable_line(struct str text);
 
 #endif

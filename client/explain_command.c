@@ -246,14 +246,14 @@ diff_files(struct explaining *explaining, const Explainapi__Miss *miss,
 
 /* --- printing ------------------------------------------------------------- */
 
-/* What the server sent goes to a terminal. Each line of it after the indent. */
+/* What others sent goes to a terminal. Each line of it after the indent. */
 static void
-print_safe(const char *indent, struct str text, enum printable kind)
+print_lines(const char *indent, struct str text)
 {
 	char *copy = xstrndup(text.data, text.len);
 	struct str rest = {copy, text.len};
 
-	printable_make(copy, text.len, kind);
+	printable_make(copy, text.len, PRINTABLE_LINES);
 	while (rest.len > 0) {
 		size_t left = rest.len;
 		struct str line = str_cut(&rest, '\n');
@@ -268,13 +268,17 @@ print_safe(const char *indent, struct str text, enum printable kind)
 static void
 print_word(struct str text)
 {
-	print_safe("", text, PRINTABLE_LINE);
+	char *line = printable_line(text);
+
+	fputs(line, stdout);
+	free(line);
 }
 
 static void
 print_line(const char *indent, const char *text)
 {
-	print_safe(indent, str_from(text), PRINTABLE_LINE);
+	fputs(indent, stdout);
+	print_word(str_from(text));
 	putchar('\n');
 }
 
@@ -333,7 +337,7 @@ print_change(struct explaining *explaining, const Explainapi__Miss *miss,
 		print_side("after ", change->after, change->after_digest);
 	buffer_init(&diff, DIFF_OUTPUT_MAX);
 	diff_files(explaining, miss, change, &diff);
-	print_safe("        ", buffer_str(&diff), PRINTABLE_LINES);
+	print_lines("        ", buffer_str(&diff));
 	buffer_clear(&diff);
 }
 

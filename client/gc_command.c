@@ -9,12 +9,14 @@
 #include <toolroot/admin/v1/admin.pb-c.h>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "cas/admin.h"
 #include "client/admin_command.h"
 #include "client/admin_json.h"
 #include "client/client_options.h"
 #include "client/command.h"
 #include "client/gc_progress.h"
+#include "protos/binary.h"
 
 struct gc_options {
 	struct client_options client;
@@ -231,11 +233,14 @@ print_shares(const char *title, Adminapi__CollectShare **shares, size_t count)
 
 	if (count > 0)
 		printf("%s that lose most\n", title);
-	for (size_t i = 0; i < count; i++)
-		printf("  %-10s %8" PRIu64 " results  %.*s\n",
+	for (size_t i = 0; i < count; i++) {
+		char *label = printable_line(binary_str(shares[i]->label));
+
+		printf("  %-10s %8" PRIu64 " results  %s\n",
 		    admin_format_size(shares[i]->bytes, size),
-		    shares[i]->action_results, (int)shares[i]->label.len,
-		    (const char *)shares[i]->label.data);
+		    shares[i]->action_results, label);
+		free(label);
+	}
 }
 
 static void
@@ -246,12 +251,14 @@ print_lists(bool run, const Adminapi__CollectResponse *r)
 	admin_print_uses(r->uses, r->n_uses);
 	if (r->n_kept > 0)
 		printf("kept by\n");
-	for (size_t i = 0; i < r->n_kept; i++)
-		printf("  %-10s %8" PRIu64 " blobs    %s %.*s\n",
+	for (size_t i = 0; i < r->n_kept; i++) {
+		char *name = printable_line(binary_str(r->kept[i]->name));
+
+		printf("  %-10s %8" PRIu64 " blobs    %s %s\n",
 		    admin_format_size(r->kept[i]->bytes, size),
-		    r->kept[i]->blobs, kind_of(r->kept[i]),
-		    (int)r->kept[i]->name.len,
-		    (const char *)r->kept[i]->name.data);
+		    r->kept[i]->blobs, kind_of(r->kept[i]), name);
+		free(name);
+	}
 	if (run)
 		return;
 	print_shares("targets", r->targets, r->n_targets);

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/printable.h"
 #include "cas/admin.h"
 #include "cas/digest_message.h"
 #include "client/admin_command.h"
@@ -17,6 +18,7 @@
 #include "client/client_options.h"
 #include "client/command.h"
 #include "client/store_commands.h"
+#include "protos/binary.h"
 
 struct remove_options {
 	struct client_options client;
@@ -180,15 +182,19 @@ fill_request(const struct remove_options *options,
 static void
 print_result(const Adminapi__StoredResult *result)
 {
+	char *target = printable_line(binary_str(result->target));
+	char *worker = printable_line(binary_str(result->worker));
+	char *writer = printable_line(binary_str(result->writer));
 	char date[ADMIN_TIME_MAX];
 
-	printf("%.*s/%" PRId64 "  %s  target=%.*s worker=%.*s writer=%.*s\n",
+	printf("%.*s/%" PRId64 "  %s  target=%s worker=%s writer=%s\n",
 	    (int)result->action->hash.len,
 	    (const char *)result->action->hash.data, result->action->size_bytes,
-	    admin_format_time(result->written->seconds, date),
-	    (int)result->target.len, (const char *)result->target.data,
-	    (int)result->worker.len, (const char *)result->worker.data,
-	    (int)result->writer.len, (const char *)result->writer.data);
+	    admin_format_time(result->written->seconds, date), target, worker,
+	    writer);
+	free(target);
+	free(worker);
+	free(writer);
 }
 
 static void

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/printable.h"
 #include "cas/digest_message.h"
 #include "client/cas_client.h"
 #include "client/subcommands.h"
@@ -84,10 +85,7 @@ toolchain_commands_get(struct toolchain_server *server, const char *name,
 void
 toolchain_commands_clean(char *text)
 {
-	for (; *text != '\0'; text++) {
-		if ((unsigned char)*text < ' ' || *text == 127)
-			*text = '?';
-	}
+	printable_make(text, strlen(text), PRINTABLE_LINE);
 }
 
 void

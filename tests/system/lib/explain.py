@@ -55,6 +55,7 @@ class Maker:
         self.server = server
         self.client = remote.connect(server.address)
         self.blobs: dict[str, Any] = {}
+        self.target = TARGET
 
     def add(self, data: bytes) -> Any:
         """Keep a blob for the next upload; its digest."""
@@ -109,7 +110,7 @@ class Maker:
         """RequestMetadata of a call."""
         metadata = remote.api.RequestMetadata(
             tool_invocation_id=invocation,
-            target_id=TARGET,
+            target_id=self.target,
             action_mnemonic="CppCompile",
         )
         return [(HEADER, metadata.SerializeToString())]
@@ -185,13 +186,16 @@ class Maker:
 
     def explain(self, *arguments: str) -> tuple[int, str]:
         """`toolroot explain`: exit status and standard output."""
+        return self.ask("explain", *arguments)
+
+    def ask(self, *command: str) -> tuple[int, str]:
+        """The same of any command."""
         done = subprocess.run(
             [
                 str(process.program()),
-                "explain",
+                *command,
                 "--server",
                 f"grpc://{self.server.address}",
-                *arguments,
             ],
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -377,6 +381,17 @@ def check_hostile(tap: Tap, maker: Maker) -> None:
         re.search(r"x\?\[31m\?+2J\?+    added variable FORGED\n", text)
         and re.search(r"\+#define A \?\[31m", text),
         "and no value begins a line of its own",
+        repr(text),
+    )
+    maker.target = f"//app:{TERMINAL}"
+    build.environment["MODE"] = "target"
+    maker.cached(build, "hostile-target")
+    maker.target = TARGET
+    text = maker.ask("store", "rm", "--target", "//app:*")[1]
+    tap.ok(
+        "target=//app:?[31m" in text
+        and not any(c in text for c in "\x1b\x9b\u202e"),
+        "nor by commands that list targets",
         repr(text),
     )
     status, text = maker.explain("--json", "hostile")

@@ -4,6 +4,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -81,6 +82,19 @@ a_nul_is_replaced(void **state)
 	assert_string_equal(text, "a?b");
 }
 
+static void
+a_line_is_made_of_a_copy(void **state)
+{
+	char *line = printable_line(STR("a\nb"));
+
+	(void)state;
+	assert_string_equal(line, "a?b");
+	free(line);
+	line = printable_line((struct str){NULL, 0});
+	assert_string_equal(line, "");
+	free(line);
+}
+
 int
 main(void)
 {
@@ -91,6 +105,7 @@ main(void)
 	    cmocka_unit_test(marks_that_turn_the_direction_are_replaced),
 	    cmocka_unit_test(bytes_that_are_no_utf8_are_replaced_alone),
 	    cmocka_unit_test(a_nul_is_replaced),
+	    cmocka_unit_test(a_line_is_made_of_a_copy),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
