@@ -29,6 +29,7 @@
 #include "frontend/method_table.h"
 #include "base/metrics.h"
 #include "base/process_metrics.h"
+#include "frontend/probe_watch.h"
 #include "frontend/queue_metrics.h"
 #include "frontend/reflection.h"
 #include "frontend/rpc_metrics.h"
@@ -54,6 +55,8 @@
 /* Of `memory`, for what is not in files yet. */
 #define INTERRUPTED_UPLOADS_PART 32
 #define EXPIRE_MS 10000
+/* How often it is looked whether the probe comes back. */
+#define WATCH_MS 5000
 /* For calls, where local workers have taken most of the grace. */
 #define CALLS_GRACE_MS 1000
 
@@ -107,6 +110,9 @@ struct server {
 	/* Drops interrupted uploads that nobody came back for, and probes. */
 	struct rpc_timer expire_timer;
 	struct task expire_task;
+	/* Sees when the probe does not come back. */
+	struct rpc_timer watch_timer;
+	struct probe_watch probe;
 	bool store_fails; /* at the last probe; the task's */
 	/* Limits of instances were not kept, since the disk is full; as long as
 	 * the server is opened, then the task's. */
@@ -154,7 +160,25 @@ expire_fired(struct rpc_timer *timer)
 	    (struct server *)((char *)timer -
 			      offsetof(struct server, expire_timer));
 
+	probe_watch_begin(&server->probe, clock_monotonic_ms());
 	thread_pool_submit(server->pool, &server->expire_task);
+}
+
+/* A poller, which no disk holds up. */
+static void
+watch_fired(struct rpc_timer *timer)
+{
+	struct server *server =
+	    (struct server *)((char *)timer -
+			      offsetof(struct server, watch_timer));
+
+	if (probe_watch_tell(&server->probe, clock_monotonic_ms())) {
+		log_error("store_hangs", "error=\"" PROBE_LATE_TEXT "\"");
+		health_service_set(server->health, false);
+	}
+	if (!rpc_server_stopping(server->rpc))
+		rpc_timer_set(server->rpc, &server->watch_timer,
+		    clock_monotonic_ms() + WATCH_MS);
 }
 
 /* Logged where it changes. */
@@ -166,6 +190,8 @@ server_probe(struct server *server)
 	bool fails = store_probe(server->storage.store, &ignored) < 0 &&
 		     store_failing(server->storage.store, &failure);
 
+	if (probe_watch_end(&server->probe))
+		log_info("store_answers", "remedy=\"none needed\"");
 	if (fails && !server->store_fails)
 		log_error("store_failing", "error=\"%s\"", failure.text);
 	else if (server->store_fails && !fails)
@@ -228,6 +254,8 @@ report(struct status_report *report, void *cookie)
 		report->not_ready = "the server is shutting down";
 	else if (store_failing(server->storage.store, &report->disk))
 		report->not_ready = report->disk.text;
+	else if (probe_watch_late(&server->probe, clock_monotonic_ms()))
+		report->not_ready = PROBE_LATE_TEXT;
 	store_usage(server->storage.store, &report->store);
 	collector_statistics(server->collector, &report->collector);
 	scrub_statistics(server->scrub, &report->scrub);
@@ -437,6 +465,7 @@ server_open(const struct serve_options *options, struct error *err)
 	server->started_ns = clock_wall_ns();
 	server->expire_task.run = expire_run;
 	rpc_timer_init(&server->expire_timer, expire_fired);
+	rpc_timer_init(&server->watch_timer, watch_fired);
 	server->pool =
 	    thread_pool_new(4 + 2 * (size_t)sysconf(_SC_NPROCESSORS_ONLN));
 	server->local_socket = xasprintf("%s/worker.socket", options->store);
@@ -467,6 +496,8 @@ server_start(struct server *server)
 	rpc_server_start(server->rpc);
 	rpc_timer_set(server->rpc, &server->expire_timer,
 	    clock_monotonic_ms() + EXPIRE_MS);
+	rpc_timer_set(
+	    server->rpc, &server->watch_timer, clock_monotonic_ms() + WATCH_MS);
 	health_service_set(server->health, true);
 }
 
