@@ -25,6 +25,11 @@
 /* Of all messages and small files of an action. */
 #define ARENA_MAX ((size_t)4 << 20)
 #define EVENTS_BYTES 4096
+/* Between two looks at events. What the action causes here is outside of its
+ * limits, so it has to have some: so many bytes of events in so many
+ * milliseconds, which cost some hundredths of a processor. What comes faster
+ * fills the kernel's queue, and what is lost there comes with the result. */
+#define EVENTS_PAUSE_MS 5
 
 struct watched {
 	const struct run_command_output *output;
@@ -41,6 +46,7 @@ struct early_outputs {
 	struct watched items[EARLY_OUTPUTS_FILES_MAX];
 	size_t count;
 	/* The thread's. */
+	size_t reported; /* of count */
 	struct arena arena;
 	Reapi__OutputFile *files[EARLY_OUTPUTS_FILES_MAX];
 	Workerapi__EarlyOutputs message;
@@ -90,6 +96,7 @@ take(struct early_outputs *early, struct watched *item)
 	int rc = upload(early, item->output, &file, &err);
 
 	item->reported = true;
+	early->reported++;
 	if (rc > 0)
 		report(early, file);
 	else if (rc < 0)
@@ -113,11 +120,11 @@ take_event(struct early_outputs *early, const struct inotify_event *event)
 }
 
 static bool
-is_stopped(const struct early_outputs *early)
+is_stopped(const struct early_outputs *early, int within_ms)
 {
 	struct pollfd polled = {.fd = early->stop, .events = POLLIN};
 
-	return poll(&polled, 1, 0) == 1;
+	return poll(&polled, 1, within_ms) == 1;
 }
 
 static void
@@ -128,7 +135,7 @@ take_events(struct early_outputs *early)
 
 	/* An upload may take long. */
 	for (char *at = events;
-	     len > 0 && at < events + len && !is_stopped(early);) {
+	     len > 0 && at < events + len && !is_stopped(early, 0);) {
 		const struct inotify_event *event =
 		    (const struct inotify_event *)(void *)at;
 
@@ -146,14 +153,20 @@ early_outputs_main(void *cookie)
 	    {.fd = early->stop, .events = POLLIN},
 	};
 
-	for (;;) {
+	while (early->reported < early->count) {
 		if (poll(polled, 2, -1) == -1 && errno != EINTR)
 			return NULL;
 		if (polled[1].revents != 0)
 			return NULL;
-		if (polled[0].revents != 0)
-			take_events(early);
+		if (polled[0].revents == 0)
+			continue;
+		take_events(early);
+		if (is_stopped(early, EVENTS_PAUSE_MS))
+			return NULL;
 	}
+	/* So that nothing is kept of what else happens there. */
+	file_close(&early->notify);
+	return NULL;
 }
 
 /* --- the beginning and the end -------------------------------------------- */
