@@ -79,7 +79,7 @@ opt-level = 1' > "$at/Cargo.toml"
 plain() {
 	local at=$WORK/$1
 	shift
-	(cd "$at" && timeout 300 cargo "$@") > "$WORK/build.log" 2>&1 3>&-
+	(cd "$at" && timeout 900 cargo "$@") > "$WORK/build.log" 2>&1 3>&-
 }
 
 # dep_info CHECKOUT: all of it, with names.

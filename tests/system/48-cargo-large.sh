@@ -134,7 +134,7 @@ processes=
 for i in 0 1 2 3 4 5 6 7 8 9; do
 	cargo_workspace "$WORK/many$i"
 	echo "pub const NUMBER: u32 = $i;" > "$WORK/many$i/leaf0/src/inner.rs"
-	(cd "$WORK/many$i" && PATH=$BUILD:$PATH timeout 300 cargo toolroot \
+	(cd "$WORK/many$i" && PATH=$BUILD:$PATH timeout 900 cargo toolroot \
 		--server "grpc://$GRPC_ADDR" --stats stats.json build) \
 		> "$WORK/many$i.log" 2>&1 3>&- &
 	processes="$processes $!"

@@ -18,7 +18,7 @@ cargo_workspace "$WORK/project"
 doctor() {
 	local at=$1
 	shift
-	(cd "$at" && timeout 400 "$TOOLROOT" doctor "$@") \
+	(cd "$at" && timeout 900 "$TOOLROOT" doctor "$@") \
 		> "$WORK/doctor.log" 2>&1 3>&-
 }
 

@@ -23,7 +23,7 @@ build() {
 	local at=$WORK/$1
 	shift
 	rm -f "$stats"
-	(cd "$at" && PATH=$BUILD:$PATH timeout 300 cargo toolroot \
+	(cd "$at" && PATH=$BUILD:$PATH timeout 900 cargo toolroot \
 		--server "grpc://$GRPC_ADDR" --stats "$stats" "$@") \
 		> "$WORK/build.log" 2>&1 3>&-
 }
