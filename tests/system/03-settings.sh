@@ -103,7 +103,7 @@ export TOOLROOT_CONFIG=$WORK/conf TOOLROOT_PIDS_PER_ACTION=77
 export TOOLROOT_HTTP=127.0.0.1:0 TOOLROOT_LOG_FORMAT=text
 ok "a server with a local worker starts" server_start --workers 1
 ok "the worker has a limit from the server's environment" \
-	wait_until 30 worker_has_limit
+	wait_until 60 worker_has_limit
 ok "the server ends when asked" server_stop
 unlike "the worker was started once" "$(cat "$SERVER_LOG")" \
 	local_worker_ended

@@ -18,7 +18,7 @@ export XDG_CACHE_HOME=$WORK/cache
 refused() {
 	local name=$1 wanted=$2 pattern=$3 status
 	shift 3
-	timeout 20 "$TOOLROOT" "$@" > "$WORK/out" 2> "$WORK/err" < /dev/null
+	timeout 60 "$TOOLROOT" "$@" > "$WORK/out" 2> "$WORK/err" < /dev/null
 	status=$?
 	if [ "$status" -eq "$wanted" ] && [ ! -s "$WORK/out" ] &&
 		head -n 1 "$WORK/err" | grep -qE -e "$pattern"; then
@@ -165,7 +165,7 @@ like "so is doctor's" "$("$TOOLROOT" doctor --no-host --no-cargo \
 "$TOOLROOT" worker --server "grpcs://localhost:$port" --tls-ca ca.pem \
 	--sandbox none --cache "$WORK/worker" 2> "$WORK/err" 3>&- &
 worker=$!
-wait_until 30 grep -q not_connected "$WORK/err"
+wait_until 60 grep -q not_connected "$WORK/err"
 kill "$worker"
 wait "$worker"
 like "and a worker's log" "$(cat "$WORK/err")" \

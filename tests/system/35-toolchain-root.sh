@@ -46,7 +46,7 @@ worker_start() {
 	worker_pid=$!
 	workers="$workers $worker_pid"
 	: > "$WORK/$name.log"
-	wait_until 20 grep -q " connected " "$WORK/$name.log"
+	wait_until 60 grep -q " connected " "$WORK/$name.log"
 }
 
 worker_end() {
@@ -175,7 +175,7 @@ second=$!
 both_run() {
 	[ "$(pgrep -cxf 'sleep 5.35')" -eq 2 ]
 }
-wait_until 30 both_run
+wait_until 60 both_run
 out=$(with "$root" 'echo now')
 like "but they do not wait for it when it is busy" "$out" "worker=two.*now"
 wait $first $second
@@ -233,7 +233,7 @@ if [ "$(id -u)" -eq 0 ]; then
 else
 	worker_start five
 fi
-wait_until 20 grep -q " connected " "$WORK/five.log"
+wait_until 60 grep -q " connected " "$WORK/five.log"
 out=$(with "$small" 'cat /etc/issue; echo x >> /etc/issue || echo refused' \
 	2>&1)
 like "without root it works the same" "$out" "exit=0.*captured.*refused"

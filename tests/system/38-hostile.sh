@@ -233,7 +233,7 @@ ok "the server starts" server_start --workers 2 --config "$WORK/toolroot.conf" |
 root=$("$TOOLROOT" toolchain add hostile --dir "$WORK/root" --json \
 	--server "grpc://$GRPC_ADDR" | grep -o '"root_digest": *"[^"]*' |
 	grep -o '[0-9a-f]*/[0-9]*$')
-wait_until 20 grep -q ' limits by=' "$SERVER_LOG"
+wait_until 60 grep -q ' limits by=' "$SERVER_LOG"
 # That no worker allows it is known when one had time to come.
 /usr/bin/python3 "$run" "$GRPC_ADDR" true --property network=true \
 	> "$WORK/network" 2>&1 3>&- &
@@ -273,7 +273,7 @@ if [ "$(id -u)" -eq 0 ]; then
 		--server "grpc://$GRPC_ADDR" --slots 2 \
 		--cache "$WORK/cache" 2> "$WORK/worker.log" < /dev/null 3>&- &
 	worker_pid=$!
-	wait_until 20 grep -q " connected " "$WORK/worker.log"
+	wait_until 60 grep -q " connected " "$WORK/worker.log"
 	suite "worker without root" "$(limits "$WORK/worker.log")" "$WORK/cache"
 	kill -TERM "$worker_pid"
 	wait "$worker_pid"

@@ -303,7 +303,7 @@ print(s.getsockname()[1], flush=True)
 time.sleep(300)' > "$WORK/port" 3>&- &
 silent=$!
 at_exit kill "$silent"
-wait_until 20 test -s "$WORK/port"
+wait_until 60 test -s "$WORK/port"
 server=$GRPC_ADDR
 GRPC_ADDR=127.0.0.1:$(cat "$WORK/port")
 rm -rf "$WORK/two/target"
@@ -346,10 +346,10 @@ start() {
 ends() {
 	local status=0
 
-	ok "$1: it ends" wait_until 20 eval "! kill -0 $front 2> /dev/null"
+	ok "$1: it ends" wait_until 60 eval "! kill -0 $front 2> /dev/null"
 	wait "$front" || status=$?
 	is "$1: its status tells why" "$status" "$2"
-	ok "$1: nothing stays behind" wait_until 20 eval \
+	ok "$1: nothing stays behind" wait_until 60 eval \
 		'[ -z "$(of_this rustc; of_this cargo; of_this toolroot-rustc)" ]'
 }
 # stopped NAME SIGNAL ADDRESS STATUS [GROUP]: in the middle of a compilation.
@@ -380,7 +380,7 @@ builds "a large crate" "2 0 2 0" five build
 python3 "$ROOT/tests/system/lib/slow_link.py" "$GRPC_ADDR" 4000000 \
 	> "$WORK/slow" 3>&- &
 at_exit kill $!
-wait_until 20 test -s "$WORK/slow"
+wait_until 60 test -s "$WORK/slow"
 slow=127.0.0.1:$(cat "$WORK/slow")
 # Its file is there, and has no name yet.
 fetching() {
@@ -389,7 +389,7 @@ fetching() {
 # killed PROGRAM
 killed() {
 	start five "$slow"
-	wait_until 20 fetching || return 1
+	wait_until 60 fetching || return 1
 	if [ "$1" = toolroot ]; then
 		kill -KILL "$front"
 	else

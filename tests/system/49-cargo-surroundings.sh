@@ -42,7 +42,7 @@ program full one
 	--store "$WORK/little" --instance main --max-size 100M \
 	> "$WORK/little.out" 2> "$WORK/little.log" < /dev/null 3>&- &
 at_exit kill $!
-wait_until 30 grep -q '^toolroot ready' "$WORK/little.out"
+wait_until 60 grep -q '^toolroot ready' "$WORK/little.out"
 server=$(cut -d ' ' -f 3 "$WORK/little.out")
 ok "a server that refuses: the build ends well" little refused
 is "here" "$(stats=$WORK/refused/stats.json counts)" "1 0 0 1"

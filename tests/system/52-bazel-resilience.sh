@@ -23,7 +23,7 @@ slow_start() {
 	bazel_start base build --config=exec "${patient[@]}" \
 		--action_env=ROUND="$1" --remote_executor="grpc://$GRPC_ADDR" \
 		//slow
-	wait_until 30 slow_is_half_way
+	wait_until 60 slow_is_half_way
 }
 
 slow_is_half_way() {

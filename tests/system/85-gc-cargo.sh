@@ -28,7 +28,10 @@ done
 SERVER_STORE=$WORK/store-measured
 ok "a server starts" server_start --workers 2
 builds "how much a build needs" "10 0 10 0" one build
-wait_until 30 test "$(status action_results)" -eq 10
+all_counted() {
+	[ "$(status action_results)" -eq 10 ]
+}
+wait_until 60 all_counted
 needed=$(status bytes)
 note "$needed bytes"
 ok "the server ends" server_stop

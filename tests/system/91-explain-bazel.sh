@@ -47,34 +47,34 @@ bazel_copy_workspace "$WORK/almanac"
 build
 is "it builds" "$BAZEL_STATUS" 0 || bazel_show_log
 ok "all misses of the first build are explained" \
-	wait_until 20 explained ": first-seen"
+	wait_until 60 explained ": first-seen"
 counted first-seen
 
 echo '#define BUFFER_CHANGED 1' >> "$BAZEL_WORKSPACE/words/buffer.h"
 build
 is "it builds with another header" "$BAZEL_STATUS" 0 || bazel_show_log
 ok "the header is named" \
-	wait_until 20 explained 'changed input words/buffer\.h'
+	wait_until 60 explained 'changed input words/buffer\.h'
 is "and the cause is source" "$(causes)" "source "
 counted source
 like "with the line that is new" "$(explain)" '\+#define BUFFER_CHANGED 1'
 
 build --copt=-DFLAG_CHANGED
 is "it builds with another flag" "$BAZEL_STATUS" 0 || bazel_show_log
-ok "the argument is named" wait_until 20 explained 'after   -DFLAG_CHANGED'
+ok "the argument is named" wait_until 60 explained 'after   -DFLAG_CHANGED'
 is "and the cause is command" "$(causes)" "command "
 counted command
 
 build --copt=-DFLAG_CHANGED --action_env=NEW_VARIABLE=7
 ok "the variable is named" \
-	wait_until 20 explained 'added variable NEW_VARIABLE'
+	wait_until 60 explained 'added variable NEW_VARIABLE'
 is "and the cause is environment" "$(causes)" "environment "
 counted environment
 
 build --copt=-DFLAG_CHANGED --action_env=NEW_VARIABLE=7 \
 	--remote_default_exec_properties=cache-silo-key=other
 ok "the property is named" \
-	wait_until 20 explained 'added property cache-silo-key'
+	wait_until 60 explained 'added property cache-silo-key'
 is "and the cause is platform" "$(causes)" "platform "
 counted platform
 [ "$BAZEL_STATUS" -eq 0 ] || bazel_show_log
@@ -87,7 +87,7 @@ server_restart || BAIL_OUT "the server does not start again"
 bazel_run one clean
 build --copt=-DFLAG_CHANGED --action_env=NEW_VARIABLE=7 \
 	--remote_default_exec_properties=cache-silo-key=other
-ok "it is told when it was collected, and why" wait_until 20 explained \
+ok "it is told when it was collected, and why" wait_until 60 explained \
 	'evicted [0-9]+ min ago by toolroot gc, for its age' ||
 	bazel_show_log
 is "and the cause is evicted" "$(causes)" "evicted "

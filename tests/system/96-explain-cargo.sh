@@ -31,7 +31,7 @@ row() {
 	shift 3
 	before=$(misses "$cause")
 	build one build "$@" || show_build
-	ok "$name: explain names it" wait_until 20 explained "$pattern" ||
+	ok "$name: explain names it" wait_until 60 explained "$pattern" ||
 		diag "$(cat "$WORK/explained")"
 	ok "$name: the metric says $cause" \
 		[ "$(misses "$cause")" -gt "$before" ] ||

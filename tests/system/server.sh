@@ -21,8 +21,8 @@ GRPC_ADDR=
 HTTP_ADDR=
 
 # How long to wait, in seconds. Generous: sanitizers and a busy machine.
-server_start_limit=30
-server_stop_limit=30
+server_start_limit=60
+server_stop_limit=60
 
 server_ready='^toolroot ready grpcs?://([^ ]+:[0-9]+) http://([^ ]+:[0-9]+)$'
 server_sanitizers='(Address|Thread|Leak)Sanitizer: |: runtime error: '

@@ -22,8 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 READY = re.compile(r"toolroot ready (\S+) (\S+)\n")
 # Generous: sanitizers, and a busy machine.
-START_SECONDS = 30.0
-STOP_SECONDS = 30.0
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0
 SANITIZERS = re.compile(rb"__(asan|tsan|ubsan|sanitizer)_")
 FAULTS = re.compile(r"(Address|Thread|Leak)Sanitizer: |: runtime error: ")
 
