@@ -69,13 +69,14 @@ struct chunk {
 STAILQ_HEAD(chunk_list, chunk);
 
 struct note {
-	uint32_t size; /* with what follows it: instance, metadata */
+	uint64_t action_size; /* of the digest */
+	uint32_t size; /* with what follows it: hash, instance, metadata */
 	uint32_t instance_len;
-	uint32_t metadata_len;
+	uint16_t metadata_len;
+	uint8_t function; /* of the digest */
 	bool hit;
 	bool miss;
 	bool result; /* there is one now */
-	struct digest action;
 };
 
 struct explainer {
@@ -201,14 +202,19 @@ drain_is_over(const struct explainer *explainer)
 static void
 run_note(struct explainer *explainer, const struct note *note)
 {
-	const char *texts = (const char *)(note + 1);
-	const struct explain_job job = {
+	enum digest_function function = (enum digest_function)note->function;
+	size_t hash_len = digest_hash_length(function);
+	const char *hash = (const char *)(note + 1);
+	const char *instance = hash + hash_len;
+	struct explain_job job = {
 	    .miss = note->miss,
 	    .result = note->result,
-	    .instance = {texts, note->instance_len},
-	    .action = note->action,
-	    .metadata = {texts + note->instance_len, note->metadata_len},
+	    .instance = {instance, note->instance_len},
+	    .action = {.size = note->action_size, .function = function},
+	    .metadata = {instance + note->instance_len, note->metadata_len},
 	};
+
+	memcpy(job.action.hash, hash, hash_len);
 
 	if (drain_is_over(explainer))
 		count_dropped(explainer, note->hit, !note->hit);
@@ -350,18 +356,34 @@ reserve(struct explainer *explainer, size_t size, bool hit)
 	return note;
 }
 
+/* Only as much of the hash as counts: the fewer bytes, the fewer lines of the
+ * cache a call takes from the next ones. */
 static void
 fill(struct note *note, const struct action_key *key, struct str metadata)
 {
+	size_t hash_len = digest_hash_length(key->action.function);
 	char *texts = (char *)(note + 1);
 
+	note->action_size = key->action.size;
+	note->function = (uint8_t)key->action.function;
 	note->instance_len = (uint32_t)key->instance.len;
-	note->metadata_len = (uint32_t)metadata.len;
-	note->action = key->action;
+	note->metadata_len = (uint16_t)metadata.len;
+	memcpy(texts, key->action.hash, hash_len);
+	texts += hash_len;
 	if (key->instance.len > 0)
 		memcpy(texts, key->instance.data, key->instance.len);
 	if (metadata.len > 0)
 		memcpy(texts + key->instance.len, metadata.data, metadata.len);
+}
+
+static size_t
+note_size(const struct action_key *key, struct str metadata)
+{
+	size_t size = sizeof(struct note) +
+		      digest_hash_length(key->action.function) +
+		      key->instance.len + metadata.len;
+
+	return (size + 7) / 8 * 8;
 }
 
 static void
@@ -374,15 +396,13 @@ submit(struct explainer *explainer, const struct action_key *key,
 
 	if (metadata.len > METADATA_MAX)
 		metadata.len = 0;
-	size = (sizeof(*note) + key->instance.len + metadata.len + 7) / 8 * 8;
+	size = note_size(key, metadata);
 	pthread_mutex_lock(&explainer->lock);
 	wake = explainer->resting && STAILQ_EMPTY(&explainer->chunks);
 	note = reserve(explainer, size, what->hit);
 	if (note != NULL) {
+		*note = *what;
 		note->size = (uint32_t)size;
-		note->hit = what->hit;
-		note->miss = what->miss;
-		note->result = what->result;
 		fill(note, key, metadata);
 		atomic_fetch_add(&explainer->noted, 1);
 	}
