@@ -19,6 +19,30 @@
 #include "worker/command.h"
 #include "worker/doctor_command.h"
 
+static bool
+version_wanted(const char *word)
+{
+	return word != NULL &&
+	       (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0);
+}
+
+static int
+version(void)
+{
+	puts("toolroot " TOOLROOT_VERSION);
+	return 0;
+}
+
+/* As `cargo toolroot` calls it: "cargo-toolroot toolroot ...". */
+static int
+cargo_command(char **argv)
+{
+	bool by_cargo = argv[1] != NULL && strcmp(argv[1], "toolroot") == 0;
+
+	argv += by_cargo ? 1 : 0;
+	return version_wanted(argv[1]) ? version() : cargo_front_main(argv);
+}
+
 struct command {
 	const char *name;
 	int (*run)(char **argv);
@@ -29,7 +53,7 @@ static const struct command commands[] = {
     {"serve", serve_command,
 	"store, action cache, scheduler and local workers in one process"},
     {"worker", worker_command, "run actions for a server elsewhere"},
-    {"cargo", cargo_front_main,
+    {"cargo", cargo_command,
 	"run cargo with its compiler calls as actions of a server"},
     {"toolchain", toolchain_command,
 	"capture toolchains into the store, list and compare them"},
@@ -57,20 +81,6 @@ usage(FILE *out)
 	    out);
 }
 
-static bool
-version_wanted(const char *word)
-{
-	return word != NULL &&
-	       (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0);
-}
-
-static int
-version(void)
-{
-	puts("toolroot " TOOLROOT_VERSION);
-	return 0;
-}
-
 static void
 unknown_command(const char *name)
 {
@@ -82,16 +92,6 @@ unknown_command(const char *name)
 	    search.nearest != NULL ? "; did you mean \"" : "",
 	    search.nearest != NULL ? search.nearest : "",
 	    search.nearest != NULL ? "\"?" : "");
-}
-
-/* As `cargo toolroot` calls it: "cargo-toolroot toolroot ...". */
-static int
-cargo_command(char **argv)
-{
-	bool by_cargo = argv[1] != NULL && strcmp(argv[1], "toolroot") == 0;
-
-	argv += by_cargo ? 1 : 0;
-	return version_wanted(argv[1]) ? version() : cargo_front_main(argv);
 }
 
 int

@@ -166,8 +166,9 @@ print_line(const struct cargo_summary *summary, uint64_t all)
 	char up[TOOLCHAIN_SIZE_MAX], down[TOOLCHAIN_SIZE_MAX];
 
 	fprintf(stderr,
-	    "toolroot: %llu crates: %llu hits, %llu remote, %llu local",
-	    (unsigned long long)all, (unsigned long long)counts[0],
+	    "toolroot: %llu crate%s: %llu hit%s, %llu remote, %llu local",
+	    (unsigned long long)all, all == 1 ? "" : "s",
+	    (unsigned long long)counts[0], counts[0] == 1 ? "" : "s",
 	    (unsigned long long)counts[1], (unsigned long long)counts[2]);
 	if (summary->cause_count == 1)
 		fprintf(stderr, " (%s)", summary->causes[0].text);

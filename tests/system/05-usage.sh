@@ -54,6 +54,7 @@ done
 like "-h is --help" "$("$TOOLROOT" -h)" 'usage: toolroot COMMAND'
 like "the version also comes through cargo" \
 	"$("$BUILD/cargo-toolroot" toolroot --version)" '^toolroot [0-9]'
+like "and beside it" "$("$TOOLROOT" cargo --version)" '^toolroot [0-9]'
 
 note "values that make no sense are refused at the start"
 refused_serve "a kind of sandbox" 2 '--sandbox "x" is neither' --sandbox x

@@ -103,7 +103,7 @@ local_ones() {
 	counts | cut -d' ' -f 4
 }
 
-plan 88
+plan 89
 project "$WORK/$one"
 project "$WORK/two"
 export CARGO_INCREMENTAL=0
@@ -238,6 +238,8 @@ echo 'const X: &str = include_str!("/etc/hostname"); fn main() { print!("{X}") }
 builds "a source that is nobody's is compiled here" "1 0 0 1" three build
 like "and told" "$(cat "$WORK/build.log")" \
 	"three.*it reads /etc/hostname, which is outside of the workspace"
+like "in one word where it is one" "$(cat "$WORK/build.log")" \
+	"toolroot: 1 crate: 0 hits, 0 remote, 1 local "
 is "rightly" "$("$WORK/three/target/debug/three")" "$(cat /etc/hostname)"
 
 touch "$WORK/two/app/src/main.rs"
