@@ -52,7 +52,8 @@ put_arguments(const struct local_workers_options *options,
 	    arguments, xasprintf("--log-level=%s", options->log_level));
 	child_arguments_add(
 	    arguments, xasprintf("--log-format=%s", options->log_format));
-	child_arguments_add(arguments, xstrdup("--exit-with-parent"));
+	child_arguments_add(
+	    arguments, xasprintf("--exit-with-parent=%ld", (long)getpid()));
 	if (options->config != NULL)
 		child_arguments_add(
 		    arguments, xasprintf("--config=%s", options->config));

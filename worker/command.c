@@ -51,7 +51,7 @@ struct command_settings {
 	bool compress;
 	char *http;
 	bool insecure_listen;
-	bool exit_with_parent;
+	uint64_t exit_with_parent;
 	char *log_level;
 	char *log_format;
 };
@@ -128,8 +128,8 @@ static const struct setting table[] = {
 	"it, nowhere: the server's metrics tell of its workers, too."},
     {"insecure-listen", SETTING_FLAG, FIELD(insecure_listen), "", "no",
 	"Allow that on addresses other than loopback."},
-    {"exit-with-parent", SETTING_FLAG, FIELD(exit_with_parent), "", "no",
-	"End when the process that started the worker ends."},
+    {"exit-with-parent", SETTING_COUNT, FIELD(exit_with_parent), "PID", "0",
+	"End when this process ends, which started the worker; 0: when told."},
     {"log-level", SETTING_TEXT, FIELD(log_level), "LEVEL", "info",
 	"debug, info, warn or error."},
     {"log-format", SETTING_TEXT, FIELD(log_format), "FORMAT", "text",

@@ -195,14 +195,14 @@ start_process(struct running *running, struct error *err)
 	    .scratch_files = options->scratch_files,
 	    .limits = options->limits,
 	    .network = options->allow_network};
-	pid_t parent = getppid();
 	sigset_t signals;
 
-	if (options->exit_with_parent) {
+	if (options->exit_with_parent != 0) {
 		prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
-		if (getppid() != parent)
+		if ((uint64_t)getppid() != options->exit_with_parent)
 			return error_set(err, ERROR_CANCELLED,
-			    "the process that started the worker is gone");
+			    "process %llu, which started the worker, is gone",
+			    (unsigned long long)options->exit_with_parent);
 	}
 	watched_signals(&signals);
 	sigprocmask(SIG_BLOCK, &signals, NULL);

@@ -59,8 +59,9 @@ struct worker_options {
 	 * nowhere. Beyond loopback only when insecure_listen. */
 	const char *http;
 	bool insecure_listen;
-	/* SIGTERM when the process that started us ends. */
-	bool exit_with_parent;
+	/* SIGTERM when this process, which started us, ends. By its number: it
+	 * may have ended before we ask who it is. 0: none. */
+	uint64_t exit_with_parent;
 };
 
 /* In a process with one thread. Returns 0 after SIGTERM or SIGINT, when the

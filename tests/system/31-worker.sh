@@ -53,7 +53,7 @@ act() {
 	/usr/bin/python3 "$run" "$GRPC_ADDR" "$@"
 }
 
-plan 21
+plan 22
 ok "a server without workers starts" server_start --workers 0
 ok "a worker connects" worker_start one --slots 2
 
@@ -128,6 +128,11 @@ ok "an action runs without a sandbox" wait_until 60 sleeps 95.31
 kill -KILL "$worker_pid"
 wait "$worker_pid" 2> /dev/null
 ok "its worker killed, nothing of it is left" wait_until 60 gone 95.31
+# As one is whose server was killed before it could ask who that is.
+like "a worker whose parent has gone does not start" "$("$TOOLROOT" worker \
+	--server "grpc://$GRPC_ADDR" --cache "$WORK/orphan" --sandbox none \
+	--exit-with-parent 999999999 2>&1)" \
+	'process 999999999, which started the worker, is gone'
 kill "$client" 2> /dev/null
 wait "$client" 2> /dev/null
 server_stop
