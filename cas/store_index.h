@@ -191,6 +191,10 @@ void index_write_abort(struct index_write *write);
 /* How many random keys of blobs one transaction may change: LMDB keeps the
  * memory of as many pages as a transaction ever changed, 4 KiB each. */
 size_t index_write_keys(const struct index_write *write);
+/* The same by the pages of a tree: SIZE_MAX, or as many as change about
+ * INDEX_COMMIT_PAGES of them (32 MiB). Pure. */
+#define INDEX_COMMIT_PAGES 8192
+size_t index_keys_for_pages(size_t leaf_pages, size_t branch_pages);
 /* LMDB gives up, for readers too, when the disk fails while the last page of a
  * commit is written. This opens the index anew: it waits for readers to end,
  * and fails (to be tried again) when the disk does, or when they take long.

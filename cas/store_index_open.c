@@ -15,8 +15,8 @@
 #include "cas/store_index_internal.h"
 
 #define INDEX_READERS_MAX 4096
-/* That one transaction changes, about: 24 MiB. */
-#define INDEX_COMMIT_PAGES 6144
+/* As many keys as change INDEX_COMMIT_PAGES are looked for in such steps. */
+#define INDEX_KEYS_STEP 64
 /* How long readers are waited for. One may itself wait to begin a second
  * transaction, so there is an end. */
 #define MEND_WAIT_MS 2000
@@ -219,21 +219,45 @@ index_mend(struct store_index *index, struct error *err)
 
 /* --- the memory of write transactions ------------------------------------ */
 
+/* How many of these pages more keys, which fall anywhere, are the first to
+ * change. */
+static size_t
+pages_changed_first(size_t pages, size_t changed, size_t keys)
+{
+	size_t left = pages - changed;
+	size_t more = left > 0 ? (left * keys + pages - 1) / pages : 0;
+
+	return more < left ? more : left;
+}
+
+size_t
+index_keys_for_pages(size_t leaf_pages, size_t branch_pages)
+{
+	size_t keys = 0, leaves = 0, branches = 0;
+
+	if (leaf_pages <= INDEX_COMMIT_PAGES &&
+	    branch_pages <= INDEX_COMMIT_PAGES - leaf_pages)
+		return SIZE_MAX;
+	/* Each changes a leaf and a branch above it, which it may share with
+	 * others. */
+	for (; leaves + branches < INDEX_COMMIT_PAGES;
+	     keys += INDEX_KEYS_STEP) {
+		leaves +=
+		    pages_changed_first(leaf_pages, leaves, INDEX_KEYS_STEP);
+		branches += pages_changed_first(
+		    branch_pages, branches, INDEX_KEYS_STEP);
+	}
+	return keys;
+}
+
 size_t
 index_write_keys(const struct index_write *write)
 {
 	MDB_stat pages;
-	size_t branches;
 
 	if (mdb_stat(write->txn, write->index->blobs, &pages) != 0)
 		return INDEX_COMMIT_PAGES / 2;
-	/* Each changes a leaf of its own, and a branch above it; where there
-	 * are few branches they are shared. */
-	branches = pages.ms_branch_pages;
-	if (pages.ms_leaf_pages + branches <= INDEX_COMMIT_PAGES)
-		return SIZE_MAX;
-	return branches < INDEX_COMMIT_PAGES / 2 ? INDEX_COMMIT_PAGES - branches
-						 : INDEX_COMMIT_PAGES / 2;
+	return index_keys_for_pages(pages.ms_leaf_pages, pages.ms_branch_pages);
 }
 
 /* --- read transactions ---------------------------------------------------- */

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "cas/index_job.h"
+#include "cas/store_index.h"
 
 /* --- the lag -------------------------------------------------------------- */
 
@@ -427,6 +428,57 @@ a_disk_that_is_full_for_the_index_loses_nothing(void **state)
 	small_disk_run(*state, "size=24m", with_full_disk);
 }
 
+/* --- the memory of a transaction ------------------------------------------ */
+
+/* How many pages of such a tree so many keys change that fall anywhere. */
+static size_t
+pages_changed(size_t leaf_pages, size_t branch_pages, size_t keys)
+{
+	bool *leaves = xcalloc(leaf_pages, sizeof(*leaves));
+	bool *branches = xcalloc(branch_pages, sizeof(*branches));
+	uint64_t random = 1;
+	size_t changed = 0;
+
+	for (size_t i = 0; i < keys; i++) {
+		size_t leaf, branch;
+
+		random ^= random << 13;
+		random ^= random >> 7;
+		random ^= random << 17;
+		leaf = (size_t)(random % leaf_pages);
+		branch = leaf * branch_pages / leaf_pages;
+		changed += leaves[leaf] ? 0 : 1;
+		changed += branches[branch] ? 0 : 1;
+		leaves[leaf] = branches[branch] = true;
+	}
+	free(leaves);
+	free(branches);
+	return changed;
+}
+
+static void
+a_transaction_changes_as_many_pages_as_it_may(void **state)
+{
+	(void)state;
+	assert_true(index_keys_for_pages(0, 0) == SIZE_MAX);
+	assert_true(
+	    index_keys_for_pages(INDEX_COMMIT_PAGES - 80, 80) == SIZE_MAX);
+	/* However the pages are divided, it ends. */
+	for (size_t branches = 0; branches <= INDEX_COMMIT_PAGES + 1;
+	     branches += 13)
+		assert_true(
+		    index_keys_for_pages(INDEX_COMMIT_PAGES + 1 - branches,
+			branches) > INDEX_COMMIT_PAGES / 2);
+	for (size_t leaves = 10000; leaves < 4000000; leaves *= 3) {
+		size_t branches = leaves / 89;
+		size_t keys = index_keys_for_pages(leaves, branches);
+		size_t changed = pages_changed(leaves, branches, keys);
+
+		assert_true(changed <= INDEX_COMMIT_PAGES * 102 / 100);
+		assert_true(changed >= INDEX_COMMIT_PAGES * 95 / 100);
+	}
+}
+
 #define TEST(name) \
 	cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
@@ -434,6 +486,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(a_transaction_changes_as_many_pages_as_it_may),
 	    TEST(writers_wait_for_an_index_that_lags_too_far),
 	    TEST(writers_at_the_bound_go_on_beside_jobs_that_fail),
 	    TEST(a_job_finds_all_that_was_stored_before_in_the_index),
