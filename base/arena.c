@@ -10,7 +10,8 @@
 #include "base/memory.h"
 
 #define ARENA_ALIGN 16u
-#define ARENA_FIRST 1024u
+/* All that a small upload takes. */
+#define ARENA_FIRST 2016u
 #define ARENA_LARGEST 65536u
 
 struct arena_chunk {

@@ -106,12 +106,27 @@ str_utf8_next(struct str s, uint32_t *code)
 	return length;
 }
 
+/* Eight bytes of ASCII, as nearly all is that is asked about. */
+static bool
+str_begins_ascii(struct str s)
+{
+	uint64_t word;
+
+	if (s.len < sizeof(word))
+		return false;
+	memcpy(&word, s.data, sizeof(word));
+	return (word & 0x8080808080808080u) == 0;
+}
+
 bool
 str_is_utf8(struct str s)
 {
 	while (s.len > 0) {
 		uint32_t code;
-		size_t length = str_utf8_next(s, &code);
+		size_t length = sizeof(uint64_t);
+
+		if (!str_begins_ascii(s))
+			length = str_utf8_next(s, &code);
 
 		if (length == 0)
 			return false;

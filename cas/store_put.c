@@ -163,7 +163,8 @@ put_range_look(struct put_batch_job *job, const struct put_range *range,
 /* Which of the range are absent. Each look is several cache misses, half of all
  * that a small blob costs here, and clients upload what is not there. So of
  * many, some are looked for, and all only when one of them is here: of a batch
- * at most three are stored a second time on average, for the index to find. */
+ * fewer than SAMPLE are stored a second time on average, however many are here;
+ * the index finds that. */
 static int
 put_range_find(
     struct put_batch_job *job, struct put_range *range, struct error *err)

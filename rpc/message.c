@@ -15,6 +15,7 @@
 struct rpc_message {
 	grpc_byte_buffer *buffer; /* raw, owned */
 	struct iovec *parts;      /* of all slices, or NULL */
+	struct iovec one;         /* where parts points when there is one */
 };
 
 static grpc_slice_buffer *
@@ -47,12 +48,19 @@ rpc_message_new(void)
 	return rpc_message_from_buffer(grpc_raw_byte_buffer_create(NULL, 0));
 }
 
+static void
+message_forget_parts(struct rpc_message *message)
+{
+	if (message->parts != &message->one)
+		free(message->parts);
+	message->parts = NULL;
+}
+
 /* Takes the slice. */
 static void
 message_add_slice(struct rpc_message *message, grpc_slice slice)
 {
-	free(message->parts);
-	message->parts = NULL;
+	message_forget_parts(message);
 	grpc_slice_buffer_add(message_slices(message), slice);
 }
 
@@ -74,7 +82,7 @@ rpc_message_free(struct rpc_message *message)
 	if (message == NULL)
 		return;
 	grpc_byte_buffer_destroy(message->buffer);
-	free(message->parts);
+	message_forget_parts(message);
 	free(message);
 }
 
@@ -122,8 +130,9 @@ rpc_message_parts(struct rpc_message *message, size_t *count)
 	*count = slices->count;
 	if (message->parts != NULL || slices->count == 0)
 		return message->parts;
-	message->parts =
-	    xreallocarray(NULL, slices->count, sizeof(struct iovec));
+	message->parts = slices->count == 1 ? &message->one
+					    : xreallocarray(NULL, slices->count,
+						  sizeof(struct iovec));
 	for (size_t i = 0; i < slices->count; i++)
 		message->parts[i] = (struct iovec){
 		    .iov_base = GRPC_SLICE_START_PTR(slices->slices[i]),
