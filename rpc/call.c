@@ -80,13 +80,14 @@ call_free(struct rpc_call *call)
 	grpc_metadata_array_destroy(&call->metadata);
 	if (call->slot == NULL)
 		grpc_call_details_destroy(&call->details);
-	gpr_free(call->peer);
 	free(call->identity);
 	free(call->cut_reason);
 	arena_clear(&call->arena);
 	if (call->budgeted > 0)
 		budget_give(server->options.request_memory, call->budgeted);
 	rpc_server_release_call(server, call);
+	/* Read by others as long as the call is in the list. */
+	gpr_free(call->peer);
 	free(call);
 }
 

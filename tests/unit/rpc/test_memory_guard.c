@@ -3,7 +3,9 @@
  * peers do with half a message is in tests/system/62-memory.sh. */
 #include "tests/unit/rpc/fixture.h"
 
+#include "base/budget.h"
 #include "base/process_memory.h"
+#include "rpc/server_core.h"
 
 #define MIB (1u << 20)
 #define ROOM (64u * MIB)
@@ -132,6 +134,54 @@ without_need_nothing_is_ended(void **state)
 	fixture_teardown(state);
 }
 
+static atomic_int list_locked;
+
+/* The call is then freed while the list is locked. */
+static void
+finish_when_locked(
+    struct rpc_call *call, int status, int64_t duration_ns, void *cookie)
+{
+	fixture_finished(call, status, duration_ns, cookie);
+	wait_until(&list_locked, 1);
+}
+
+/* As who looks for the peers of calls that ought to be gone. */
+static void
+a_call_that_is_being_freed_has_its_peer_while_it_is_listed(void **state)
+{
+	static char text[2 * RPC_SMALL_REQUEST], out[sizeof(text)];
+	struct rpc_server_options options;
+	struct budget memory;
+	struct rpc_call *call;
+	struct error err;
+
+	(void)state;
+	memset(&fixture, 0, sizeof(fixture));
+	memset(text, 'x', sizeof(text) - 1);
+	budget_init(&memory, MIB);
+	fixture.pool = thread_pool_new(1);
+	options = fixture_options("127.0.0.1:0");
+	options.request_memory = &memory;
+	options.finished = finish_when_locked;
+	fixture_start(&options);
+	fixture.channel = open_channel();
+	assert_int_equal(call_text(fixture.channel, "/t.T/Unary", text,
+			     &patience, out, sizeof(out), &err),
+	    0);
+	wait_until(&fixture.finished, 1);
+	pthread_mutex_lock(&fixture.server->lock);
+	atomic_store(&list_locked, 1);
+	/* The last that it gives back before it leaves the list. */
+	for (int i = 0; i < 60000 && atomic_load(&memory.used) > 0; i++)
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	assert_int_equal(atomic_load(&memory.used), 0);
+	call = TAILQ_FIRST(&fixture.server->live);
+	assert_non_null(call);
+	assert_int_equal(strncmp(call->peer, "ipv4:127.0.0.1:", 15), 0);
+	pthread_mutex_unlock(&fixture.server->lock);
+	fixture_teardown(state);
+}
+
 int
 main(void)
 {
@@ -139,6 +189,8 @@ main(void)
 	    cmocka_unit_test(the_call_that_waits_for_its_peer_gives_way),
 	    cmocka_unit_test(any_other_call_ends_before_a_session),
 	    cmocka_unit_test(without_need_nothing_is_ended),
+	    cmocka_unit_test(
+		a_call_that_is_being_freed_has_its_peer_while_it_is_listed),
 	};
 
 	rpc_init();
