@@ -616,7 +616,7 @@ open_stream(struct session *session, struct error *err)
 {
 	struct rpc_call_options options = {.timeout_ms = 0};
 	struct rpc_stream *stream = rpc_stream_open(
-	    session->worker->channel, SERVE_PATH, &options, err);
+	    session->worker->session_channel, SERVE_PATH, &options, err);
 
 	if (stream == NULL)
 		return -1;

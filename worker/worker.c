@@ -300,6 +300,9 @@ start_threads(struct running *running, struct error *err)
 		return -1;
 	if (options->local_store == NULL && open_store(worker, err) < 0)
 		return -1;
+	worker->session_channel = rpc_channel_open(&channel, err);
+	if (worker->session_channel == NULL)
+		return -1;
 	worker->channel = rpc_channel_open(&channel, err);
 	if (worker->channel == NULL)
 		return -1;
@@ -334,6 +337,8 @@ stop(struct running *running)
 	cas_clients_free(worker->clients);
 	if (worker->channel != NULL)
 		rpc_channel_close(worker->channel);
+	if (worker->session_channel != NULL)
+		rpc_channel_close(worker->session_channel);
 	if (running->rpc_runs)
 		rpc_shutdown();
 	file_cache_close(worker->files);

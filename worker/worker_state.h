@@ -26,7 +26,11 @@ struct worker {
 	const char *name;
 	const char *directory; /* our part of options->cache */
 	struct spawner *spawner;
-	struct rpc_channel *channel;
+	/* One for the session alone: a server that is short of memory ends
+	 * connections whose peer takes nothing of what it was sent, and one
+	 * that transfers fill looks like that. */
+	struct rpc_channel *session_channel;
+	struct rpc_channel *channel; /* of all else */
 	struct store *store; /* set before the first lease */
 	struct file_cache *files;
 	struct subtrees *subtrees; /* NULL but with images */

@@ -53,8 +53,9 @@ act() {
 	/usr/bin/python3 "$run" "$GRPC_ADDR" "$@"
 }
 
-plan 22
-ok "a server without workers starts" server_start --workers 0
+plan 23
+ok "a server without workers starts" server_start --workers 0 \
+	--log-level debug
 ok "a worker connects" worker_start one --slots 2
 
 out=$(act 'cat small; ./tool; wc -c < big; echo made > out/x' \
@@ -62,6 +63,10 @@ out=$(act 'cat small; ./tool; wc -c < big; echo made > out/x' \
 	--output out/x)
 like "it runs an action with inputs of all sizes" "$out" \
 	"code=OK.*exit=0.*worker=one.*I am tool.*3000000.*out/x 5"
+# One that transfers fill may be ended by a server that is short of memory.
+peer=$(sed -n 's/.* worker_joined .*peer=\([^ ]*\).*/\1/p' "$SERVER_LOG")
+is "its session has a connection of its own" \
+	"${peer%%:*} $(grep -c " rpc .* peer=$peer " "$SERVER_LOG")" "ipv4 0"
 out=$(act 'exit 3')
 like "an exit code is returned" "$out" "code=OK.*exit=3"
 out=$(act 'echo before; sleep 97.31' --timeout 1)
