@@ -173,8 +173,7 @@ void scheduler_retry(struct scheduler *scheduler, struct operation *operation,
 void scheduler_join_session(struct scheduler *scheduler,
     struct worker_session *session, int64_t now_ms);
 /* The stream is gone: its leases are lost, and the worker counts as lost unless
- * it drained. May be called more than once; true: it counts as lost now.
- * Events. */
+ * it drained: true. May be called more than once. Events. */
 bool scheduler_leave_session(struct scheduler *scheduler,
     struct worker_session *session, int64_t now_ms);
 /* No more leases for it. Events. */

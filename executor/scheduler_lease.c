@@ -293,14 +293,15 @@ bool
 scheduler_leave_session(
     struct scheduler *s, struct worker_session *session, int64_t now_ms)
 {
-	bool lost;
+	bool drained;
 
 	pthread_mutex_lock(&s->lock);
-	lost = session->joined && !session->draining;
-	s->figures.sessions_lost += lost;
+	drained = session->draining;
+	/* Whoever fell silent has been counted. */
+	s->figures.sessions_lost += session->joined && !drained;
 	scheduler_remove_session(s, session, "its connection ended", now_ms);
 	pthread_mutex_unlock(&s->lock);
-	return lost;
+	return drained;
 }
 
 void

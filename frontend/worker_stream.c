@@ -575,12 +575,12 @@ worker_stream_end(struct worker_stream *stream)
 	call_pump_finish(&stream->pump, err.code != ERROR_OK ? &err : NULL);
 	stream->session = NULL;
 	if (session != NULL) {
-		bool lost = scheduler_leave_session(
+		bool drained = scheduler_leave_session(
 		    service->scheduler, session, clock_monotonic_ms());
 
 		log_info("worker_left", "worker=\"%s\" session=%s drained=%s",
 		    log_value(session->worker_name, name), session->id,
-		    lost ? "no" : "yes");
+		    drained ? "yes" : "no");
 		worker_session_unref(session);
 	}
 	execution_service_kick(service);

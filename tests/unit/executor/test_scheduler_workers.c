@@ -24,7 +24,7 @@ a_lost_worker_sends_its_lease_to_another_first(void **state)
 	struct operation *waiting = submit(world, ACTION_OF(2, "y"));
 	struct worker_session *second;
 
-	assert_true(
+	assert_false(
 	    scheduler_leave_session(world->scheduler, first, world->now));
 	assert_false(
 	    scheduler_leave_session(world->scheduler, first, world->now));
@@ -78,7 +78,7 @@ a_silent_session_is_lost(void **state)
 	advance(world, 1000);
 	assert_ptr_equal(seen(world, EVENT_SESSION_LOST)->session, session);
 	assert_int_equal(state_of(world, operation), OPERATION_QUEUED);
-	/* Its stream ends then. */
+	/* Its stream ends then; it has said nothing of that. */
 	assert_false(
 	    scheduler_leave_session(world->scheduler, session, world->now));
 	assert_int_equal(figures_of(world).sessions_lost, 1);
@@ -200,7 +200,7 @@ a_lease_that_crossed_a_drain_costs_no_attempt(void **state)
 		assert_int_equal(seen(world, EVENT_LEASE_OFFERED)->attempt, 1);
 		scheduler_drain_session(world->scheduler, session, world->now);
 		end(world, session, id, LEASE_RETURNED);
-		assert_false(scheduler_leave_session(
+		assert_true(scheduler_leave_session(
 		    world->scheduler, session, world->now));
 		worker_session_unref(session);
 	}
