@@ -248,6 +248,7 @@ store_new(const struct store_options *options)
 	store->directory = store->blobs = store->incoming = -1;
 	store->segments_directory = store->lock_file = -1;
 	store->shortage.min_age_ms = -1;
+	atomic_init(&store->disk_free, UINT64_MAX);
 	owners_init(&store->owners);
 	pthread_mutex_init(&store->usage_lock, NULL);
 	store->pending = pending_new();
@@ -406,6 +407,7 @@ store_open(const struct store_options *options, struct error *err)
 		error_set_errno(err, errno, "open store %s", options->path);
 		goto fail;
 	}
+	store_measure_disk(store);
 	if (store_open_parts(store, err) < 0)
 		goto fail;
 	return store;

@@ -80,7 +80,9 @@ struct store_usage {
 	uint64_t bytes;     /* on disk as accounted, reservations included */
 	uint64_t uploading; /* of bytes: promised to uploads not whole yet */
 	uint64_t max_bytes; /* the limit */
-	uint64_t available; /* until it is reached, or the disk is full */
+	/* Until it is reached, or the disk is full as of the last store_probe
+	 * or refused write. */
+	uint64_t available;
 	uint64_t blobs;
 	uint64_t action_results;
 	uint64_t segments;
@@ -96,6 +98,7 @@ struct store_usage {
 	uint64_t recovered_blobs; /* read from the log when it was opened */
 	int64_t recovery_ns;      /* how long that took */
 };
+/* Does not wait for the disk, unless it was opened read-only. */
 void store_usage(struct store *store, struct store_usage *usage);
 
 /* Asks the disk whether it takes writes, by one. A read-only store is not

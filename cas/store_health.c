@@ -62,6 +62,7 @@ store_probe(struct store *store, struct error *err)
 {
 	if (store->read_only)
 		return 0;
+	store_measure_disk(store);
 	if (probe(store, err) < 0) {
 		store_disk_error(store, err);
 		return -1;

@@ -127,6 +127,9 @@ struct store {
 	uint64_t uploading;       /* of reserved: to uploads not whole yet */
 	uint64_t commits;
 	uint64_t committed_blobs;
+	/* Bytes free on the disk when it was asked last: a disk that hangs
+	 * must not hold up who only wants figures. */
+	atomic_uint_least64_t disk_free;
 	bool failing; /* the disk; until a probe succeeds */
 	struct error failure;
 
@@ -156,6 +159,9 @@ void store_note_failure(struct store *store, const struct error *err);
 struct commit_blob;
 
 /* --- space (store_usage.c) ------------------------------------------------*/
+
+/* Asks the disk how much is free. Blocks. */
+void store_measure_disk(struct store *store);
 
 /* What a file takes: whole blocks. */
 uint64_t store_file_bytes(uint64_t stored_size);

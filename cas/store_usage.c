@@ -365,6 +365,24 @@ store_set_shortage(
 	pthread_mutex_unlock(&store->usage_lock);
 }
 
+static int
+ask_disk(struct store *store, struct statvfs *disk)
+{
+	if (fstatvfs(store->directory, disk) == -1)
+		return -1;
+	atomic_store(&store->disk_free,
+	    (uint64_t)disk->f_frsize * disk->f_bavail);
+	return 0;
+}
+
+void
+store_measure_disk(struct store *store)
+{
+	struct statvfs ignored;
+
+	(void)ask_disk(store, &ignored);
+}
+
 int
 store_disk_error(struct store *store, struct error *err)
 {
@@ -372,7 +390,7 @@ store_disk_error(struct store *store, struct error *err)
 
 	if (err->code != ERROR_RESOURCE_EXHAUSTED)
 		error_prefix(err, "store %s", store->path);
-	else if (fstatvfs(store->directory, &disk) == -1)
+	else if (ask_disk(store, &disk) < 0)
 		error_prefix(err, "store %s: the disk is full", store->path);
 	else
 		error_prefix(err,
@@ -480,12 +498,8 @@ static uint64_t
 store_available(const struct store *store, uint64_t bytes)
 {
 	uint64_t left = store->max_size > bytes ? store->max_size - bytes : 0;
-	struct statvfs disk;
-	uint64_t free_bytes;
+	uint64_t free_bytes = atomic_load(&store->disk_free);
 
-	if (fstatvfs(store->directory, &disk) == -1)
-		return left;
-	free_bytes = (uint64_t)disk.f_frsize * disk.f_bavail;
 	return left < free_bytes ? left : free_bytes;
 }
 

@@ -4,10 +4,39 @@
 #include "store_fixture.h"
 
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define LARGE ((size_t)300 << 10)
+
+/* Before the C library's: how often the disk was asked for its room, and what
+ * it answers; 0: the truth. */
+static atomic_uint disk_questions;
+static atomic_uint_least64_t disk_room;
+
+int
+fstatvfs(int fd, struct statvfs *disk)
+{
+	struct statfs answer;
+	uint64_t room = atomic_load(&disk_room);
+
+	atomic_fetch_add(&disk_questions, 1);
+	if (syscall(SYS_fstatfs, fd, &answer) != 0)
+		return -1;
+	*disk = (struct statvfs){.f_bsize = (unsigned long)answer.f_bsize,
+	    .f_frsize = (unsigned long)answer.f_bsize,
+	    .f_blocks = answer.f_blocks,
+	    .f_bavail = answer.f_bavail};
+	if (room > 0) {
+		disk->f_frsize = 1;
+		disk->f_bavail = room;
+	}
+	return 0;
+}
 
 static void
 a_blob_put_is_found_and_read_back(void **state)
@@ -531,6 +560,29 @@ another_process_reads_while_we_write(void **state)
 	close(go[1]);
 }
 
+static void
+usage_is_told_by_a_store_whose_disk_hangs(void **state)
+{
+	struct fixture *fixture = *state;
+	struct store_usage usage;
+	struct error err;
+	unsigned before;
+
+	put_numbered(fixture->store, 1, 1000);
+	atomic_store(&disk_room, 12345);
+	assert_int_equal(store_probe(fixture->store, &err), 0);
+	before = atomic_load(&disk_questions);
+	store_usage(fixture->store, &usage);
+	/* A disk that hangs does not answer. */
+	assert_int_equal(atomic_load(&disk_questions), before);
+	assert_int_equal(usage.blobs, 1);
+	assert_int_equal(usage.available, 12345);
+	atomic_store(&disk_room, 0);
+	assert_int_equal(store_probe(fixture->store, &err), 0);
+	store_usage(fixture->store, &usage);
+	assert_true(usage.available > 12345);
+}
+
 #define TEST(name) \
 	cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
@@ -557,6 +609,7 @@ main(void)
 	    TEST(a_directory_with_other_files_does_not_become_a_store),
 	    TEST(garbage_after_the_committed_part_is_cut_off),
 	    TEST(another_process_reads_while_we_write),
+	    TEST(usage_is_told_by_a_store_whose_disk_hangs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
