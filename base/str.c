@@ -106,7 +106,7 @@ str_utf8_next(struct str s, uint32_t *code)
 	return length;
 }
 
-/* Eight bytes of ASCII, as nearly all is that is asked about. */
+/* Eight bytes of ASCII without NUL, as nearly all is that is asked about. */
 static bool
 str_begins_ascii(struct str s)
 {
@@ -115,7 +115,9 @@ str_begins_ascii(struct str s)
 	if (s.len < sizeof(word))
 		return false;
 	memcpy(&word, s.data, sizeof(word));
-	return (word & 0x8080808080808080u) == 0;
+	/* One less than each: a NUL has its highest bit then. */
+	return ((word | (word - 0x0101010101010101u)) & 0x8080808080808080u) ==
+	       0;
 }
 
 bool

@@ -49,6 +49,8 @@ numbers_are_digits_within_the_limit(void **state)
 static void
 utf8_is_well_formed_or_not(void **state)
 {
+	char text[19];
+
 	(void)state;
 	assert_true(str_is_utf8(STR("gr\xc3\xbc\xc3\x9f \xf0\x9f\x8c\xb3")));
 	assert_false(str_is_utf8(STR("\xc3")));
@@ -56,6 +58,14 @@ utf8_is_well_formed_or_not(void **state)
 	assert_false(str_is_utf8(STR("\xed\xa0\x80")));
 	assert_false(str_is_utf8(STR("\xf5\x80\x80\x80")));
 	assert_false(str_is_utf8((struct str){"a\0b", 3}));
+	for (size_t i = 0; i < sizeof(text); i++) {
+		memset(text, i % 2 == 0 ? 1 : 0x7f, sizeof(text));
+		assert_true(str_is_utf8((struct str){text, sizeof(text)}));
+		text[i] = '\0';
+		assert_false(str_is_utf8((struct str){text, sizeof(text)}));
+		text[i] = '\x80';
+		assert_false(str_is_utf8((struct str){text, sizeof(text)}));
+	}
 }
 
 static void
