@@ -370,8 +370,8 @@ ask_disk(struct store *store, struct statvfs *disk)
 {
 	if (fstatvfs(store->directory, disk) == -1)
 		return -1;
-	atomic_store(&store->disk_free,
-	    (uint64_t)disk->f_frsize * disk->f_bavail);
+	atomic_store(
+	    &store->disk_free, (uint64_t)disk->f_frsize * disk->f_bavail);
 	return 0;
 }
 

@@ -31,7 +31,7 @@ struct worker {
 	 * that transfers fill looks like that. */
 	struct rpc_channel *session_channel;
 	struct rpc_channel *channel; /* of all else */
-	struct store *store; /* set before the first lease */
+	struct store *store;         /* set before the first lease */
 	struct file_cache *files;
 	struct subtrees *subtrees; /* NULL but with images */
 	struct tree_cache *trees;
