@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Parses, resolves and tries listening addresses. No state; the thread that
- * owns the server. */
+/* Parses, resolves and tries listening addresses; accepts. No state; the thread
+ * that owns the server, and gRPC's. */
 #include "rpc/listen.h"
 
 #include <arpa/inet.h>
@@ -10,7 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -208,4 +210,62 @@ rpc_listen_address(const char *listen, int port)
 	if (rpc_listen_path(listen) != NULL)
 		return xstrdup(listen);
 	return xasprintf("%.*s:%d", (int)(colon - listen), listen, port);
+}
+
+/* --- accepting -------------------------------------------------------------
+ */
+
+/* Connections never take the last descriptors of the process. When there is
+ * none for the next one, gRPC gives up listening for good, and peers need only
+ * connect often to bring that about; and what is served needs some for files.
+ * So the accept4 below stands before the C library's and leaves a part of
+ * RLIMIT_NOFILE free: connections beyond are closed at once, and may come
+ * again. Sockets that are accepted as blocking ones are accepted as ever. */
+
+/* What is left free: a part of them, of which more are not needed. */
+#define RESERVE_PART 4
+#define RESERVE_MAX ((rlim_t)1024)
+
+/* The kernel gives the lowest number that is free: as many are in use. */
+static bool
+is_in_reserve(int fd)
+{
+	struct rlimit limit;
+	rlim_t reserve;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == -1)
+		return false;
+	reserve = limit.rlim_cur / RESERVE_PART;
+	if (reserve > RESERVE_MAX)
+		reserve = RESERVE_MAX;
+	return (rlim_t)fd >= limit.rlim_cur - reserve;
+}
+
+static bool
+is_exhaustion(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOBUFS ||
+	       error == ENOMEM;
+}
+
+int
+accept4(int fd, __SOCKADDR_ARG address, socklen_t *restrict len, int flags)
+{
+	const socklen_t room = len != NULL ? *len : 0;
+
+	for (;;) {
+		long got =
+		    syscall(SYS_accept4, fd, address.__sockaddr__, len, flags);
+
+		if ((flags & SOCK_NONBLOCK) == 0)
+			return (int)got;
+		/* What waits is accepted together with the next one. */
+		if (got == -1 && is_exhaustion(errno))
+			errno = EAGAIN;
+		if (got == -1 || !is_in_reserve((int)got))
+			return (int)got;
+		close((int)got);
+		if (len != NULL)
+			*len = room;
+	}
 }

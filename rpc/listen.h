@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Listening addresses, "host:port" and "unix:path": may we listen there
- * without TLS, and why does binding fail (gRPC does not say).
+ * without TLS, and why does binding fail (gRPC does not say). Whoever uses
+ * these has an accept4 that leaves descriptors free (listen.c).
  */
 #ifndef TOOLROOT_RPC_LISTEN_H
 #define TOOLROOT_RPC_LISTEN_H
