@@ -30,6 +30,8 @@
 #define METADATA ".rmeta"
 /* Smaller ones are written at once anyhow. */
 #define RESERVE_MIN (64u << 10)
+/* The size is what a server says: no disk is filled by its word. */
+#define RESERVE_MAX (64u << 20)
 
 void
 cargo_outputs_init(struct cargo_outputs *outputs)
@@ -173,7 +175,8 @@ reserve(const struct cargo_output *item)
 {
 	struct statfs system;
 
-	if (item->digest.size >= RESERVE_MIN && item->digest.size < INT64_MAX &&
+	if (item->digest.size >= RESERVE_MIN &&
+	    item->digest.size <= RESERVE_MAX &&
 	    fstatfs(item->fd, &system) == 0 &&
 	    system.f_type == EXT4_SUPER_MAGIC)
 		(void)fallocate(item->fd, 0, 0, (off_t)item->digest.size);
