@@ -10,28 +10,35 @@ is_end(const char *word)
 	return word == NULL || strcmp(word, "--") == 0;
 }
 
+/* Whether the command, which is behind cargo's own options and "+toolchain", is
+ * one of these; names ends in NULL. */
 static bool
-is_compiling(const char *command)
+is_one_of(char *const *words, const char *const *names)
 {
-	static const char *const names[] = {"build", "b", "check", "c",
-	    "clippy", "rustc", "doc", "d", "rustdoc", "fix"};
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (strcmp(command, names[i]) == 0)
+	while (!is_end(*words) && ((*words)[0] == '-' || (*words)[0] == '+'))
+		words++;
+	for (; !is_end(*words) && *names != NULL; names++) {
+		if (strcmp(*words, *names) == 0)
 			return true;
 	}
 	return false;
 }
 
-/* The command is behind cargo's own options and "+toolchain". */
 bool
 cargo_command_line_compiles(char *const *words)
 {
-	for (; !is_end(*words); words++) {
-		if ((*words)[0] != '-' && (*words)[0] != '+')
-			return is_compiling(*words);
-	}
-	return false;
+	static const char *const names[] = {"build", "b", "check", "c",
+	    "clippy", "rustc", "doc", "d", "rustdoc", "fix", NULL};
+
+	return is_one_of(words, names);
+}
+
+bool
+cargo_command_line_documents(char *const *words)
+{
+	static const char *const names[] = {"doc", "d", "rustdoc", NULL};
+
+	return is_one_of(words, names);
 }
 
 bool

@@ -8,6 +8,8 @@
 
 /* A command that we know to run no program of the user's but build scripts. */
 bool cargo_command_line_compiles(char *const *words);
+/* A command that runs rustdoc, which is never asked of us, for each crate. */
+bool cargo_command_line_documents(char *const *words);
 bool cargo_command_line_is_quiet(char *const *words);
 /* It says how many jobs there are to be. */
 bool cargo_command_line_has_jobs(char *const *words);

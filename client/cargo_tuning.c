@@ -48,7 +48,9 @@ add_jobs(
 {
 	unsigned processors = processors_available();
 
-	if (have_jobs(words, environment))
+	/* All of rustdoc runs here, and nobody but cargo counts it. */
+	if (cargo_command_line_documents(words) ||
+	    have_jobs(words, environment))
 		return 0;
 	cargo_strings_take(added,
 	    xasprintf("CARGO_BUILD_JOBS=%u", processors + JOBS_THAT_WAIT));

@@ -46,6 +46,19 @@ cargo_starts_more_than_there_are_processors(void **state)
 	expect(WORDS(WORD("run"), WORD("--"), WORD("-j2")), none, true, false);
 }
 
+/* It runs on this machine, whoever compiles. */
+static void
+rustdoc_runs_as_often_as_there_are_processors(void **state)
+{
+	char *const none[] = {NULL};
+
+	(void)state;
+	expect(WORDS(WORD("doc"), WORD("--no-deps")), none, false, true);
+	expect(WORDS(WORD("+nightly"), WORD("d")), none, false, true);
+	expect(WORDS(WORD("rustdoc")), none, false, true);
+	expect(WORDS(WORD("build"), WORD("doc")), none, true, true);
+}
+
 static void
 who_says_how_many_has_so_many(void **state)
 {
@@ -106,6 +119,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(cargo_starts_more_than_there_are_processors),
+	    cmocka_unit_test(rustdoc_runs_as_often_as_there_are_processors),
 	    cmocka_unit_test(who_says_how_many_has_so_many),
 	    cmocka_unit_test(a_setting_of_the_allocator_stays),
 	    cmocka_unit_test(a_quiet_command_is_known),
