@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -54,17 +55,34 @@ struct connection {
 
 /* --- a call --------------------------------------------------------------- */
 
-/* The compiler has the shim's end of the socket, until it has ended. */
+/* Whoever called: it becomes the compiler, or waits for it. -1 when it is gone,
+ * or the kernel does not have such descriptors. */
+static int
+open_caller(int fd)
+{
+	struct ucred caller;
+	socklen_t size = sizeof(caller);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &caller, &size) == -1)
+		return -1;
+	return (int)syscall(SYS_pidfd_open, caller.pid, 0);
+}
+
+/* The compiler has the shim's end of the socket, until it has ended; but what
+ * it starts has it, too, and may stay. */
 static void
 await_compiler(const struct cargo_broker *broker, int fd)
 {
-	struct pollfd polled[2] = {
+	int caller = open_caller(fd);
+	struct pollfd polled[3] = {
 	    {.fd = fd, .events = POLLIN},
 	    {.fd = broker->wake[0], .events = POLLIN},
+	    {.fd = caller, .events = POLLIN},
 	};
 
-	while (poll(polled, 2, -1) == -1 && errno == EINTR)
+	while (poll(polled, 3, -1) == -1 && errno == EINTR)
 		continue;
+	file_close(&caller);
 }
 
 /* Cargo starts more calls than this machine should run. */

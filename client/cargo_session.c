@@ -31,7 +31,8 @@
 #define RETRIES 1
 #define FAILURES_MAX 3
 #define PATIENCE_MS 20000
-#define LOCAL_PATIENCE_NS ((int64_t)60 * 1000000000)
+/* Since one began or ended. Crates take minutes, and gigabytes. */
+#define LOCAL_PATIENCE_NS ((int64_t)300 * 1000000000)
 /* It reads the manifests of the workspace, nothing else. */
 #define METADATA_TIMEOUT_MS 60000
 
@@ -75,6 +76,7 @@ struct cargo_session {
 	int64_t waited_ms; /* before that */
 	unsigned putting;  /* calls, results in place */
 	unsigned local;    /* compilers here */
+	int64_t local_ns;  /* when one began or ended last */
 	bool stopped;
 	enum cargo_repeats repeats;
 	struct toolchain toolchains[TOOLCHAINS_MAX];
@@ -261,18 +263,25 @@ cargo_session_end_put(struct cargo_session *session)
 	pthread_mutex_unlock(&session->lock);
 }
 
+/* Each that begins in spite of it renews the patience of all. */
+static bool
+is_to_wait(const struct cargo_session *session)
+{
+	unsigned limit = session->options.local_jobs;
+
+	return limit > 0 && session->local >= limit && !session->stopped &&
+	       clock_monotonic_ns() < session->local_ns + LOCAL_PATIENCE_NS;
+}
+
 void
 cargo_session_begin_local(struct cargo_session *session)
 {
-	unsigned limit = session->options.local_jobs;
-	int64_t until_ns = clock_monotonic_ns() + LOCAL_PATIENCE_NS;
-
 	pthread_mutex_lock(&session->lock);
-	while (
-	    limit > 0 && session->local >= limit && !session->stopped &&
-	    condition_wait_until(&session->changed, &session->lock, until_ns))
-		continue;
+	while (is_to_wait(session))
+		(void)condition_wait_until(&session->changed, &session->lock,
+		    session->local_ns + LOCAL_PATIENCE_NS);
 	session->local++;
+	session->local_ns = clock_monotonic_ns();
 	pthread_mutex_unlock(&session->lock);
 }
 
@@ -281,6 +290,7 @@ cargo_session_end_local(struct cargo_session *session)
 {
 	pthread_mutex_lock(&session->lock);
 	session->local--;
+	session->local_ns = clock_monotonic_ns();
 	pthread_cond_broadcast(&session->changed);
 	pthread_mutex_unlock(&session->lock);
 }

@@ -103,7 +103,7 @@ local_ones() {
 	counts | cut -d' ' -f 4
 }
 
-plan 89
+plan 90
 project "$WORK/$one"
 project "$WORK/two"
 export CARGO_INCREMENTAL=0
@@ -273,13 +273,19 @@ cat > "$WORK/as-rustc" <<- 'END'
 	#!/bin/bash
 	echo 1 >> "${0%/*}/running"
 	sleep 0.2
+	if [ -e "${0%/*}/stay" ]; then
+		for i in {1..300}; do
+			[ ! -e "${0%/*}/stay" ] || sleep 1
+		done > /dev/null 2>&1 &
+	fi
 	echo -1 >> "${0%/*}/running"
 END
 chmod +x "$WORK/as-cargo" "$WORK/as-rustc"
 # told WORD...: what cargo is, on one processor.
 told() {
 	: > "$WORK/running"
-	CARGO=$WORK/as-cargo taskset -c "$processor" "$BUILD/toolroot" cargo \
+	CARGO=$WORK/as-cargo timeout "${patience:-300}" \
+		taskset -c "$processor" "$BUILD/toolroot" cargo \
 		--server "grpc://$GRPC_ADDR" "$@" 2> "$WORK/build.log" 3>&-
 }
 processor=$(taskset -cp $$ | sed 's/.*: //; s/[-,].*//')
@@ -288,6 +294,10 @@ is "cargo starts more calls than there are processors" "$(told build)" \
 is "no more compilers than these run here" \
 	"$(awk '{ now += $1; if (now > most) most = now; calls++ }
 	END { print most, calls, now }' "$WORK/running")" "1 6 0"
+touch "$WORK/stay"
+ok "what a compiler leaves behind is not waited for" \
+	eval 'patience=200 told build > /dev/null'
+rm "$WORK/stay"
 is "tests have no setting of ours" "$(told test)" "5 none"
 is "-j is cargo's" "$(told build -j 2)" "none glibc.malloc.hugetlb=1"
 mkdir -p "$WORK/configured/.cargo"
