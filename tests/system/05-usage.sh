@@ -10,7 +10,7 @@
 need openssl openssl
 need python3 python3
 
-plan 53
+plan 54
 
 export XDG_CACHE_HOME=$WORK/cache
 
