@@ -108,8 +108,7 @@ export LSAN_OPTIONS = suppressions=$(CURDIR)/tests/lsan.supp
 export TOOLROOT = $(abspath $(PROGRAM))
 export TOOLROOT_BUILD = $(abspath $(BUILD))
 
-# How many tests run beside each other: one more of those with a server, which
-# waits for most of its time.
+# How many tests run beside each other.
 JOBS   ?= $(shell nproc)
 UNIT   ?= $(UNIT_TESTS)
 SYSTEM ?= $(sort $(wildcard tests/system/[0-9]*.sh))
@@ -121,7 +120,7 @@ test: packages-test
 unit: $(UNIT)
 	@JOBS=$(JOBS) tests/unit/run $(UNIT)
 system: all $(TOOLS)
-	prove --jobs $$(($(JOBS) + ($(JOBS) > 1))) --timer --failures --comments --exec bash $(SYSTEM)
+	prove --jobs $(JOBS) --timer --failures --comments --exec bash $(SYSTEM)
 # tests/fuzz/fuzz_<name>.c with its seeds in tests/fuzz/corpus/<name>. What is
 # found new stays in the build folder.
 FUZZERS := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))

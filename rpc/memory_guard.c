@@ -65,6 +65,7 @@ struct memory_guard {
 	int64_t deaf_ms; /* when it last looked for peers that take nothing */
 	uint64_t connections_ended;
 	int64_t logged_ms;
+	bool untold; /* something was ended since then */
 	struct memory_trim trim;
 	/* With the server's lock. */
 	pthread_cond_t woken;
@@ -153,11 +154,14 @@ guard_sleep(struct memory_guard *guard, int64_t ms)
 		condition_wait_for(&guard->woken, &guard->server->lock, ms);
 }
 
+/* What has no line yet has one later: what was ended last counts, too. */
 static void
-guard_log(struct memory_guard *guard, int64_t now_ms)
+guard_tell(struct memory_guard *guard, int64_t now_ms)
 {
-	if (guard->logged_ms > 0 && now_ms - guard->logged_ms < GUARD_LOG_MS)
+	if (!guard->untold ||
+	    (guard->logged_ms > 0 && now_ms - guard->logged_ms < GUARD_LOG_MS))
 		return;
+	guard->untold = false;
 	guard->logged_ms = now_ms;
 	log_warn("memory_short",
 	    "limit=%llu calls_ended=%llu connections_ended=%llu remedy=\"calls "
@@ -217,7 +221,7 @@ guard_shed(struct memory_guard *guard, bool urgent)
 	} while (ended <= count / (urgent ? GUARD_STEP_URGENT : GUARD_STEP));
 	if (ended > 0) {
 		guard->ended_ms = now_ms;
-		guard_log(guard, now_ms);
+		guard->untold = true;
 	}
 }
 
@@ -265,8 +269,7 @@ guard_end_deaf(struct memory_guard *guard, bool urgent)
 			    server->local, peers, count);
 	}
 	guard->connections_ended += ended;
-	if (ended > 0)
-		guard_log(guard, clock_monotonic_ms());
+	guard->untold |= ended > 0;
 	free(peers);
 }
 
@@ -280,6 +283,7 @@ guard_wait_for_calls(struct memory_guard *guard)
 	if (guard->idle && !guard->stopping) {
 		pthread_mutex_unlock(&guard->server->lock);
 		memory_trim_idle(&guard->trim);
+		guard_tell(guard, clock_monotonic_ms());
 		pthread_mutex_lock(&guard->server->lock);
 	}
 	while (guard->idle && !guard->stopping)
@@ -307,6 +311,7 @@ guard_look(struct memory_guard *guard)
 		guard_end_deaf(guard, urgent);
 	} else
 		guard->short_ms = 0;
+	guard_tell(guard, clock_monotonic_ms());
 	if (memory.anonymous >= guard->limit)
 		memory_trim_short(&guard->trim, memory.anonymous, guard->limit);
 	else

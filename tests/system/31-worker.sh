@@ -30,8 +30,11 @@ workers=
 end_workers() {
 	local pid
 
+	# By now the number of one that has ended may be another's.
 	for pid in $workers; do
-		kill -KILL "$pid" 2> /dev/null
+		if [ "/proc/$pid/exe" -ef "$TOOLROOT" ]; then
+			kill -KILL "$pid" 2> /dev/null
+		fi
 	done
 }
 at_exit end_workers

@@ -14,7 +14,7 @@
 
 /* A connection over loopback. */
 struct link {
-	char listen[96];
+	char listen[128];
 	char peer[RPC_PEER_MAX];
 	int listener;
 	int accepted;
