@@ -78,3 +78,11 @@ call_gate_close(struct call_gate *gate)
 	gate_wait(gate);
 	return (old & GATE_SENDING) == 0;
 }
+
+bool
+call_gate_ended(const struct call_gate *gate)
+{
+	unsigned state = atomic_load(&gate->state);
+
+	return (state & GATE_CLOSED) != 0 && (state & GATE_SENDING) == 0;
+}

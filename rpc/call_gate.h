@@ -33,5 +33,7 @@ void call_gate_send(struct call_gate *gate);
 /* Returns when no callback runs but those that this thread is in. True: the
  * end may be sent; false: call_gate_enter_sent will say so. */
 bool call_gate_close(struct call_gate *gate);
+/* It is closed, and no send is under way that the end has to wait for. */
+bool call_gate_ended(const struct call_gate *gate);
 
 #endif

@@ -44,12 +44,14 @@ server_on_shutdown(struct rpc_tag *tag, bool ok)
 	pthread_mutex_unlock(&server->lock);
 }
 
-/* Under the lock: a dialogue has no end of its own. */
+/* Under the lock: a dialogue has no end of its own. If its owner has just given
+ * it one, the client is to get that. */
 static bool
 server_mark_dialogue(struct rpc_call *call)
 {
 	return call->slot != NULL &&
 	       call->slot->method->shape == RPC_BIDIRECTIONAL &&
+	       !call_gate_ended(&call->gate) &&
 	       rpc_call_mark_cut(call, GRPC_STATUS_UNAVAILABLE);
 }
 
@@ -370,6 +372,8 @@ server_cut(struct rpc_server *server)
 void
 rpc_server_stop(struct rpc_server *server, int64_t grace_ms)
 {
+	if (server->stopped)
+		return;
 	atomic_store(&server->stopping, true);
 	if (server->started && server->options.stopping != NULL)
 		server->options.stopping(server->options.cookie);
@@ -393,7 +397,7 @@ rpc_server_free(struct rpc_server *server)
 {
 	if (server == NULL)
 		return;
-	if (!server->stopped && server->core != NULL)
+	if (server->core != NULL)
 		rpc_server_stop(server, 0);
 	if (server->pollers != NULL)
 		rpc_pollers_free(server->pollers);

@@ -96,7 +96,7 @@ void rpc_server_start(struct rpc_server *server);
 /* New calls are refused with UNAVAILABLE; running ones get grace_ms, then they
  * are cancelled, and the connections shut whose peers hold that up. Returns
  * when their owners have ended them all; timers no longer fire. Blocks; not on
- * a poller. Once; also without start. */
+ * a poller. Also without start; a second time it does nothing. */
 void rpc_server_stop(struct rpc_server *server, int64_t grace_ms);
 /* Calls that were ended since memory was short. Any thread. */
 uint64_t rpc_server_ended_for_memory(const struct rpc_server *server);

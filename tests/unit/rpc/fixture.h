@@ -519,7 +519,7 @@ fixture_teardown(void **state)
 {
 	(void)state;
 	rpc_channel_close(fixture.channel);
-	if (fixture.server != NULL)
+	if (fixture.server != NULL) /* a fact that failed may have stopped it */
 		rpc_server_stop(fixture.server, 2000);
 	rpc_server_free(fixture.server);
 	thread_pool_free(fixture.pool);
