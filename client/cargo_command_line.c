@@ -66,3 +66,17 @@ cargo_command_line_has_jobs(char *const *words)
 	}
 	return false;
 }
+
+const char *
+cargo_command_line_next_config(char *const **words)
+{
+	while (!is_end(**words)) {
+		const char *word = *(*words)++;
+
+		if (strncmp(word, "--config=", 9) == 0)
+			return word + 9;
+		if (strcmp(word, "--config") == 0 && **words != NULL)
+			return *(*words)++;
+	}
+	return NULL;
+}

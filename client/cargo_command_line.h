@@ -13,5 +13,8 @@ bool cargo_command_line_documents(char *const *words);
 bool cargo_command_line_is_quiet(char *const *words);
 /* It says how many jobs there are to be. */
 bool cargo_command_line_has_jobs(char *const *words);
+/* What the next --config says; *words is behind it then. NULL when there is
+ * none. */
+const char *cargo_command_line_next_config(char *const **words);
 
 #endif

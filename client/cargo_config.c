@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/buffer.h"
 #include "base/error.h"
@@ -74,79 +75,170 @@ value_at(struct str line, size_t at, size_t key, struct str *value)
 	return true;
 }
 
-char *
-cargo_config_value(const char *key, struct str text)
+/* The caller frees it. */
+static char *
+value_in_line(const char *key, struct str line)
 {
-	size_t length = strlen(key);
+	size_t length = strlen(key), at = 0;
 
-	while (text.len > 0) {
-		struct str line = without_comment(str_cut(&text, '\n'));
-		const char *found = memmem(line.data, line.len, key, length);
+	while (at < line.len) {
+		const char *found =
+		    memmem(line.data + at, line.len - at, key, length);
 		struct str value;
 
-		if (found != NULL &&
-		    value_at(
-			line, (size_t)(found - line.data), length, &value) &&
-		    value.len > 0)
+		if (found == NULL)
+			return NULL;
+		at = (size_t)(found - line.data);
+		if (value_at(line, at, length, &value) && value.len > 0)
 			return xstrndup(value.data, value.len);
+		at += length;
 	}
 	return NULL;
 }
 
+char *
+cargo_config_value(const char *key, struct str text)
+{
+	char *value = NULL;
+
+	while (text.len > 0 && value == NULL)
+		value =
+		    value_in_line(key, without_comment(str_cut(&text, '\n')));
+	return value;
+}
+
 /* --- all files ------------------------------------------------------------ */
 
-static char *
-look_in(const char *key, const char *directory, const char *name)
+/* Both the caller's to free. */
+struct told {
+	char *file;
+	char *value; /* NULL: nothing was said */
+};
+
+static struct told
+look_in(const char *key, char *path)
 {
-	char *path = xasprintf("%s/%s", directory, name);
+	struct told told = {.file = path};
 	struct error ignored; /* cargo tells what is wrong with its files */
 	struct buffer text;
-	char *value = NULL, *told = NULL;
 
 	buffer_init(&text, FILE_SIZE_MAX);
 	if (file_read_all(path, &text, &ignored) == 0)
-		value = cargo_config_value(key, buffer_str(&text));
-	if (value != NULL)
-		told = xasprintf("%s: %s", path, value);
+		told.value = cargo_config_value(key, buffer_str(&text));
 	buffer_clear(&text);
-	free(value);
-	free(path);
+	if (told.value == NULL) {
+		free(told.file);
+		told.file = NULL;
+	}
 	return told;
 }
 
-static char *
-look_in_both(const char *key, const char *directory)
+/* Where there are both, cargo reads the old name alone. */
+static struct told
+look_in_either(const char *key, const char *directory)
 {
-	char *told = look_in(key, directory, "config.toml");
+	char *path = xasprintf("%s/config", directory);
 
-	return told != NULL ? told : look_in(key, directory, "config");
+	if (access(path, F_OK) == -1) {
+		free(path);
+		path = xasprintf("%s/config.toml", directory);
+	}
+	return look_in(key, path);
+}
+
+static struct told
+look_in_home(const char *key, char *const *environment)
+{
+	const char *home = cargo_strings_value(environment, "CARGO_HOME");
+	const char *user = cargo_strings_value(environment, "HOME");
+	struct told told = {.value = NULL};
+	char *path;
+
+	if (home != NULL)
+		return look_in_either(key, home);
+	if (user != NULL) {
+		path = xasprintf("%s/.cargo", user);
+		told = look_in_either(key, path);
+		free(path);
+	}
+	return told;
+}
+
+static struct told
+look_in_all(const char *key, const char *directory, char *const *environment)
+{
+	char *at = xstrdup(directory);
+	struct told told;
+	char *end, *path;
+
+	do {
+		path = xasprintf("%s/.cargo", at);
+		told = look_in_either(key, path);
+		free(path);
+		end = strrchr(at, '/');
+		if (end != NULL)
+			*end = '\0';
+	} while (told.value == NULL && end != NULL);
+	free(at);
+	return told.value != NULL ? told : look_in_home(key, environment);
 }
 
 char *
 cargo_config_find(
     const char *key, const char *directory, char *const *environment)
 {
-	const char *home = cargo_strings_value(environment, "CARGO_HOME");
-	const char *user = cargo_strings_value(environment, "HOME");
-	char *at = xstrdup(directory);
-	char *told = NULL;
-	char *end, *path;
+	struct told told = look_in_all(key, directory, environment);
+	char *text = told.value != NULL
+			 ? xasprintf("%s: %s", told.file, told.value)
+			 : NULL;
 
-	do {
-		path = xasprintf("%s/.cargo", at);
-		told = look_in_both(key, path);
-		free(path);
-		end = strrchr(at, '/');
-		if (end != NULL)
-			*end = '\0';
-	} while (told == NULL && end != NULL);
-	free(at);
-	if (told == NULL && home != NULL) {
-		told = look_in_both(key, home);
-	} else if (told == NULL && user != NULL) {
-		path = xasprintf("%s/.cargo", user);
-		told = look_in_both(key, path);
-		free(path);
+	free(told.file);
+	free(told.value);
+	return text;
+}
+
+/* --- programs ------------------------------------------------------------- */
+
+/* Takes the value; the directory is that which .cargo of the file is in. */
+static char *
+program_in(struct told told)
+{
+	char *program = told.value;
+
+	if (program != NULL && program[0] != '/' &&
+	    strchr(program, '/') != NULL) {
+		for (int i = 0; i < 2; i++) {
+			char *slash = strrchr(told.file, '/');
+
+			if (slash != NULL)
+				*slash = '\0';
+		}
+		program = xasprintf("%s/%s", told.file, told.value);
+		free(told.value);
 	}
-	return told;
+	free(told.file);
+	return program;
+}
+
+char *
+cargo_config_program(
+    const char *key, const char *directory, char *const *environment)
+{
+	return program_in(look_in_all(key, directory, environment));
+}
+
+char *
+cargo_config_given(const char *key, const char *given, const char *directory)
+{
+	char *path = given[0] == '/' ? xstrdup(given)
+				     : xasprintf("%s/%s", directory, given);
+	struct told told;
+
+	if (access(path, F_OK) == 0)
+		return program_in(look_in(key, path));
+	free(path);
+	/* As if it stood in a file of this directory's. */
+	told.value = cargo_config_value(key, str_from(given));
+	told.file = xasprintf("%s/.cargo/-", directory);
+	return program_in(told);
 }

@@ -12,6 +12,7 @@
 /* Another wrapper, which ours would overrule without a word. */
 #define CARGO_CONFIG_WRAPPER "rustc-wrapper"
 #define CARGO_CONFIG_JOBS "jobs"
+#define CARGO_CONFIG_RUSTC "rustc"
 
 /* What a file of the configuration says of the key, in quotes or not, as it
  * stands there; the caller frees it. NULL when it says nothing or "". Pure. */
@@ -21,5 +22,13 @@ char *cargo_config_value(const char *key, struct str text);
  * when none does. environment ends in NULL. */
 char *cargo_config_find(
     const char *key, const char *directory, char *const *environment);
+/* The value alone, of a key that names a program: where a slash is in it, a
+ * path from the directory that .cargo is in. The caller frees it. */
+char *cargo_config_program(
+    const char *key, const char *directory, char *const *environment);
+/* Likewise, of what --config says, KEY=VALUE or the path of a file, in
+ * directory. */
+char *cargo_config_given(
+    const char *key, const char *given, const char *directory);
 
 #endif

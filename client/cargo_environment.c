@@ -24,6 +24,9 @@ static const char *const dropped[] = {"CARGO", "CARGO_HOME", "CARGO_MAKEFLAGS",
     "CARGO_TARGET_DIR", "GLIBC_TUNABLES", "LD_LIBRARY_PATH", "MAKEFLAGS",
     "MFLAGS", "OLDPWD", "PATH", "PWD", "RUSTC", "RUSTC_WRAPPER",
     "RUSTC_WORKSPACE_WRAPPER", "RUST_RECURSION_COUNT", "SHLVL", "_"};
+/* Cargo, or rustup before it, sets them to where this machine has
+ * certificates. */
+static const char *const ambient[] = {"SSL_CERT_FILE", "SSL_CERT_DIR"};
 /* What was asked for on cargo's command line: the same crate is compiled with
  * and without. */
 static const char *const command_line[] = {"CARGO_PRIMARY_PACKAGE"};
@@ -73,6 +76,8 @@ is_wanted(const struct cargo_environment *environment, const char *item)
 
 	free(name);
 	if (is_dropped(item, length))
+		return false;
+	if (!learned && listed(ambient, COUNT(ambient), item, length))
 		return false;
 	if (!environment->macro && !learned &&
 	    listed(command_line, COUNT(command_line), item, length))

@@ -3,7 +3,6 @@
 #include "client/cargo_front.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,13 +20,16 @@
 #include "client/cargo_explain.h"
 #include "client/cargo_message.h"
 #include "client/cargo_process.h"
+#include "client/cargo_rustc.h"
 #include "client/cargo_session.h"
 #include "client/cargo_shim.h"
+#include "client/cargo_stand_in.h"
 #include "client/cargo_strings.h"
 #include "client/cargo_summary.h"
 #include "client/cargo_terminal.h"
 #include "client/cargo_tuning.h"
 #include "client/cargo_unit.h"
+#include "client/cargo_version.h"
 #include "client/client_options.h"
 #include "rpc/runtime.h"
 
@@ -92,6 +94,8 @@ struct front {
 	char *const *before;              /* the build's environment */
 	struct cargo_session *session;
 	struct cargo_broker *broker;
+	struct cargo_version *version; /* being asked */
+	char *stand_in;                /* of the compiler; NULL: none */
 };
 
 /* --- our options and cargo's ---------------------------------------------- */
@@ -296,8 +300,8 @@ make_commands(struct front *front)
 static bool
 is_ours(const char *item)
 {
-	static const char *const names[] = {
-	    "RUSTC_WRAPPER", CARGO_SHIM_BROKER, "CARGO_CACHE_RUSTC_INFO"};
+	static const char *const names[] = {"RUSTC_WRAPPER", CARGO_SHIM_BROKER,
+	    CARGO_STAND_IN_RUSTC, "CARGO_CACHE_RUSTC_INFO"};
 	size_t length = strcspn(item, "=");
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -308,13 +312,29 @@ is_ours(const char *item)
 	return false;
 }
 
+/* Only for a cargo that would go past our wrapper. Build scripts may write its
+ * path down, and so it has to last. */
+static void
+make_stand_in(struct front *front)
+{
+	bool old = cargo_version_end(front->version);
+
+	front->version = NULL;
+	if (old && !front->cache.temporary)
+		front->stand_in = cargo_rustc_stand_in(
+		    front->cache.path, front->shim, front->words, environ);
+}
+
 static void
 make_environment(struct front *front)
 {
 	for (char **at = environ; *at != NULL; at++) {
-		if (!is_ours(*at))
+		if (!is_ours(*at) &&
+		    (front->stand_in == NULL || strncmp(*at, "RUSTC=", 6) != 0))
 			cargo_strings_add(&front->environment, *at);
 	}
+	if (front->stand_in != NULL)
+		cargo_rustc_add(front->stand_in, environ, &front->environment);
 	cargo_strings_take(
 	    &front->environment, xasprintf("RUSTC_WRAPPER=%s", front->shim));
 	cargo_strings_take(
@@ -458,6 +478,8 @@ build(struct front *front, struct error *err)
 
 	make_commands(front);
 	front->before = environ;
+	front->version = cargo_version_ask(front->cargo.items[0],
+	    front->words[0][0] == '+' ? front->words[0] : NULL, environ);
 	if (cargo_cache_open(&front->cache, err) < 0)
 		return build_plainly(front, err);
 	front->local_jobs =
@@ -466,6 +488,7 @@ build(struct front *front, struct error *err)
 		return -1;
 	if (start_broker(front, err) < 0)
 		return build_plainly(front, err);
+	make_stand_in(front);
 	make_environment(front);
 	status = run_cargo(front, err);
 	idle = cargo_broker_stop(front->broker);
@@ -502,7 +525,9 @@ explain(struct front *front, struct error *err)
 static void
 front_clear(struct front *front)
 {
+	(void)cargo_version_end(front->version);
 	cargo_cache_close(&front->cache);
+	free(front->stand_in);
 	free(front->shim);
 	cargo_strings_clear(&front->cargo);
 	cargo_strings_clear(&front->metadata);
@@ -573,27 +598,16 @@ read_parent(const char *name, struct cargo_strings *out)
 	free(path);
 }
 
-/* Build scripts call the compiler, too. Its directory becomes ours. */
+/* Its directory becomes ours. */
 static bool
-is_called_by_cargo(void)
+follow_cargo(void)
 {
-	char target[PATH_MAX];
-	char *exe = xasprintf("/proc/%d/exe", (int)getppid());
 	char *directory = xasprintf("/proc/%d/cwd", (int)getppid());
-	ssize_t length = readlink(exe, target, sizeof(target) - 1);
-	bool by_cargo = false;
+	bool followed =
+	    cargo_shim_is_called_by_cargo() && chdir(directory) == 0;
 
-	if (length > 0) {
-		const char *slash;
-
-		target[length] = '\0';
-		slash = strrchr(target, '/');
-		by_cargo = slash != NULL && strcmp(slash, "/cargo") == 0 &&
-			   chdir(directory) == 0;
-	}
-	free(exe);
 	free(directory);
-	return by_cargo;
+	return followed;
 }
 
 static int
@@ -636,7 +650,7 @@ cargo_front_alone(char **argv)
 	int status;
 
 	cargo_message_answer_init(&answer);
-	if (cargo_shim_call(&call, argv) == 0 && is_called_by_cargo()) {
+	if (cargo_shim_call(&call, argv) == 0 && follow_cargo()) {
 		int rc = settings_read(&cargo_settings, (char **)none,
 		    &front.options, &arguments, &err);
 

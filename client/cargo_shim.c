@@ -4,10 +4,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -18,15 +20,17 @@
 #include "base/memory.h"
 #include "client/cargo_local.h"
 #include "client/cargo_message.h"
+#include "client/cargo_stand_in.h"
 
 #define EXIT_USAGE 2
 #define EXIT_NO_COMPILER 127
 
 static int
-become_compiler(char **argv)
+become_compiler(char **words)
 {
-	execvp(argv[1], argv + 1);
-	fprintf(stderr, CARGO_SHIM_NAME ": %s: %s\n", argv[1], strerror(errno));
+	execvp(words[0], words);
+	fprintf(
+	    stderr, CARGO_SHIM_NAME ": %s: %s\n", words[0], strerror(errno));
 	return EXIT_NO_COMPILER;
 }
 
@@ -45,6 +49,22 @@ connect_broker(const char *path)
 			    sizeof(address)) == -1)
 		file_close(&fd);
 	return fd;
+}
+
+bool
+cargo_shim_is_called_by_cargo(void)
+{
+	char target[PATH_MAX];
+	char *exe = xasprintf("/proc/%d/exe", (int)getppid());
+	ssize_t length = readlink(exe, target, sizeof(target) - 1);
+	const char *slash;
+
+	free(exe);
+	if (length <= 0)
+		return false;
+	target[length] = '\0';
+	slash = strrchr(target, '/');
+	return slash != NULL && strcmp(slash, "/cargo") == 0;
 }
 
 int
@@ -151,7 +171,7 @@ run_here(const struct cargo_message_answer *answer, char **argv)
 	int rc = cargo_local_run(&answer->place, &status, &err);
 
 	if (rc == 0 && answer->place.metadata[0] == '\0')
-		return become_compiler(argv);
+		return become_compiler(argv + 1);
 	if (rc == 0)
 		rc = error_set(&err, ERROR_FAILED_PRECONDITION,
 		    "%s: crates that use it may have been compiled with it "
@@ -172,7 +192,7 @@ cargo_shim_finish(const struct cargo_message_answer *answer, char **argv)
 	case CARGO_MESSAGE_PLACE:
 		return run_here(answer, argv);
 	default:
-		return become_compiler(argv);
+		return become_compiler(argv + 1);
 	}
 }
 
@@ -199,12 +219,63 @@ become_front(char **argv)
 	free(self);
 }
 
-int
-cargo_shim_main(char **argv)
+/* argv[1] is the compiler. */
+static int
+answer_cargo(char **argv)
 {
 	struct cargo_message_answer answer;
 	int status;
 
+	/* When cargo is gone nobody wants what is under way; the compiler
+	 * keeps this. */
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	cargo_message_answer_init(&answer);
+	ask_broker(argv, &answer);
+	status = cargo_shim_finish(&answer, argv);
+	cargo_message_answer_clear(&answer);
+	return status;
+}
+
+/* --- as the compiler ------------------------------------------------------ */
+
+/* What we stand for, by the name that we were executed by; or by that in RUSTC,
+ * when somebody asked where that leads. NULL: we are the wrapper. */
+static char *
+compiler_we_are(char **argv)
+{
+	const char *name = (const char *)getauxval(AT_EXECFN); /* NOLINT */
+	char *compiler = name != NULL ? cargo_stand_in_compiler(name) : NULL;
+	const char *rustc = getenv("RUSTC");
+
+	if (compiler == NULL && rustc != NULL && argv[1] != NULL &&
+	    argv[1][0] == '-')
+		compiler = cargo_stand_in_compiler(rustc);
+	return compiler;
+}
+
+/* Cargo's one question is answered as if the wrapper had been asked. */
+static int
+stand_in(char *compiler, char **argv)
+{
+	char *question[] = {argv[0], compiler, (char[]){"-vV"}, NULL};
+
+	if (argv[1] != NULL && strcmp(argv[1], "-vV") == 0 && argv[2] == NULL &&
+	    getenv(CARGO_SHIM_BROKER) != NULL &&
+	    cargo_shim_is_called_by_cargo()) {
+		cargo_stand_in_resolve(question);
+		return answer_cargo(question);
+	}
+	argv[0] = compiler;
+	return become_compiler(argv);
+}
+
+int
+cargo_shim_main(char **argv)
+{
+	char *compiler = compiler_we_are(argv);
+
+	if (compiler != NULL)
+		return stand_in(compiler, argv);
 	if (argv[1] == NULL) {
 		fputs(CARGO_SHIM_NAME
 		    ": cargo calls this in the compiler's place; set "
@@ -212,14 +283,8 @@ cargo_shim_main(char **argv)
 		    stderr);
 		return EXIT_USAGE;
 	}
-	/* When cargo is gone nobody wants what is under way; the compiler
-	 * keeps this. */
-	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	cargo_stand_in_resolve(argv);
 	if (getenv(CARGO_SHIM_BROKER) == NULL)
 		become_front(argv);
-	cargo_message_answer_init(&answer);
-	ask_broker(argv, &answer);
-	status = cargo_shim_finish(&answer, argv);
-	cargo_message_answer_clear(&answer);
-	return status;
+	return answer_cargo(argv);
 }

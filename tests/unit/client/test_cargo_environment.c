@@ -118,6 +118,31 @@ what_cargo_was_asked_for_counts_for_macros_alone(void **state)
 	cargo_strings_clear(&learned);
 }
 
+/* Cargo's, or rustup's; where certificates are differs between machines. */
+static void
+places_of_certificates_count_for_who_reads_them(void **state)
+{
+	struct cargo_strings learned = {.count = 0}, out = {.count = 0};
+	const struct cargo_environment environment = {
+	    .call = ARGV(WORD("SSL_CERT_DIR=/etc/ssl"),
+		WORD("SSL_CERT_FILE=/etc/ssl/x")),
+	    .build = ARGV(NULL),
+	    .learned = &learned,
+	    .paths = *state,
+	    .macro = true,
+	};
+
+	cargo_environment_choose(&environment, &out);
+	assert_int_equal(out.count, 1); /* PATH */
+	cargo_strings_clear(&out);
+	cargo_strings_add(&learned, "SSL_CERT_FILE");
+	cargo_environment_choose(&environment, &out);
+	assert_int_equal(out.count, 2);
+	assert_string_equal(out.items[1], "SSL_CERT_FILE=/etc/ssl/x");
+	cargo_strings_clear(&out);
+	cargo_strings_clear(&learned);
+}
+
 static void
 expect_mismatches(void **state, struct str text, const char *const *wanted)
 {
@@ -214,6 +239,7 @@ main(void)
 	    cmocka_unit_test(blanks_are_escaped_in_sources_alone),
 	    WITH_PATHS(variables_of_cargo_belong_to_the_action),
 	    WITH_PATHS(what_cargo_was_asked_for_counts_for_macros_alone),
+	    WITH_PATHS(places_of_certificates_count_for_who_reads_them),
 	    WITH_PATHS(all_variables_that_differ_are_found),
 	    WITH_PATHS(what_tells_tools_what_to_write_belongs_to_the_action),
 	    WITH_PATHS(places_are_told_from_generated_code),
