@@ -10,6 +10,7 @@
 . "$(dirname "$0")/server.sh"
 . "$(dirname "$0")/lib/cargo_workspace.sh"
 . "$(dirname "$0")/lib/cargo_build.sh"
+. "$(dirname "$0")/lib/cargo_toolchain.sh"
 
 run_app() {
 	"$WORK/$1/target/debug/app"
@@ -80,21 +81,23 @@ ok "cargo test passes, built by workers" build two test
 like "none of it was built here" "$(counts)" "^[0-9]+ [0-9]+ [0-9]+ 0$"
 
 # --- another toolchain ------------------------------------------------------
-sysroot=$(rustc --print sysroot)
-mkdir -p "$WORK/toolchain"
-# No hard links: they change the time of change of files that tests beside this
-# one use.
-cp -a "$sysroot/bin" "$sysroot/lib" "$WORK/toolchain/"
-linker=$(find "$WORK/toolchain/lib/rustlib" -path '*gcc-ld/ld.lld')
-cp -p "$linker" "$WORK/linker" && rm "$linker" && cp -p "$WORK/linker" "$linker"
+cargo_toolchain_movable "$WORK/movable"
+if [ "$movable" = "$WORK/movable" ]; then
+	# A distribution's stays where it is: the first of two others, then.
+	cargo_workspace "$WORK/moved"
+	RUSTC=$movable/bin/rustc build moved build || show_build
+fi
+cargo_toolchain_copy "$WORK/toolchain"
+library=$(find "$WORK/toolchain/lib/rustlib" -name 'libtest-*.rlib')
+cp -p "$library" "$WORK/library"
 export RUSTC=$WORK/toolchain/bin/rustc
 cargo_workspace "$WORK/three"
 builds "an equal toolchain elsewhere is the same one" "10 10 0 0" three build
-printf 'x' >> "$linker"
-touch -r "$WORK/linker" "$linker"
+printf 'x' >> "$library"
+touch -r "$WORK/library" "$library"
 builds "one byte of it in place, with its old time: all is built anew" \
 	"10 0 10 0" three build
-cp -p "$WORK/linker" "$linker"
+cp -p "$WORK/library" "$library"
 builds "back again: what was built then still holds" "0 0 0 0" three build
 unset RUSTC
 

@@ -16,6 +16,9 @@ unset CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTC_WRAPPER LIBRARY_PATH
 export XDG_CACHE_HOME=$WORK/cache
 export CARGO_TERM_COLOR=never
 stats=$WORK/stats.json
+# Before 1.79: it asks the compiler for its version, not us, where there is no
+# front; RUSTFLAGS are no part of how it calls crates.
+old_cargo=$(cargo -V | awk -F '[ .]' '$2 == 1 && $3 < 79')
 
 # build CHECKOUT WORD...: `cargo toolroot WORD...` in it; its output goes to
 # $WORK/build.log.
