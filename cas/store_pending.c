@@ -114,7 +114,6 @@ pending_add(struct pending *pending, struct pending_list *list)
 	size_t count = 0;
 
 	pthread_rwlock_wrlock(&pending->lock);
-	atomic_fetch_add(&pending->generation, 1);
 	STAILQ_FOREACH(blob, list, link)
 	{
 		if (!blob->moves)
@@ -125,6 +124,8 @@ pending_add(struct pending *pending, struct pending_list *list)
 	atomic_fetch_add(&pending->count, count);
 	atomic_fetch_add(&pending->bytes, bytes);
 	STAILQ_CONCAT(&pending->list, list);
+	/* Last: who sees it then sees the count, too, without the lock. */
+	atomic_fetch_add(&pending->generation, 1);
 	pthread_rwlock_unlock(&pending->lock);
 }
 
