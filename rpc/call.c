@@ -111,12 +111,14 @@ rpc_call_mark_cut(struct rpc_call *call, int status)
 
 	if (call->cut_status != GRPC_STATUS_OK)
 		return false;
+	do {
+		if (refs == 0)
+			return false;
+	} while (!atomic_compare_exchange_weak(&call->refs, &refs, refs + 1));
+	/* Not before there is a reference: who frees the call reads it. */
 	call->cut_status = status;
 	call->cut_ms = clock_monotonic_ms();
-	while (refs > 0)
-		if (atomic_compare_exchange_weak(&call->refs, &refs, refs + 1))
-			return true;
-	return false;
+	return true;
 }
 
 void

@@ -93,7 +93,9 @@ struct rpc_call {
 	/* The server's lock. */
 	TAILQ_ENTRY(rpc_call) link; /* in server->live */
 	bool live;
-	int cut_status; /* by rpc_call_mark_cut; OK: it is not cut off */
+	/* By rpc_call_mark_cut; OK: it is not cut off. Without the lock for who
+	 * has marked it, and for who frees it. */
+	int cut_status;
 	int64_t cut_ms; /* since when it is to end, CLOCK_MONOTONIC */
 	/* Whoever cut it off; read when it is freed. malloc. */
 	char *cut_reason;
