@@ -95,6 +95,11 @@ read_plain(struct read *read, bool may_block)
 		read_finish(read, NULL);
 		return;
 	}
+	if (left > RPC_SMALL_REQUEST &&
+	    rpc_call_check_memory(read->call, &err) < 0) {
+		read_finish(read, &err);
+		return;
+	}
 	data = xmalloc(len);
 	got = blob_read(read->blob, read->offset, data, len, !may_block, &err);
 	if (got > 0) {
@@ -109,6 +114,8 @@ read_plain(struct read *read, bool may_block)
 		read_finish(read, &err);
 }
 
+/* Whether there is more of it is known when it was read: a stream that has all
+ * ends well, whatever memory there is. */
 static void
 read_stream(struct read *read)
 {
@@ -123,6 +130,10 @@ read_stream(struct read *read)
 	} else if (len == 0) {
 		free(data);
 		read_finish(read, NULL);
+	} else if (len > RPC_SMALL_REQUEST &&
+		   rpc_call_check_memory(read->call, &err) < 0) {
+		free(data);
+		read_finish(read, &err);
 	} else {
 		/* Most streams end in a short piece: no need to hold a MiB. */
 		read_send(read, xrealloc(data, len), len);
@@ -133,12 +144,7 @@ read_stream(struct read *read)
 static void
 read_next(struct read *read, bool may_block)
 {
-	struct error err;
-
-	if (read->end - read->offset > RPC_SMALL_REQUEST &&
-	    rpc_call_check_memory(read->call, &err) < 0)
-		read_finish(read, &err);
-	else if (read->stream == NULL)
+	if (read->stream == NULL)
 		read_plain(read, may_block);
 	else if (may_block)
 		read_stream(read);
