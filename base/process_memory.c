@@ -6,7 +6,6 @@
 #include <malloc.h>
 #include <unistd.h>
 
-#include "base/file.h"
 #include "base/str.h"
 
 /* The next number of the line, which is in pages, as bytes. */
@@ -21,16 +20,20 @@ take_pages(struct str *line, uint64_t *bytes)
 	return true;
 }
 
+int
+process_memory_open(void)
+{
+	return open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+}
+
 bool
-process_memory_read(struct process_memory *memory)
+process_memory_read(int source, struct process_memory *memory)
 {
 	char text[256];
-	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-	ssize_t len = fd != -1 ? read(fd, text, sizeof(text)) : -1;
+	ssize_t len = pread(source, text, sizeof(text), 0);
 	struct str line = {text, len > 0 ? (size_t)len : 0};
 	uint64_t files;
 
-	file_close(&fd);
 	if (!take_pages(&line, &memory->virtual) ||
 	    !take_pages(&line, &memory->resident) || !take_pages(&line, &files))
 		return false;

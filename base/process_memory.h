@@ -16,8 +16,11 @@ struct process_memory {
 	uint64_t anonymous; /* of that, what no file backs */
 };
 
-/* Cheap: a few microseconds. False when /proc cannot be read. */
-bool process_memory_read(struct process_memory *memory);
+/* A descriptor for process_memory_read, so that it needs none when there are no
+ * more; -1: there is no /proc. The caller closes it. */
+int process_memory_open(void);
+/* Cheap: a few microseconds. False when it cannot be read. */
+bool process_memory_read(int source, struct process_memory *memory);
 /* Bytes that the program has from the allocator; it walks the free pieces,
  * which may take milliseconds. Nothing in a sanitizer build. */
 uint64_t process_memory_allocated(void);

@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "base/metrics.h"
 #include "base/process_memory.h"
@@ -50,6 +51,7 @@ static const struct metric_definition definitions[VALUES] = {
 };
 
 struct process_metrics {
+	int memory; /* process_memory_open */
 	struct metric *values[VALUES];
 };
 
@@ -74,7 +76,7 @@ collect_memory(const struct process_metrics *process)
 {
 	struct process_memory memory;
 
-	if (!process_memory_read(&memory))
+	if (!process_memory_read(process->memory, &memory))
 		return;
 	metric_set(process->values[VIRTUAL], (int64_t)memory.virtual);
 	metric_set(process->values[RESIDENT], (int64_t)memory.resident);
@@ -113,6 +115,7 @@ process_metrics_new(struct metrics *metrics)
 
 	for (int i = 0; i < VALUES; i++)
 		process->values[i] = metrics_single(metrics, &definitions[i]);
+	process->memory = process_memory_open();
 	metric_set(process->values[START], clock_wall_ns());
 	metrics_on_collect(metrics, collect, process);
 	return process;
@@ -121,5 +124,7 @@ process_metrics_new(struct metrics *metrics)
 void
 process_metrics_free(struct process_metrics *process)
 {
+	if (process != NULL)
+		file_close(&process->memory);
 	free(process);
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/condition.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/process_memory.h"
@@ -66,6 +67,7 @@ struct memory_guard {
 	uint64_t connections_ended;
 	int64_t logged_ms;
 	bool untold; /* something was ended since then */
+	int memory;  /* process_memory_open */
 	struct memory_trim trim;
 	/* With the server's lock. */
 	pthread_cond_t woken;
@@ -125,8 +127,9 @@ guard_pick(struct rpc_server *server, enum rank worst, size_t *count)
 		struct candidate candidate = {
 		    call, call_rank(call, since), since};
 
+		/* Cut off, or being freed: as good as ended. */
 		if (call->cut_status != GRPC_STATUS_OK ||
-		    candidate.rank > worst ||
+		    atomic_load(&call->refs) == 0 || candidate.rank > worst ||
 		    (since != 0 && since > now_ns - GUARD_NEW_NS))
 			continue;
 		++*count;
@@ -135,7 +138,7 @@ guard_pick(struct rpc_server *server, enum rank worst, size_t *count)
 		if (gives_way_before(&candidate, &best))
 			best = candidate;
 	}
-	/* Or else it is being freed: as good as ended. */
+	/* Or else it is being freed since. */
 	if (best.call != NULL &&
 	    !rpc_call_mark_cut(best.call, GRPC_STATUS_RESOURCE_EXHAUSTED))
 		best.call = NULL;
@@ -299,8 +302,9 @@ guard_look(struct memory_guard *guard)
 	uint64_t used, room;
 	bool urgent;
 
-	if (!process_memory_read(&memory))
-		return GUARD_SLEEP_MAX_MS;
+	/* Without /proc, what is in use is known nevertheless. */
+	if (!process_memory_read(guard->memory, &memory))
+		memory.anonymous = process_memory_allocated();
 	used = memory.anonymous;
 	if (used >= guard->limit)
 		used = process_memory_allocated();
@@ -352,7 +356,8 @@ memory_guard_new(struct rpc_server *server, uint64_t limit)
 
 	guard->server = server;
 	guard->limit = limit;
-	memory_trim_init(&guard->trim);
+	guard->memory = process_memory_open();
+	memory_trim_init(&guard->trim, guard->memory);
 	condition_init(&guard->woken);
 	thread_start(&guard->thread, guard_main, guard);
 	return guard;
@@ -376,6 +381,7 @@ memory_guard_free(struct memory_guard *guard)
 	if (guard == NULL)
 		return;
 	pthread_cond_destroy(&guard->woken);
+	file_close(&guard->memory);
 	free(guard);
 }
 

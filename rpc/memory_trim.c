@@ -23,9 +23,9 @@
 #define TRIM_LOOKS_MAX 320
 
 void
-memory_trim_init(struct memory_trim *trim)
+memory_trim_init(struct memory_trim *trim, int memory)
 {
-	*trim = (struct memory_trim){.wanted = TRIM_LOOKS};
+	*trim = (struct memory_trim){.memory = memory, .wanted = TRIM_LOOKS};
 }
 
 static bool
@@ -42,7 +42,8 @@ memory_trim_idle(struct memory_trim *trim)
 	trim->looks = 0;
 	trim->wanted = TRIM_LOOKS;
 	trim->after = 0;
-	if (process_memory_read(&memory) && has_free(memory.anonymous))
+	if (process_memory_read(trim->memory, &memory) &&
+	    has_free(memory.anonymous))
 		process_memory_trim();
 }
 
@@ -70,7 +71,7 @@ memory_trim_short(struct memory_trim *trim, uint64_t anonymous, uint64_t limit)
 		return;
 	process_memory_trim();
 	trim->short_ms = clock_monotonic_ms();
-	if (process_memory_read(&after))
+	if (process_memory_read(trim->memory, &after))
 		trim->short_after = after.anonymous;
 }
 
@@ -101,7 +102,7 @@ memory_trim_spare(struct memory_trim *trim, uint64_t anonymous)
 	trim->looks = 0;
 	set_pace(trim, anonymous);
 	process_memory_trim();
-	if (!process_memory_read(&after))
+	if (!process_memory_read(trim->memory, &after))
 		return;
 	trim->after = after.anonymous;
 	trim->given =

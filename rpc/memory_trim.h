@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 struct memory_trim {
+	int memory; /* process_memory_open; the owner's */
 	/* While memory is short. */
 	int64_t short_ms;     /* when it was done last */
 	uint64_t short_after; /* the process's memory then */
@@ -25,7 +26,7 @@ struct memory_trim {
 	uint64_t given;
 };
 
-void memory_trim_init(struct memory_trim *trim);
+void memory_trim_init(struct memory_trim *trim, int memory);
 /* Nothing is under way. */
 void memory_trim_idle(struct memory_trim *trim);
 /* More anonymous memory than the limit; call it as often as you look. */

@@ -3,6 +3,10 @@
  * peers do with half a message is in tests/system/62-memory.sh. */
 #include "tests/unit/rpc/fixture.h"
 
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include "base/budget.h"
 #include "base/process_memory.h"
 #include "rpc/server_core.h"
@@ -134,6 +138,40 @@ without_need_nothing_is_ended(void **state)
 	fixture_teardown(state);
 }
 
+/* What connections leave free (test_accept.c) others may take. */
+static void
+it_sees_without_descriptors_that_are_free(void **state)
+{
+	struct rpc_stream *reader;
+	struct rpc_message *message;
+	struct error err;
+	struct rlimit before, few;
+	char out[64];
+	int copies[256], count = 0;
+
+	setup(state);
+	assert_int_equal(call_text(fixture.channel, "/t.T/Unary", "connect",
+			     &patience, out, sizeof(out), &err),
+	    0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = before;
+	few.rlim_cur = 256;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	while ((copies[count] = fcntl(0, F_DUPFD_CLOEXEC, 0)) != -1)
+		count++;
+	assert_int_equal(errno, EMFILE);
+	reader = start("/t.T/Count", "1 100663296");
+	while (rpc_stream_receive(reader, &message, &err) > 0)
+		rpc_message_free(message);
+	assert_int_equal(err.code, ERROR_RESOURCE_EXHAUSTED);
+	assert_int_equal(rpc_server_ended_for_memory(fixture.server), 1);
+	rpc_stream_free(reader);
+	while (count > 0)
+		close(copies[--count]);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	fixture_teardown(state);
+}
+
 static atomic_int list_locked;
 
 /* The call is then freed while the list is locked. */
@@ -182,6 +220,99 @@ a_call_that_is_being_freed_has_its_peer_while_it_is_listed(void **state)
 	fixture_teardown(state);
 }
 
+/* Its last reference is gone. */
+static void
+mark_when_freed(
+    struct rpc_call *call, int status, int64_t duration_ns, void *cookie)
+{
+	pthread_mutex_lock(&fixture.server->lock);
+	assert_false(rpc_call_mark_cut(call, ERROR_RESOURCE_EXHAUSTED));
+	assert_int_equal(call->cut_status, 0);
+	pthread_mutex_unlock(&fixture.server->lock);
+	fixture_finished(call, status, duration_ns, cookie);
+}
+
+static void
+start_with(void (*finished)(struct rpc_call *, int, int64_t, void *))
+{
+	struct rpc_server_options options;
+
+	memset(&fixture, 0, sizeof(fixture));
+	fixture.pool = thread_pool_new(1);
+	options = fixture_options("127.0.0.1:0");
+	options.finished = finished;
+	fixture_start(&options);
+	fixture.channel = open_channel();
+}
+
+static void
+a_call_that_is_being_freed_is_not_cut_off(void **state)
+{
+	struct error err;
+	char out[8];
+
+	start_with(mark_when_freed);
+	assert_int_equal(call_text(fixture.channel, "/t.T/Unary", "x",
+			     &patience, out, sizeof(out), &err),
+	    0);
+	wait_until(&fixture.finished, 1);
+	assert_int_equal(fixture.last_status, 0);
+	fixture_teardown(state);
+}
+
+#define CALLS 500
+static atomic_bool cutter_stops;
+
+static struct rpc_call *
+mark_first(void)
+{
+	struct rpc_call *call;
+
+	pthread_mutex_lock(&fixture.server->lock);
+	TAILQ_FOREACH (call, &fixture.server->live, link)
+		if (rpc_call_mark_cut(call, ERROR_RESOURCE_EXHAUSTED))
+			break;
+	pthread_mutex_unlock(&fixture.server->lock);
+	return call;
+}
+
+static void *
+cut_calls(void *argument)
+{
+	struct rpc_call *call;
+
+	(void)argument;
+	while (!atomic_load(&cutter_stops))
+		if ((call = mark_first()) != NULL)
+			rpc_call_cut(call, "cut off by the test");
+	return NULL;
+}
+
+/* For the thread sanitizer, above all. */
+static void
+calls_may_end_while_they_are_cut_off(void **state)
+{
+	pthread_t cutter;
+	struct error err;
+	char out[8];
+
+	start_with(fixture_finished);
+	atomic_store(&cutter_stops, false);
+	assert_int_equal(pthread_create(&cutter, NULL, cut_calls, NULL), 0);
+	for (int i = 0; i < CALLS; i++)
+		if (call_text(fixture.channel,
+			i % 2 ? "/t.T/Unary" : "/t.T/Pool", "x", &patience, out,
+			sizeof(out), &err) < 0)
+			assert_int_equal(err.code, ERROR_RESOURCE_EXHAUSTED);
+	wait_until(&fixture.finished, CALLS);
+	atomic_store(&cutter_stops, true);
+	assert_int_equal(pthread_join(cutter, NULL), 0);
+	assert_int_equal(
+	    fixture.by_status[0] + fixture.by_status[ERROR_RESOURCE_EXHAUSTED],
+	    CALLS);
+	fixture_teardown(state);
+}
+
 int
 main(void)
 {
@@ -189,8 +320,11 @@ main(void)
 	    cmocka_unit_test(the_call_that_waits_for_its_peer_gives_way),
 	    cmocka_unit_test(any_other_call_ends_before_a_session),
 	    cmocka_unit_test(without_need_nothing_is_ended),
+	    cmocka_unit_test(it_sees_without_descriptors_that_are_free),
 	    cmocka_unit_test(
 		a_call_that_is_being_freed_has_its_peer_while_it_is_listed),
+	    cmocka_unit_test(a_call_that_is_being_freed_is_not_cut_off),
+	    cmocka_unit_test(calls_may_end_while_they_are_cut_off),
 	};
 
 	rpc_init();
