@@ -1,21 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Walks /proc/self/fd. No state. */
+/* Walks the descriptors. No state. */
 #include "rpc/connection.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include "base/memory.h"
 #include "base/str.h"
+#include "rpc/deaf_watch.h"
 #include "rpc/listen.h"
+
+/* Where the descriptors end for us when nobody says. */
+#define DESCRIPTORS_MAX (1u << 20)
 
 /* One end of a connection. */
 struct end {
@@ -24,11 +28,13 @@ struct end {
 	uint16_t port;
 };
 
-/* Which sockets are meant. */
+/* Which sockets are meant, and for what. */
 struct choice {
-	struct end own; /* without host */
+	struct end own[2]; /* without host */
+	/* NULL: all of them; sorted. */
 	const struct end *peers;
 	size_t count;
+	struct deaf_watch *watch; /* NULL: they are shut down */
 };
 
 union address {
@@ -121,6 +127,19 @@ end_is_bound(const struct end *own, int fd)
 	return own->port != 0 && own->port == end.port;
 }
 
+/* Of peers, which have no path but "". */
+static int
+end_compare(const void *one, const void *other)
+{
+	const struct end *a = one, *b = other;
+
+	if ((a->path != NULL) != (b->path != NULL))
+		return a->path != NULL ? 1 : -1;
+	if (a->port != b->port)
+		return a->port < b->port ? -1 : 1;
+	return memcmp(&a->host, &b->host, sizeof(a->host));
+}
+
 static bool
 end_is_peer(const struct choice *choice, int fd)
 {
@@ -128,52 +147,59 @@ end_is_peer(const struct choice *choice, int fd)
 	socklen_t len = sizeof(address);
 	struct end end;
 
-	if (getpeername(fd, &address.any, &len) == -1 ||
-	    !end_from_address(&end, &address))
-		return false;
-	for (size_t i = 0; i < choice->count; i++) {
-		const struct end *peer = &choice->peers[i];
-
-		if ((peer->path != NULL) == (end.path != NULL) &&
-		    peer->port == end.port &&
-		    memcmp(&peer->host, &end.host, sizeof(end.host)) == 0)
-			return true;
-	}
-	return false;
-}
-
-static bool
-is_writable(int fd)
-{
-	struct pollfd wait = {.fd = fd, .events = POLLOUT};
-
-	return poll(&wait, 1, 0) == 1 && (wait.revents & POLLOUT) != 0;
+	return getpeername(fd, &address.any, &len) == 0 &&
+	       end_from_address(&end, &address) &&
+	       bsearch(&end, choice->peers, choice->count, sizeof(end),
+		   end_compare) != NULL;
 }
 
 static bool
 is_chosen(const struct choice *choice, int fd)
 {
-	return end_is_bound(&choice->own, fd) &&
-	       (choice->peers == NULL ||
-		   (end_is_peer(choice, fd) && !is_writable(fd)));
+	return (end_is_bound(&choice->own[0], fd) ||
+		   end_is_bound(&choice->own[1], fd)) &&
+	       (choice->peers == NULL || end_is_peer(choice, fd));
 }
 
-static size_t
-cut(const struct choice *choice)
+static void
+treat(const struct choice *choice, int fd)
+{
+	if (!is_chosen(choice, fd))
+		return;
+	if (choice->watch != NULL)
+		deaf_watch_add(choice->watch, fd);
+	else
+		shutdown(fd, SHUT_RDWR);
+}
+
+/* Where all descriptors are taken, they are those below the limit. */
+static void
+walk_numbers(const struct choice *choice)
+{
+	struct rlimit limit;
+	rlim_t end = DESCRIPTORS_MAX;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < end)
+		end = limit.rlim_cur;
+	for (rlim_t fd = 0; fd < end; fd++)
+		treat(choice, (int)fd);
+}
+
+static void
+walk(const struct choice *choice)
 {
 	DIR *fds = opendir("/proc/self/fd");
 	struct dirent *entry;
-	size_t count = 0;
 	uint64_t fd;
 
-	while (fds != NULL && (entry = readdir(fds)) != NULL)
-		if (str_to_uint64(str_from(entry->d_name), INT32_MAX, &fd) &&
-		    is_chosen(choice, (int)fd) &&
-		    shutdown((int)fd, SHUT_RDWR) == 0)
-			count++;
-	if (fds != NULL)
-		closedir(fds);
-	return count;
+	if (fds == NULL) {
+		walk_numbers(choice);
+		return;
+	}
+	while ((entry = readdir(fds)) != NULL)
+		if (str_to_uint64(str_from(entry->d_name), INT32_MAX, &fd))
+			treat(choice, (int)fd);
+	closedir(fds);
 }
 
 static struct end
@@ -192,20 +218,28 @@ end_from_listen(const char *listen)
 void
 rpc_connection_cut_all(const char *listen)
 {
-	cut(&(struct choice){.own = end_from_listen(listen)});
+	walk(&(struct choice){.own = {end_from_listen(listen)}});
 }
 
-size_t
-rpc_connection_cut_deaf(
-    const char *listen, char (*peers)[RPC_PEER_MAX], size_t count)
+void
+rpc_connection_watch(
+    struct deaf_watch *watch, const struct rpc_connection_choice *chosen)
 {
-	struct end *ends = xcalloc(count, sizeof(*ends));
-	struct choice choice = {end_from_listen(listen), ends, 0};
-	size_t ended;
+	struct end *ends = xcalloc(chosen->count + 1, sizeof(*ends));
+	struct choice choice = {
+	    .own = {end_from_listen(chosen->listen)},
+	    .peers = ends,
+	    .watch = watch,
+	};
 
-	for (size_t i = 0; i < count; i++)
-		choice.count += end_from_peer(&ends[choice.count], peers[i]);
-	ended = cut(&choice);
+	if (chosen->local != NULL)
+		choice.own[1] = end_from_listen(chosen->local);
+	for (size_t i = 0; i < chosen->count; i++)
+		choice.count +=
+		    end_from_peer(&ends[choice.count], chosen->peers[i]);
+	qsort(ends, choice.count, sizeof(*ends), end_compare);
+	deaf_watch_begin(watch);
+	if (choice.count > 0)
+		walk(&choice);
 	free(ends);
-	return ended;
 }

@@ -14,6 +14,7 @@
 #include "base/process_memory.h"
 #include "base/thread.h"
 #include "rpc/connection.h"
+#include "rpc/deaf_watch.h"
 #include "rpc/memory_trim.h"
 #include "rpc/server_core.h"
 
@@ -38,11 +39,14 @@
 /* A call that was ended is gone soon, unless its peer takes nothing of what
  * gRPC has begun to send to it: that is kept until the connection ends. So long
  * it is waited for, or not at all when that is urgent; then the connection is
- * ended, with what else it carries. */
+ * watched, and ended with what else it carries when its peer is deaf. */
 #define GUARD_DEAF_MS 1000
-/* Between two looks at all descriptors, and how many may be ended by one. */
+/* Between two looks at those that are watched. */
 #define GUARD_DEAF_PAUSE_MS 10
-#define GUARD_DEAF_STEP 256
+/* Before it is said anew which ones: all descriptors are asked, some
+ * microseconds each, and so much longer than that takes is waited, too. */
+#define GUARD_WATCH_PAUSE_MS 50
+#define GUARD_WATCH_REST 9
 /* A call is new for so long: what is received well is whole by then. */
 #define GUARD_NEW_NS 5000000
 /* And so the next rank is also left alone when memory has only just become
@@ -63,7 +67,9 @@ struct memory_guard {
 	 * (0: it is not). */
 	int64_t ended_ms;
 	int64_t short_ms;
-	int64_t deaf_ms; /* when it last looked for peers that take nothing */
+	struct deaf_watch deaf;
+	int64_t deaf_ms;  /* when it looks again at peers that take nothing */
+	int64_t watch_ms; /* and says which ones */
 	uint64_t connections_ended;
 	int64_t logged_ms;
 	bool untold; /* something was ended since then */
@@ -228,52 +234,65 @@ guard_shed(struct memory_guard *guard, bool urgent)
 	}
 }
 
-/* The peers of calls that ought to be gone. */
-static size_t
-guard_list_deaf(struct rpc_server *server, int64_t patience_ms,
-    char (*peers)[RPC_PEER_MAX], size_t max)
+static bool
+ought_to_be_gone(const struct rpc_call *call, int64_t since_ms)
 {
-	int64_t now_ms = clock_monotonic_ms();
+	return call->cut_status == GRPC_STATUS_RESOURCE_EXHAUSTED &&
+	       call->cut_ms <= since_ms;
+}
+
+/* The peers of calls that ought to be gone; free() them. */
+static size_t
+guard_list_peers(struct rpc_server *server, int64_t patience_ms,
+    char (**peers)[RPC_PEER_MAX])
+{
+	int64_t since_ms = clock_monotonic_ms() - patience_ms;
 	struct rpc_call *call;
-	size_t count = 0;
+	size_t max = 0, count = 0;
 
 	pthread_mutex_lock(&server->lock);
-	TAILQ_FOREACH (call, &server->live, link) {
-		if (count == max)
-			break;
-		if (call->cut_status != GRPC_STATUS_RESOURCE_EXHAUSTED ||
-		    now_ms - call->cut_ms < patience_ms)
-			continue;
-		snprintf(peers[count++], RPC_PEER_MAX, "%s", call->peer);
-		/* Others come first the next time. */
-		call->cut_ms = now_ms;
-	}
+	TAILQ_FOREACH (call, &server->live, link)
+		max += ought_to_be_gone(call, since_ms);
+	*peers = max > 0 ? xcalloc(max, sizeof(**peers)) : NULL;
+	TAILQ_FOREACH (call, &server->live, link)
+		if (count < max && ought_to_be_gone(call, since_ms))
+			snprintf(
+			    (*peers)[count++], RPC_PEER_MAX, "%s", call->peer);
 	pthread_mutex_unlock(&server->lock);
 	return count;
+}
+
+/* Says which connections are watched. */
+static void
+guard_watch_deaf(struct memory_guard *guard, bool urgent)
+{
+	struct rpc_connection_choice choice = {
+	    .listen = guard->server->address, .local = guard->server->local};
+	int64_t begun_ms = clock_monotonic_ms();
+
+	choice.count = guard_list_peers(
+	    guard->server, urgent ? 0 : GUARD_DEAF_MS, &choice.peers);
+	rpc_connection_watch(&guard->deaf, &choice);
+	free(choice.peers);
+	guard->watch_ms = clock_monotonic_ms();
+	guard->watch_ms += GUARD_WATCH_PAUSE_MS +
+			   (guard->watch_ms - begun_ms) * GUARD_WATCH_REST;
 }
 
 static void
 guard_end_deaf(struct memory_guard *guard, bool urgent)
 {
-	struct rpc_server *server = guard->server;
-	char(*peers)[RPC_PEER_MAX];
-	size_t count, ended = 0;
+	int64_t now_ms = clock_monotonic_ms();
+	size_t ended;
 
-	if (clock_monotonic_ms() - guard->deaf_ms < GUARD_DEAF_PAUSE_MS)
+	if (now_ms < guard->deaf_ms)
 		return;
-	guard->deaf_ms = clock_monotonic_ms();
-	peers = xcalloc(GUARD_DEAF_STEP, sizeof(*peers));
-	count = guard_list_deaf(
-	    server, urgent ? 0 : GUARD_DEAF_MS, peers, GUARD_DEAF_STEP);
-	if (count > 0) {
-		ended = rpc_connection_cut_deaf(server->address, peers, count);
-		if (server->local != NULL)
-			ended += rpc_connection_cut_deaf(
-			    server->local, peers, count);
-	}
+	guard->deaf_ms = now_ms + GUARD_DEAF_PAUSE_MS;
+	if (now_ms >= guard->watch_ms)
+		guard_watch_deaf(guard, urgent);
+	ended = deaf_watch_cut(&guard->deaf, now_ms);
 	guard->connections_ended += ended;
 	guard->untold |= ended > 0;
-	free(peers);
 }
 
 /* Under the server's lock: until there is a call. */
@@ -356,6 +375,7 @@ memory_guard_new(struct rpc_server *server, uint64_t limit)
 
 	guard->server = server;
 	guard->limit = limit;
+	deaf_watch_init(&guard->deaf);
 	guard->memory = process_memory_open();
 	memory_trim_init(&guard->trim, guard->memory);
 	condition_init(&guard->woken);
@@ -381,6 +401,7 @@ memory_guard_free(struct memory_guard *guard)
 	if (guard == NULL)
 		return;
 	pthread_cond_destroy(&guard->woken);
+	deaf_watch_clear(&guard->deaf);
 	file_close(&guard->memory);
 	free(guard);
 }

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which sockets of this process are shut down: by listening address, by peer
- * in the form that gRPC gives it, and only those that can take no more. */
+ * in the form that gRPC gives it, and only those whose peer takes nothing. */
 #include "tests/unit/rpc/fixture.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "rpc/connection.h"
+#include "rpc/deaf_watch.h"
 
 /* A connection over loopback. */
 struct link {
@@ -103,13 +106,34 @@ link_has_ended(const struct link *link)
 	return got == 0;
 }
 
+static struct deaf_watch watch;
+static int64_t now_ms;
+
+static size_t
+cut_now(const struct link *link, const char *peer)
+{
+	char peers[2][RPC_PEER_MAX] = {"ipv4:192.0.2.1:8"};
+	const struct rpc_connection_choice choice = {
+	    .listen = "127.0.0.1:1",
+	    .local = link->listen,
+	    .peers = peers,
+	    .count = 2,
+	};
+
+	snprintf(peers[1], sizeof(peers[1]), "%s", peer);
+	rpc_connection_watch(&watch, &choice);
+	return deaf_watch_cut(&watch, now_ms);
+}
+
+/* Within some seconds. */
 static size_t
 cut_one(const struct link *link, const char *peer)
 {
-	char peers[1][RPC_PEER_MAX];
+	size_t ended = 0;
 
-	snprintf(peers[0], sizeof(peers[0]), "%s", peer);
-	return rpc_connection_cut_deaf(link->listen, peers, 1);
+	for (int i = 0; i < 3 * DEAF_LOOKS; i++, now_ms += DEAF_MS)
+		ended += cut_now(link, peer);
+	return ended;
 }
 
 static void
@@ -179,27 +203,184 @@ so_is_an_ipv4_peer_of_an_ipv6_socket(void **state)
 }
 
 static void
-peers_of_a_unix_socket_stand_for_each_other(void **state)
+link_open_unix(struct link *link)
 {
 	union address address = {.local = {.sun_family = AF_UNIX}};
+
+	snprintf(address.local.sun_path, sizeof(address.local.sun_path),
+	    "/tmp/rpc-connection-%d.socket", getpid());
+	snprintf(link->listen, sizeof(link->listen), "unix:%s",
+	    address.local.sun_path);
+	snprintf(link->peer, sizeof(link->peer), "unix:");
+	link->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(
+	    bind(link->listener, &address.any, sizeof(address.local)), 0);
+	link_connect(link, &address, sizeof(address.local));
+	unlink(address.local.sun_path);
+}
+
+static void
+peers_of_a_unix_socket_stand_for_each_other(void **state)
+{
 	struct link link;
 
 	(void)state;
-	snprintf(address.local.sun_path, sizeof(address.local.sun_path),
-	    "/tmp/rpc-connection-%d.socket", getpid());
-	snprintf(link.listen, sizeof(link.listen), "unix:%s",
-	    address.local.sun_path);
-	link.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(
-	    bind(link.listener, &address.any, sizeof(address.local)), 0);
-	link_connect(&link, &address, sizeof(address.local));
+	link_open_unix(&link);
 	assert_int_equal(cut_one(&link, "unix:"), 0);
 	link_fill(&link);
 	assert_int_equal(cut_one(&link, "ipv4:127.0.0.1:9"), 0);
 	assert_int_equal(cut_one(&link, "unix:"), 1);
 	assert_true(link_has_ended(&link));
 	link_close(&link);
-	unlink(address.local.sun_path);
+}
+
+/* --- how it is known that a peer is deaf ----------------------------------
+ */
+
+/* Until there is room for more. */
+static void
+link_read(const struct link *link)
+{
+	static char bytes[65536];
+	struct pollfd room = {.fd = link->accepted, .events = POLLOUT};
+
+	do {
+		assert_true(read(link->client, bytes, sizeof(bytes)) > 0);
+	} while (poll(&room, 1, 0) == 0);
+}
+
+/* Each time that it is looked at it can take no more. */
+static void
+check_slow_reader(struct link *link)
+{
+	link_fill(link);
+	for (int i = 0; i < 20; i++) {
+		for (int j = 0; j < DEAF_LOOKS - 1; j++, now_ms += DEAF_MS)
+			assert_int_equal(cut_now(link, link->peer), 0);
+		link_read(link);
+		link_fill(link);
+	}
+	/* Then it stops. */
+	for (int j = 0; j < DEAF_LOOKS - 1; j++, now_ms += DEAF_MS)
+		assert_int_equal(cut_now(link, link->peer), 0);
+	assert_int_equal(cut_now(link, link->peer), 1);
+}
+
+static void
+a_peer_that_takes_something_is_not_cut_off(void **state)
+{
+	struct link link;
+
+	(void)state;
+	link_open(&link, "127.0.0.1", "ipv4:127.0.0.1");
+	check_slow_reader(&link);
+	link_close(&link);
+}
+
+static void
+one_look_says_nothing_however_late(void **state)
+{
+	struct link link;
+
+	(void)state;
+	link_open(&link, "127.0.0.1", "ipv4:127.0.0.1");
+	link_fill(&link);
+	assert_int_equal(cut_now(&link, link.peer), 0);
+	/* Nor do many at one moment. */
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(cut_now(&link, link.peer), 0);
+	now_ms += DEAF_MS - 1;
+	assert_int_equal(cut_now(&link, link.peer), 0);
+	link_close(&link);
+	/* Another has its number now. */
+	link_open(&link, "127.0.0.1", "ipv4:127.0.0.1");
+	link_fill(&link);
+	now_ms += DEAF_MS;
+	assert_int_equal(cut_now(&link, link.peer), 0);
+	link_close(&link);
+}
+
+static void *
+read_on(void *argument)
+{
+	static char bytes[1 << 20];
+	const struct link *link = argument;
+
+	while (read(link->client, bytes, sizeof(bytes)) > 0)
+		continue;
+	return NULL;
+}
+
+static void *
+write_on(void *argument)
+{
+	static const char bytes[65536];
+	const struct link *link = argument;
+	struct pollfd room = {.fd = link->accepted, .events = POLLOUT};
+
+	for (;;) {
+		while (send(link->accepted, bytes, sizeof(bytes),
+			   MSG_NOSIGNAL) > 0)
+			continue;
+		if (errno != EAGAIN)
+			return NULL;
+		poll(&room, 1, -1);
+	}
+}
+
+/* Whatever there is room for is sent at once. */
+static void
+check_fast_reader(struct link *link)
+{
+	int64_t end_ms = clock_monotonic_ms() + 20 * (int64_t)DEAF_MS;
+	pthread_t reader, writer;
+
+	assert_int_equal(pthread_create(&reader, NULL, read_on, link), 0);
+	assert_int_equal(pthread_create(&writer, NULL, write_on, link), 0);
+	while ((now_ms = clock_monotonic_ms()) < end_ms) {
+		assert_int_equal(cut_now(link, link->peer), 0);
+		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+	}
+	shutdown(link->accepted, SHUT_RDWR);
+	assert_int_equal(pthread_join(writer, NULL), 0);
+	assert_int_equal(pthread_join(reader, NULL), 0);
+	link_close(link);
+}
+
+static void
+a_peer_that_reads_fast_is_not_cut_off(void **state)
+{
+	struct link link;
+
+	(void)state;
+	link_open(&link, "127.0.0.1", "ipv4:127.0.0.1");
+	check_fast_reader(&link);
+	link_open_unix(&link);
+	check_fast_reader(&link);
+}
+
+static void
+without_free_descriptors_the_deaf_are_found(void **state)
+{
+	struct rlimit before, few;
+	struct link link;
+	int copies[256], count = 0;
+
+	(void)state;
+	link_open(&link, "127.0.0.1", "ipv4:127.0.0.1");
+	link_fill(&link);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = before;
+	few.rlim_cur = 256;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	while ((copies[count] = fcntl(0, F_DUPFD_CLOEXEC, 0)) != -1)
+		count++;
+	assert_int_equal(errno, EMFILE);
+	assert_int_equal(cut_one(&link, link.peer), 1);
+	while (count > 0)
+		close(copies[--count]);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	link_close(&link);
 }
 
 static void
@@ -225,12 +406,18 @@ main(void)
 	    cmocka_unit_test(so_is_one_with_an_ipv6_address),
 	    cmocka_unit_test(so_is_an_ipv4_peer_of_an_ipv6_socket),
 	    cmocka_unit_test(peers_of_a_unix_socket_stand_for_each_other),
+	    cmocka_unit_test(a_peer_that_takes_something_is_not_cut_off),
+	    cmocka_unit_test(one_look_says_nothing_however_late),
+	    cmocka_unit_test(a_peer_that_reads_fast_is_not_cut_off),
+	    cmocka_unit_test(without_free_descriptors_the_deaf_are_found),
 	    cmocka_unit_test(all_of_an_address_are_cut_and_no_others),
 	};
 	int failed;
 
 	rpc_init();
+	deaf_watch_init(&watch);
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	deaf_watch_clear(&watch);
 	rpc_shutdown();
 	return failed;
 }

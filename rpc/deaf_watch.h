@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Whether the peer of a socket takes what is sent to it. A socket that cannot
+ * take another byte tells little: that of a peer which reads as fast as we send
+ * is like that, too, most of the time. So it is looked at again and again, and
+ * its peer is deaf when it has taken nothing meanwhile: over TCP no byte was
+ * acknowledged, and there was time for that; of a unix socket's queue, whose
+ * length alone is known, that was the same each time.
+ *
+ * Which sockets are watched is said anew now and then, since that is expensive
+ * (rpc/connection.h); to look at those is cheap. One thread. Times are those of
+ * the monotonic clock, passed in.
+ */
+#ifndef TOOLROOT_RPC_DEAF_WATCH_H
+#define TOOLROOT_RPC_DEAF_WATCH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* So long, and two round trips, a peer has to take something, and so often it
+ * is looked at; that of a unix socket twice as long and as often, since a queue
+ * that is filled again may have the same length by chance. */
+#define DEAF_MS 100
+#define DEAF_LOOKS 10
+
+struct deaf_look;
+
+struct deaf_watch {
+	struct deaf_look *looks; /* by descriptor */
+	size_t count;
+	unsigned round; /* of saying which ones */
+};
+
+void deaf_watch_init(struct deaf_watch *watch);
+void deaf_watch_clear(struct deaf_watch *watch);
+/* None are watched from here on but those that are added; what was seen of
+ * these before counts. */
+void deaf_watch_begin(struct deaf_watch *watch);
+void deaf_watch_add(struct deaf_watch *watch, int fd);
+/* Looks at all of them, and shuts down those whose peer has been deaf since
+ * some earlier look. Returns how many. */
+size_t deaf_watch_cut(struct deaf_watch *watch, int64_t now_ms);
+
+#endif
