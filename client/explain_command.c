@@ -518,6 +518,13 @@ explain_one(
 	return 0;
 }
 
+static const char *
+instance_looked_at(const struct explain_options *options)
+{
+	return options->client.instance[0] != '\0' ? options->client.instance
+						   : "the default instance";
+}
+
 static int
 explain_listed(struct explaining *explaining, const char *of, struct error *err)
 {
@@ -531,7 +538,9 @@ explain_listed(struct explaining *explaining, const char *of, struct error *err)
 		if (list->of.len > 0)
 			printf(" of ");
 		print_word(binary_str(list->of));
-		puts(".");
+		printf(".\nOnly ");
+		print_word(str_from(instance_looked_at(explaining->options)));
+		puts(" was looked at; --instance NAME names another.");
 	}
 	for (size_t i = 0; i < list->n_misses; i++) {
 		char space[DIGEST_TEXT_MAX];
@@ -545,6 +554,18 @@ explain_listed(struct explaining *explaining, const char *of, struct error *err)
 			return -1;
 	}
 	return 0;
+}
+
+/* Who names no instance may not know that there are some. */
+static void
+tell_instance(const struct explain_options *options, struct error *err)
+{
+	char *text = xstrdup(err->text);
+
+	error_set(err, ERROR_NOT_FOUND,
+	    "%s; only %s was looked at; --instance NAME names another", text,
+	    instance_looked_at(options));
+	free(text);
 }
 
 static bool
@@ -574,6 +595,8 @@ explain(
 		goto out;
 	rc = is_hash(what) ? explain_one(&explaining, what, err)
 			   : explain_listed(&explaining, what, err);
+	if (rc < 0 && err->code == ERROR_NOT_FOUND && options->against == NULL)
+		tell_instance(options, err);
 	if (rc == 0 && explaining.list != NULL) {
 		json_dumpf(explaining.list, stdout,
 		    JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_ENSURE_ASCII);

@@ -296,9 +296,21 @@ def check_texts(tap: Tap, maker: Maker) -> None:
     tap.like(text, r"CppCompile: salt", "without anything: the last build")
     status, text = maker.explain("0" * 64)
     tap.equal(status, 1, "an unknown action is a failure")
-    tap.like(text, "no miss of the action .* is remembered", "that says so")
+    tap.like(
+        text,
+        "no miss of the action .* is remembered.*"
+        "only the default instance was looked at; --instance NAME",
+        "that says so, and where it was looked for",
+    )
     status, text = maker.explain("nonsense")
-    tap.like(text, "No misses are remembered of nonsense", "no misses")
+    tap.like(
+        text,
+        "No misses are remembered of nonsense.\n"
+        "Only the default instance was looked at; --instance NAME",
+        "no misses",
+    )
+    text = maker.explain("nonsense", "--instance", "other")[1]
+    tap.like(text, "Only other was looked at", "none of another instance")
     a, b = (maker.action(changed(change)) for change in ("salt", "command"))
     answer = maker.explain_json(
         f"{a.hash}/{a.size_bytes}", "--against", f"{b.hash}/{b.size_bytes}"
