@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/processors.h"
 #include "base/thread_pool.h"
 #include "client/capture_tree.h"
 #include "client/job_group.h"
@@ -164,7 +165,7 @@ capture_hash(struct capture_tree *tree, struct capture_progress *progress,
 {
 	struct hash_run run = {
 	    .function = capture_tree_function(tree), .progress = progress};
-	size_t threads = (size_t)sysconf(_SC_NPROCESSORS_ONLN);
+	size_t threads = processors_available();
 	struct hash_job jobs[THREADS_MAX];
 	struct thread_pool *pool;
 	struct job_group group;

@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/metrics.h"
+#include "base/processors.h"
 #include "base/thread.h"
 #include "cas/store.h"
 #include "executor/history.h"
@@ -271,7 +272,7 @@ explain_thread(void *argument)
 
 	/* So that tools tell what it takes. */
 	pthread_setname_np(pthread_self(), "explain");
-	explain_pace_init(&pace, sysconf(_SC_NPROCESSORS_ONLN));
+	explain_pace_init(&pace, processors_available());
 	do {
 		/* Asked first: what came before the end is worked off. */
 		last = atomic_load(&explainer->stopping);

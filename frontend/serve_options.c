@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/processors.h"
 #include "cas/digest.h"
 
 #define GC_LOW_MIN 50
@@ -50,7 +51,8 @@ static const struct setting table[] = {
 	"Largest blob that is accepted. 0: as large as the store."},
     {"workers", SETTING_COUNT, FIELD(workers), "N", "9999",
 	"Actions that local workers run at once; 0: this is a cache, or all\n"
-	"workers are elsewhere. 9999: one a core."},
+	"workers are elsewhere. 9999: one for each processor that\n"
+	"it may use."},
     {"capture-default", SETTING_FLAG, FIELD(capture_default), "", "no",
 	"When the store has no toolchain named default, capture this "
 	"machine's\n"
@@ -230,7 +232,7 @@ serve_options_complete(struct serve_options *options, struct error *err)
 	if (options->store == NULL)
 		options->store = default_store();
 	if (options->workers == SERVE_WORKERS_CORES)
-		options->workers = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);
+		options->workers = processors_available();
 	if (options->workers > 4096)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "--workers %llu is more than 4096",

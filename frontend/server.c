@@ -4,7 +4,6 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/arena.h"
 #include "base/budget.h"
@@ -12,6 +11,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/processors.h"
 #include "base/thread_pool.h"
 #include "cas/admin.h"
 #include "cas/collector.h"
@@ -466,8 +466,7 @@ server_open(const struct serve_options *options, struct error *err)
 	server->expire_task.run = expire_run;
 	rpc_timer_init(&server->expire_timer, expire_fired);
 	rpc_timer_init(&server->watch_timer, watch_fired);
-	server->pool =
-	    thread_pool_new(4 + 2 * (size_t)sysconf(_SC_NPROCESSORS_ONLN));
+	server->pool = thread_pool_new(4 + 2 * (size_t)processors_available());
 	server->local_socket = xasprintf("%s/worker.socket", options->store);
 	server->worker_address = xasprintf("unix:%s", server->local_socket);
 	server->metrics = metrics_new();

@@ -9,11 +9,11 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/condition.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/processors.h"
 #include "rpc/connection.h"
 #include "rpc/listen.h"
 #include "rpc/memory_guard.h"
@@ -261,11 +261,11 @@ server_check(struct rpc_server *server, struct error *err)
 static size_t
 server_pollers(const struct rpc_server_options *options)
 {
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	size_t cores = processors_available();
 
 	if (options->pollers > 0)
 		return options->pollers;
-	return cores >= 8 ? (size_t)cores / 4 : 1;
+	return cores >= 8 ? cores / 4 : 1;
 }
 
 static void

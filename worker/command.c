@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/processors.h"
 #include "base/settings.h"
 #include "worker/worker.h"
 
@@ -72,7 +73,7 @@ static const struct setting table[] = {
     {"name", SETTING_TEXT, FIELD(name), "NAME", NULL,
 	"Shown in results and metrics. default: the host name"},
     {"slots", SETTING_COUNT, FIELD(slots), "N", "0",
-	"Actions that run at once. 0: one a core."},
+	"Actions that run at once. 0: one a processor that it may use."},
     {"property", SETTING_LIST, FIELD(properties), "NAME=VALUE", NULL,
 	"A platform property that is offered; may be repeated. OSFamily and\n"
 	"ISA are offered in any case."},
@@ -231,7 +232,7 @@ check(struct command_settings *settings, struct error *err)
 		    "tmpfs",
 		    settings->staging);
 	if (settings->slots == 0)
-		settings->slots = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);
+		settings->slots = processors_available();
 	if (settings->slots > SLOTS_MAX)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "--slots %llu is more than %d",

@@ -8,7 +8,7 @@
 . "$(dirname "$0")/server.sh"
 
 commands='serve worker'
-plan 25
+plan 27
 
 config=$ROOT/config/toolroot.conf
 page=$WORK/page
@@ -107,6 +107,23 @@ ok "the worker has a limit from the server's environment" \
 ok "the server ends when asked" server_stop
 unlike "the worker was started once" "$(cat "$SERVER_LOG")" \
 	local_worker_ended
+
+# With as many slots as it may use processors, whatever the machine has.
+need taskset util-linux
+processor=$(taskset -cp $$ | sed 's/.*: //; s/[-,].*//')
+printf '#!/bin/sh\nexec taskset -c %s "%s" "$@"\n' "$processor" \
+	"$TOOLROOT" > "$WORK/bound"
+chmod +x "$WORK/bound"
+slots() {
+	grep -o 'local_worker_started .*slots=[0-9]*' "$SERVER_LOG" |
+		tail -n 1 | sed 's/.*=//'
+}
+TOOLROOT=$WORK/bound server_start
+is "a server that is bound to one processor has one slot" "$(slots)" 1
+server_stop || server_show_log
+server_start
+ok "one that is not has no more than there are" test "$(slots)" -le "$(nproc)"
+server_stop || server_show_log
 
 said=$(/usr/bin/python3 "$ROOT/tests/system/lib/doc_commands.py" "$TOOLROOT" \
 	"$ROOT"/*.md "$ROOT"/docs/*.md 2> /dev/null)
