@@ -30,7 +30,9 @@ act() {
 		--property "toolchain-root=$root" 2>&1)
 }
 
-# gone PATTERN: whether no process of the host has such a command line.
+# gone PATTERN: whether no process of the host has such a command line. It says
+# which ones are this run's, by its number: others may run the same, and what
+# got away is nobody's child any more.
 gone() {
 	! pgrep -f "$1" > /dev/null
 }
@@ -115,12 +117,14 @@ writes() {
 stays() {
 	note "leaving things behind"
 	act 'trap "" TERM HUP INT
-		for i in 1 2 3; do (trap "" TERM; setsid sleep 91.7$i &) & done
+		for i in 1 2 3; do
+			(trap "" TERM; setsid sleep 91.'"$$"'7$i &) &
+		done
 		perl -e "fork and exit; fork and exit; \$SIG{TERM} = q(IGNORE);
-			sleep 9173" &
+			sleep 91.'"$$"'7" &
 		sleep 0.2; echo left'
 	like "$1: it starts processes and ends" "$out" "exit=0.*left"
-	ok "$1: none is left" wait_until 60 gone 'sleep 91[.]?7'
+	ok "$1: none is left" wait_until 60 gone "sleep 91[.]${$}7"
 	act 'kill -9 -1; kill -9 1; kill -STOP 1; kill -9 0; sleep 1' --timeout 5
 	like "$1: it kills all that it can, itself at last" "$out" \
 		"code=(OK|DEADLINE_EXCEEDED)"
@@ -128,7 +132,7 @@ stays() {
 
 takes() {
 	note "taking all there is"
-	act "perl -e 'while (1) { fork }'" --timeout 2
+	act "perl -e 'while ($$) { fork }'" --timeout 2
 	like "$1: a fork bomb ends with its time" "$out" "code=DEADLINE_EXCEEDED"
 	if [ "$2" = groups ]; then
 		like "$1: the answer names the limit" "$out" \
@@ -136,7 +140,7 @@ takes() {
 	else
 		skip "$1: the answer names the limit" "no control groups"
 	fi
-	ok "$1: none of it is left" wait_until 60 gone 'while .1. . fork'
+	ok "$1: none of it is left" wait_until 60 gone "while .$$. . fork"
 	act "perl -e '\$x .= chr(65 + \$_ % 26) x 1e6 for 1 .. 2000'; echo on" \
 		--property max-mem=64M
 	if [ "$2" = groups ]; then
