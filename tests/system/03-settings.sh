@@ -118,10 +118,10 @@ slots() {
 	grep -o 'local_worker_started .*slots=[0-9]*' "$SERVER_LOG" |
 		tail -n 1 | sed 's/.*=//'
 }
-TOOLROOT=$WORK/bound server_start
+TOOLROOT=$WORK/bound server_start --log-level info
 is "a server that is bound to one processor has one slot" "$(slots)" 1
 server_stop || server_show_log
-server_start
+server_start --log-level info
 ok "one that is not has no more than there are" test "$(slots)" -le "$(nproc)"
 server_stop || server_show_log
 
