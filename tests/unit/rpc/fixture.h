@@ -220,11 +220,15 @@ handle_count(struct rpc_call *call, void *service)
 {
 	struct count_state *state =
 	    arena_zalloc(rpc_call_arena(call), 1, sizeof(*state));
-	char *text = arena_copy(rpc_call_arena(call), flat_request(call));
+	struct str rest = flat_request(call);
+	uint64_t left, size;
 
 	(void)service;
 	rpc_call_on_cancel(call, note_cancelled, NULL);
-	assert_int_equal(sscanf(text, "%u %zu", &state->left, &state->size), 2);
+	assert_true(str_to_uint64(str_cut(&rest, ' '), UINT32_MAX, &left));
+	assert_true(str_to_uint64(rest, SIZE_MAX, &size));
+	state->left = (unsigned)left;
+	state->size = size;
 	count_next(call, true, state);
 }
 
