@@ -20,6 +20,7 @@
 #include "cas/store.h"
 #include "frontend/admin.h"
 #include "frontend/access_log.h"
+#include "frontend/disk_probe.h"
 #include "frontend/execution.h"
 #include "frontend/explain_service.h"
 #include "frontend/explainer.h"
@@ -55,8 +56,7 @@
 /* Of `memory`, for what is not in files yet. */
 #define INTERRUPTED_UPLOADS_PART 32
 #define EXPIRE_MS 10000
-/* How often it is looked whether the probe comes back. */
-#define WATCH_MS 5000
+#define PROBE_MS 10000
 /* For calls, where local workers have taken most of the grace. */
 #define CALLS_GRACE_MS 1000
 
@@ -107,13 +107,11 @@ struct server {
 	atomic_bool draining; /* it has been asked to end */
 	int64_t stop_ms;      /* while draining: until when calls have time */
 	int64_t started_ns;
-	/* Drops interrupted uploads that nobody came back for, and probes. */
+	/* Drops interrupted uploads that nobody came back for, and keeps what
+	 * waits for the disk. */
 	struct rpc_timer expire_timer;
 	struct task expire_task;
-	/* Sees when the probe does not come back. */
-	struct rpc_timer watch_timer;
-	struct probe_watch probe;
-	bool store_fails; /* at the last probe; the task's */
+	struct disk_probe *probe;
 	/* Limits of instances were not kept, since the disk is full; as long as
 	 * the server is opened, then the task's. */
 	bool limits_wait;
@@ -160,44 +158,7 @@ expire_fired(struct rpc_timer *timer)
 	    (struct server *)((char *)timer -
 			      offsetof(struct server, expire_timer));
 
-	probe_watch_begin(&server->probe, clock_monotonic_ms());
 	thread_pool_submit(server->pool, &server->expire_task);
-}
-
-/* A poller, which no disk holds up. */
-static void
-watch_fired(struct rpc_timer *timer)
-{
-	struct server *server =
-	    (struct server *)((char *)timer -
-			      offsetof(struct server, watch_timer));
-
-	if (probe_watch_tell(&server->probe, clock_monotonic_ms())) {
-		log_error("store_hangs", "error=\"" PROBE_LATE_TEXT "\"");
-		health_service_set(server->health, false);
-	}
-	if (!rpc_server_stopping(server->rpc))
-		rpc_timer_set(server->rpc, &server->watch_timer,
-		    clock_monotonic_ms() + WATCH_MS);
-}
-
-/* Logged where it changes. */
-static void
-server_probe(struct server *server)
-{
-	struct error ignored, failure;
-	/* A full disk fails the probe, and still serves. */
-	bool fails = store_probe(server->storage.store, &ignored) < 0 &&
-		     store_failing(server->storage.store, &failure);
-
-	if (probe_watch_end(&server->probe))
-		log_info("store_answers", "remedy=\"none needed\"");
-	if (fails && !server->store_fails)
-		log_error("store_failing", "error=\"%s\"", failure.text);
-	else if (server->store_fails && !fails)
-		log_info("store_recovered", "remedy=\"none needed\"");
-	server->store_fails = fails;
-	health_service_set(server->health, !fails);
 }
 
 /* A full disk keeps no server from its work: what is new in the limits then
@@ -230,7 +191,6 @@ expire_run(struct task *task)
 			      offsetof(struct server, expire_task));
 	struct error ignored;
 
-	server_probe(server);
 	if (server->limits_wait)
 		(void)apply_limits(server, &ignored);
 	explainer_save(server->storage.explainer);
@@ -254,7 +214,7 @@ report(struct status_report *report, void *cookie)
 		report->not_ready = "the server is shutting down";
 	else if (store_failing(server->storage.store, &report->disk))
 		report->not_ready = report->disk.text;
-	else if (probe_watch_late(&server->probe, clock_monotonic_ms()))
+	else if (disk_probe_late(server->probe))
 		report->not_ready = PROBE_LATE_TEXT;
 	store_usage(server->storage.store, &report->store);
 	collector_statistics(server->collector, &report->collector);
@@ -366,6 +326,19 @@ open_execution(struct server *server)
 	return execution_service_new(&execution, &server->storage);
 }
 
+static struct disk_probe *
+open_probe(struct server *server)
+{
+	const struct disk_probe_options options = {
+	    .store = server->storage.store,
+	    .health = server->health,
+	    .pool = server->pool,
+	    .every_ms = PROBE_MS,
+	};
+
+	return disk_probe_new(&options);
+}
+
 static int
 add_methods(struct server *server, struct error *err)
 {
@@ -386,6 +359,7 @@ add_methods(struct server *server, struct error *err)
 	    server->metrics, execution_service_scheduler(server->execution));
 	server->health = health_service_new();
 	health_service_add(table, server->health);
+	server->probe = open_probe(server);
 	server->reflection = reflection_service_new(err);
 	if (server->reflection == NULL)
 		return -1;
@@ -465,7 +439,6 @@ server_open(const struct serve_options *options, struct error *err)
 	server->started_ns = clock_wall_ns();
 	server->expire_task.run = expire_run;
 	rpc_timer_init(&server->expire_timer, expire_fired);
-	rpc_timer_init(&server->watch_timer, watch_fired);
 	server->pool = thread_pool_new(4 + 2 * (size_t)processors_available());
 	server->local_socket = xasprintf("%s/worker.socket", options->store);
 	server->worker_address = xasprintf("unix:%s", server->local_socket);
@@ -495,8 +468,7 @@ server_start(struct server *server)
 	rpc_server_start(server->rpc);
 	rpc_timer_set(server->rpc, &server->expire_timer,
 	    clock_monotonic_ms() + EXPIRE_MS);
-	rpc_timer_set(
-	    server->rpc, &server->watch_timer, clock_monotonic_ms() + WATCH_MS);
+	disk_probe_start(server->probe, server->rpc);
 	health_service_set(server->health, true);
 }
 
@@ -568,6 +540,7 @@ server_close(struct server *server)
 	/* What the pool still runs may use the store. */
 	thread_pool_free(server->pool);
 	rpc_server_free(server->rpc);
+	disk_probe_free(server->probe);
 	scrub_free(server->scrub);
 	/* It asks the collector. */
 	explainer_free(server->storage.explainer);
