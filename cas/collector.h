@@ -128,10 +128,11 @@ struct collection_report {
 	/* What stays since it is younger than min_age. */
 	uint64_t young_blobs;
 	uint64_t young_bytes;
-	uint64_t roots;          /* pins and others */
-	uint64_t dropped_names;  /* of toolchains */
-	int64_t youngest_age_ms; /* of what went; -1: nothing did */
-	int64_t oldest_age_ms;   /* of what is too young; -1: nothing */
+	uint64_t roots;         /* pins and others */
+	uint64_t dropped_names; /* of toolchains */
+	/* Of what went, or up to ten minutes more; -1: nothing did. */
+	int64_t youngest_age_ms;
+	int64_t oldest_age_ms; /* of what is too young; -1: nothing */
 	int64_t min_age_ms;
 	bool short_of; /* the target was not reached: the rest is too young or
 			* kept */
