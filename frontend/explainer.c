@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A queue of notes that one thread works off, many at a time and in the order
- * in which they came: that an action's result was stored is then never seen
+ * A thread that works off notes (frontend/note_queue.h), many at a time: what
+ * came first is looked at first, so that an action's result is never seen
  * before its miss.
  */
 #include "frontend/explainer.h"
@@ -10,7 +10,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/queue.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -26,24 +25,23 @@
 #include "frontend/explain_job.h"
 #include "frontend/explain_pace.h"
 #include "frontend/history_store.h"
+#include "frontend/note.h"
+#include "frontend/note_queue.h"
 #include "frontend/request_metadata.h"
 
 /* Bytes of notes that wait, enough for as many actions as the history holds:
  * when the oldest are dropped for new ones, nothing is lost that would be
  * remembered. Hits, which tell less, may take half of it. */
 #define WAITING_MAX (24u << 20)
-#define CHUNK_SIZE (64u << 10)
-/* That are kept for the next notes: memory that the kernel has yet to give
- * costs a note four times its copy. */
-#define SPARE_CHUNKS 64
 #define HISTORY_ENTRIES 50000
 #define HISTORY_BYTES (64u << 20)
-#define METADATA_MAX 8192
 /* Powers of two; one 8-byte word each. */
 #define RECENT_SLOTS 16384u
 /* How long the first of many waits for the others: the thread wakes up once
  * for all of them. */
 #define GATHER_MS 100
+/* Without a note; then it looks whether there is one all the same. */
+#define REST_MS 1000
 /* Notes between two looks at the clocks. */
 #define LOOK_NOTES 16
 /* What may be explained at the end. */
@@ -59,39 +57,19 @@ static const struct metric_definition by_toolchain_definition = {
     .max_series = 500,
 };
 
-/* Notes one behind the other, so that one costs hardly more than its copy. */
-struct chunk {
-	STAILQ_ENTRY(chunk) link;
-	size_t used;
-	size_t hits; /* of its notes */
-	size_t others;
-	_Alignas(8) char bytes[CHUNK_SIZE];
-};
-STAILQ_HEAD(chunk_list, chunk);
-
-struct note {
-	uint64_t action_size; /* of the digest */
-	uint32_t size; /* with what follows it: hash, instance, metadata */
-	uint32_t instance_len;
-	uint16_t metadata_len;
-	uint8_t function; /* of the digest */
-	bool hit;
-	bool miss;
-	bool result; /* there is one now */
-};
-
 struct explainer {
 	struct explain_job_tools tools; /* constant; for the thread */
 	pthread_t thread;               /* when started */
 	bool started;
+	struct note_queue *queue;
 	atomic_bool stopping;
+	atomic_bool resting;                 /* the thread waits for a note */
 	atomic_int_least64_t drain_until_ms; /* when stopping */
 	atomic_uint_least64_t misses[EXPLAIN_CAUSES];
-	atomic_uint_least64_t dropped; /* but hits */
-	atomic_uint_least64_t dropped_hits;
-	atomic_uint_least64_t noted;     /* that were queued */
-	atomic_uint_least64_t explained; /* of them, done, or dropped */
-	atomic_uint_least64_t asked;     /* of them, that somebody waits for */
+	/* That were not looked at before the end. */
+	atomic_uint_least64_t lost;
+	atomic_uint_least64_t lost_hits;
+	atomic_uint_least64_t asked; /* notes that somebody waits for */
 	/* Fingerprints of actions that were looked for in vain. One that is
 	 * overwritten is no miss. */
 	_Atomic uint64_t look_ups[RECENT_SLOTS];
@@ -100,15 +78,8 @@ struct explainer {
 	bool save_fails;        /* at the last time; under saving */
 	atomic_uint_least64_t save_failures;
 
-	pthread_mutex_t lock; /* guards what follows */
+	pthread_mutex_t lock; /* for waiting alone */
 	pthread_cond_t wake;  /* the thread: a note, a question, the end */
-	struct chunk_list chunks;
-	struct chunk *last; /* of them; NULL when there is none */
-	size_t waiting;     /* what is being worked off counts too */
-	size_t waiting_bytes;
-	struct chunk_list spare; /* the one used last first */
-	size_t spares;
-	bool resting; /* the thread waits for a note */
 };
 
 /* --- the thread ----------------------------------------------------------- */
@@ -116,9 +87,12 @@ struct explainer {
 static bool
 hurries(const struct explainer *explainer)
 {
-	return atomic_load(&explainer->stopping) ||
-	       atomic_load(&explainer->explained) <
-		   atomic_load(&explainer->asked);
+	struct note_counts counts;
+
+	if (atomic_load(&explainer->stopping))
+		return true;
+	note_queue_count(explainer->queue, &counts);
+	return counts.done < atomic_load(&explainer->asked);
 }
 
 /* Unless there is a question, or it is the end. */
@@ -134,63 +108,28 @@ pause_for(struct explainer *explainer, int ms)
 	pthread_mutex_unlock(&explainer->lock);
 }
 
+/* There may be something to do. */
+static bool
+is_due(const struct explainer *explainer)
+{
+	struct note_counts counts;
+
+	note_queue_count(explainer->queue, &counts);
+	return counts.done < counts.noted || atomic_load(&explainer->stopping);
+}
+
 static void
 rest(struct explainer *explainer)
 {
 	pthread_mutex_lock(&explainer->lock);
-	explainer->resting = true;
-	while (STAILQ_EMPTY(&explainer->chunks) &&
-	       !atomic_load(&explainer->stopping))
-		pthread_cond_wait(&explainer->wake, &explainer->lock);
-	explainer->resting = false;
-	pthread_mutex_unlock(&explainer->lock);
-}
-
-/* The oldest, which is the thread's from then on. NULL: there is none. */
-static struct chunk *
-take_chunk(struct explainer *explainer)
-{
-	struct chunk *chunk;
-
-	pthread_mutex_lock(&explainer->lock);
-	chunk = STAILQ_FIRST(&explainer->chunks);
-	if (chunk != NULL)
-		STAILQ_REMOVE_HEAD(&explainer->chunks, link);
-	if (chunk == explainer->last)
-		explainer->last = NULL;
-	pthread_mutex_unlock(&explainer->lock);
-	return chunk;
-}
-
-static void
-give_back(struct explainer *explainer, struct chunk *chunk)
-{
-	pthread_mutex_lock(&explainer->lock);
-	if (explainer->spares < SPARE_CHUNKS) {
-		STAILQ_INSERT_HEAD(&explainer->spare, chunk, link);
-		explainer->spares++;
-		chunk = NULL;
+	/* First: whoever notes what is not seen now sees that. */
+	atomic_store(&explainer->resting, true);
+	while (!is_due(explainer)) {
+		condition_wait_for(&explainer->wake, &explainer->lock, REST_MS);
+		atomic_store(&explainer->resting, true);
 	}
+	atomic_store(&explainer->resting, false);
 	pthread_mutex_unlock(&explainer->lock);
-	free(chunk);
-}
-
-/* Some are done. */
-static void
-note_done(struct explainer *explainer, size_t count, size_t bytes)
-{
-	pthread_mutex_lock(&explainer->lock);
-	explainer->waiting -= count;
-	explainer->waiting_bytes -= bytes;
-	pthread_mutex_unlock(&explainer->lock);
-	atomic_fetch_add(&explainer->explained, count);
-}
-
-static void
-count_dropped(struct explainer *explainer, size_t hits, size_t others)
-{
-	atomic_fetch_add(&explainer->dropped_hits, hits);
-	atomic_fetch_add(&explainer->dropped, others);
 }
 
 static bool
@@ -203,61 +142,51 @@ drain_is_over(const struct explainer *explainer)
 static void
 run_note(struct explainer *explainer, const struct note *note)
 {
-	enum digest_function function = (enum digest_function)note->function;
-	size_t hash_len = digest_hash_length(function);
-	const char *hash = (const char *)(note + 1);
-	const char *instance = hash + hash_len;
-	struct explain_job job = {
-	    .miss = note->miss,
-	    .result = note->result,
-	    .instance = {instance, note->instance_len},
-	    .action = {.size = note->action_size, .function = function},
-	    .metadata = {instance + note->instance_len, note->metadata_len},
-	};
+	struct explain_job job = {.miss = note->miss, .result = note->result};
+	struct action_key key;
 
-	memcpy(job.action.hash, hash, hash_len);
-
-	if (drain_is_over(explainer))
-		count_dropped(explainer, note->hit, !note->hit);
-	else
-		explain_job_run(&explainer->tools, &job);
-}
-
-/* The next ones of the chunk; returns where the others begin. */
-static size_t
-run_some(struct explainer *explainer, const struct chunk *chunk, size_t at)
-{
-	size_t first = at, count = 0;
-
-	for (; count < LOOK_NOTES && at < chunk->used; count++) {
-		const struct note *note = (const void *)(chunk->bytes + at);
-
-		run_note(explainer, note);
-		at += note->size;
+	if (drain_is_over(explainer)) {
+		atomic_fetch_add(
+		    note->hit ? &explainer->lost_hits : &explainer->lost, 1);
+		return;
 	}
-	note_done(explainer, count, at - first);
-	return at;
+	note_read(note, &key, &job.metadata);
+	job.instance = key.instance;
+	job.action = key.action;
+	explain_job_run(&explainer->tools, &job);
 }
 
-/* Until nothing waits. */
+/* The next ones. False: none waits any more. */
+static bool
+run_some(struct explainer *explainer)
+{
+	const struct note *note;
+	size_t count = 0;
+
+	while (count < LOOK_NOTES &&
+	       (note = note_queue_next(explainer->queue)) != NULL) {
+		run_note(explainer, note);
+		count++;
+	}
+	note_queue_done(explainer->queue, count);
+	return count == LOOK_NOTES;
+}
+
 static void
 work_off(struct explainer *explainer, struct explain_pace *pace, int schedstat)
 {
 	struct explain_clocks now;
-	struct chunk *chunk;
+	bool more = true;
 
-	while ((chunk = take_chunk(explainer)) != NULL) {
-		for (size_t at = 0; at < chunk->used;) {
-			int pause;
+	while (more) {
+		int pause;
 
-			explain_clocks_read(schedstat, &now);
-			pause = explain_pace_look(pace, &now);
-			if (pause > 0 && !hurries(explainer))
-				pause_for(explainer, pause);
-			else
-				at = run_some(explainer, chunk, at);
-		}
-		give_back(explainer, chunk);
+		explain_clocks_read(schedstat, &now);
+		pause = explain_pace_look(pace, &now);
+		if (pause > 0 && !hurries(explainer))
+			pause_for(explainer, pause);
+		else
+			more = run_some(explainer);
 	}
 }
 
@@ -285,133 +214,6 @@ explain_thread(void *argument)
 	if (schedstat >= 0)
 		close(schedstat);
 	return NULL;
-}
-
-/* --- the queue ------------------------------------------------------------
- */
-
-/* Under the lock, as the next two. Makes room for new notes: NULL when nothing
- * but what is being worked off waits. */
-static struct chunk *
-drop_oldest(struct explainer *explainer)
-{
-	struct chunk *chunk = STAILQ_FIRST(&explainer->chunks);
-	size_t count;
-
-	if (chunk == NULL)
-		return NULL;
-	STAILQ_REMOVE_HEAD(&explainer->chunks, link);
-	if (chunk == explainer->last)
-		explainer->last = NULL;
-	count = chunk->hits + chunk->others;
-	explainer->waiting -= count;
-	explainer->waiting_bytes -= chunk->used;
-	count_dropped(explainer, chunk->hits, chunk->others);
-	atomic_fetch_add(&explainer->explained, count);
-	return chunk;
-}
-
-static struct chunk *
-add_chunk(struct explainer *explainer)
-{
-	struct chunk *chunk = STAILQ_FIRST(&explainer->spare);
-
-	if (explainer->waiting_bytes + CHUNK_SIZE > WAITING_MAX) {
-		chunk = drop_oldest(explainer);
-	} else if (chunk != NULL) {
-		STAILQ_REMOVE_HEAD(&explainer->spare, link);
-		explainer->spares--;
-	} else {
-		chunk = xmalloc(sizeof(*chunk));
-	}
-	if (chunk == NULL)
-		return NULL;
-	chunk->used = chunk->hits = chunk->others = 0;
-	STAILQ_INSERT_TAIL(&explainer->chunks, chunk, link);
-	explainer->last = chunk;
-	return chunk;
-}
-
-/* Where a note of the size goes; NULL: too many wait. */
-static struct note *
-reserve(struct explainer *explainer, size_t size, bool hit)
-{
-	struct chunk *chunk = explainer->last;
-	struct note *note;
-
-	if (size > CHUNK_SIZE ||
-	    (hit && explainer->waiting_bytes + size > WAITING_MAX / 2))
-		return NULL;
-	if (chunk == NULL || chunk->used + size > CHUNK_SIZE)
-		chunk = add_chunk(explainer);
-	if (chunk == NULL)
-		return NULL;
-	note = (void *)(chunk->bytes + chunk->used);
-	chunk->used += size;
-	if (hit)
-		chunk->hits++;
-	else
-		chunk->others++;
-	explainer->waiting_bytes += size;
-	explainer->waiting++;
-	return note;
-}
-
-/* Only as much of the hash as counts: the fewer bytes, the fewer lines of the
- * cache a call takes from the next ones. */
-static void
-fill(struct note *note, const struct action_key *key, struct str metadata)
-{
-	size_t hash_len = digest_hash_length(key->action.function);
-	char *texts = (char *)(note + 1);
-
-	note->action_size = key->action.size;
-	note->function = (uint8_t)key->action.function;
-	note->instance_len = (uint32_t)key->instance.len;
-	note->metadata_len = (uint16_t)metadata.len;
-	memcpy(texts, key->action.hash, hash_len);
-	texts += hash_len;
-	if (key->instance.len > 0)
-		memcpy(texts, key->instance.data, key->instance.len);
-	if (metadata.len > 0)
-		memcpy(texts + key->instance.len, metadata.data, metadata.len);
-}
-
-static size_t
-note_size(const struct action_key *key, struct str metadata)
-{
-	size_t size = sizeof(struct note) +
-		      digest_hash_length(key->action.function) +
-		      key->instance.len + metadata.len;
-
-	return (size + 7) / 8 * 8;
-}
-
-static void
-submit(struct explainer *explainer, const struct action_key *key,
-    struct str metadata, const struct note *what)
-{
-	struct note *note;
-	size_t size;
-	bool wake;
-
-	if (metadata.len > METADATA_MAX)
-		metadata.len = 0;
-	size = note_size(key, metadata);
-	pthread_mutex_lock(&explainer->lock);
-	wake = explainer->resting && STAILQ_EMPTY(&explainer->chunks);
-	note = reserve(explainer, size, what->hit);
-	if (note != NULL) {
-		*note = *what;
-		note->size = (uint32_t)size;
-		fill(note, key, metadata);
-		atomic_fetch_add(&explainer->noted, 1);
-	}
-	pthread_mutex_unlock(&explainer->lock);
-	if (note == NULL)
-		count_dropped(explainer, what->hit, !what->hit);
-	else if (wake)
-		pthread_cond_signal(&explainer->wake);
 }
 
 /* --- noting ---------------------------------------------------------------
@@ -442,27 +244,61 @@ take_look_up(struct explainer *explainer, const struct action_key *key)
 	    &explainer->look_ups[print / 2 % RECENT_SLOTS], &print, 0);
 }
 
+/* One of all who see it rest. */
+static void
+wake_resting(struct explainer *explainer)
+{
+	if (!atomic_exchange(&explainer->resting, false))
+		return;
+	pthread_mutex_lock(&explainer->lock);
+	pthread_cond_signal(&explainer->wake);
+	pthread_mutex_unlock(&explainer->lock);
+}
+
+/* Whether the thread rests is asked without a fence, which would cost more than
+ * the note. So one that comes in the moment in which the thread goes to rest
+ * may be seen by neither; then the next one is, or REST_MS pass. Nobody waits
+ * for hits but those who ask. */
+static void
+note_hit(struct explainer *explainer, const struct action_key *key,
+    struct str metadata)
+{
+	note_queue_add_hit(explainer->queue, key, metadata);
+	if (atomic_load_explicit(&explainer->resting, memory_order_relaxed))
+		wake_resting(explainer);
+}
+
+static void
+note_look_up(struct explainer *explainer, const struct action_key *key)
+{
+	uint64_t print = fingerprint(key);
+
+	atomic_store_explicit(&explainer->look_ups[print / 2 % RECENT_SLOTS],
+	    print, memory_order_relaxed);
+}
+
 void
 explainer_note(struct explainer *explainer, enum explainer_event event,
     const struct action_key *key, struct str request_metadata)
 {
-	struct note note = {.hit = event == EXPLAINER_HIT,
-	    .miss = event == EXPLAINER_EXECUTES,
+	struct note note = {.miss = event == EXPLAINER_EXECUTES,
 	    .result = event != EXPLAINER_EXECUTES};
-	uint64_t print;
 
 	if (explainer == NULL)
 		return;
+	if (event == EXPLAINER_HIT) {
+		note_hit(explainer, key, request_metadata);
+		return;
+	}
 	if (event == EXPLAINER_NO_RESULT) {
-		print = fingerprint(key);
-		atomic_store_explicit(
-		    &explainer->look_ups[print / 2 % RECENT_SLOTS], print,
-		    memory_order_relaxed);
+		note_look_up(explainer, key);
 		return;
 	}
 	if (event == EXPLAINER_UPDATED || event == EXPLAINER_EXECUTES)
 		note.miss |= take_look_up(explainer, key);
-	submit(explainer, key, request_metadata, &note);
+	note_queue_add(explainer->queue, &note, key, request_metadata);
+	if (atomic_load(&explainer->resting))
+		wake_resting(explainer);
 }
 
 /* --- keeping --------------------------------------------------------------
@@ -532,8 +368,7 @@ explainer_new(struct store *store, struct metrics *metrics)
 		    (const char *[]){
 			"none", explain_cause_name((enum explain_cause)i)});
 	locks_init(explainer);
-	STAILQ_INIT(&explainer->chunks);
-	STAILQ_INIT(&explainer->spare);
+	explainer->queue = note_queue_new(WAITING_MAX);
 	return explainer;
 }
 
@@ -559,7 +394,7 @@ wake_up(struct explainer *explainer)
 static void
 drain(struct explainer *explainer)
 {
-	uint64_t before = atomic_load(&explainer->dropped), lost;
+	uint64_t lost;
 
 	atomic_store(
 	    &explainer->drain_until_ms, clock_monotonic_ms() + DRAIN_MS);
@@ -567,7 +402,7 @@ drain(struct explainer *explainer)
 	wake_up(explainer);
 	if (explainer->started)
 		pthread_join(explainer->thread, NULL);
-	lost = atomic_load(&explainer->dropped) - before;
+	lost = atomic_load(&explainer->lost);
 	if (lost > 0)
 		log_warn("misses_not_explained",
 		    "notes=%" PRIu64 " remedy=\"the server was stopped while "
@@ -578,17 +413,11 @@ drain(struct explainer *explainer)
 void
 explainer_free(struct explainer *explainer)
 {
-	struct chunk *chunk;
-
 	if (explainer == NULL)
 		return;
 	drain(explainer);
 	/* What waits was never begun, since the thread was not started. */
-	STAILQ_CONCAT(&explainer->spare, &explainer->chunks);
-	while ((chunk = STAILQ_FIRST(&explainer->spare)) != NULL) {
-		STAILQ_REMOVE_HEAD(&explainer->spare, link);
-		free(chunk);
-	}
+	note_queue_free(explainer->queue);
 	explainer_save(explainer);
 	history_free(explainer->tools.history);
 	pthread_cond_destroy(&explainer->wake);
@@ -607,9 +436,11 @@ void
 explainer_progress(
     struct explainer *explainer, uint64_t *noted, uint64_t *explained)
 {
-	/* In this order: explained is never the greater. */
-	*explained = atomic_load(&explainer->explained);
-	*noted = atomic_load(&explainer->noted);
+	struct note_counts counts;
+
+	note_queue_count(explainer->queue, &counts);
+	*explained = counts.done;
+	*noted = counts.noted;
 	if (*explained == *noted)
 		return;
 	/* One who saw fewer of them may come later; the next question mends
@@ -622,15 +453,17 @@ void
 explainer_statistics(
     struct explainer *explainer, struct explainer_statistics *statistics)
 {
+	struct note_counts counts;
+
 	if (explainer == NULL)
 		return;
 	for (size_t i = 0; i < EXPLAIN_CAUSES; i++)
 		statistics->misses[i] = atomic_load(&explainer->misses[i]);
-	statistics->dropped = atomic_load(&explainer->dropped);
-	statistics->dropped_hits = atomic_load(&explainer->dropped_hits);
+	note_queue_count(explainer->queue, &counts);
+	statistics->dropped = counts.dropped + atomic_load(&explainer->lost);
+	statistics->dropped_hits =
+	    counts.dropped_hits + atomic_load(&explainer->lost_hits);
+	statistics->waiting = counts.noted - counts.done;
 	statistics->save_failures = atomic_load(&explainer->save_failures);
 	statistics->unsaved = history_count_changes(explainer->tools.history);
-	pthread_mutex_lock(&explainer->lock);
-	statistics->waiting = explainer->waiting;
-	pthread_mutex_unlock(&explainer->lock);
 }

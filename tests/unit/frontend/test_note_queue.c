@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Notes of many threads, as the one that looks at them gets them. */
+#include "frontend/note_queue.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/thread.h"
+#include "cas/store.h"
+#include "frontend/note.h"
+
+#define MEMORY (24u << 20)
+#define METADATA_LEN 1000
+
+/* What a note tells of itself: who made it, and its place among those. */
+struct mark {
+	uint32_t maker;
+	uint32_t number;
+};
+
+static void
+put(struct note_queue *queue, bool hit, struct mark mark, size_t metadata_len)
+{
+	static const char metadata[NOTE_METADATA_MAX];
+	const struct note what = {.result = true};
+	struct action_key key = {.instance = STR("team")};
+
+	digest_compute(DIGEST_SHA256, &mark, sizeof(mark), &key.action);
+	memcpy(key.action.hash, &mark, sizeof(mark));
+	if (hit)
+		note_queue_add_hit(
+		    queue, &key, (struct str){metadata, metadata_len});
+	else
+		note_queue_add(
+		    queue, &what, &key, (struct str){metadata, metadata_len});
+}
+
+/* False: none waits. */
+static bool
+get(struct note_queue *queue, struct mark *mark, bool *hit)
+{
+	const struct note *note = note_queue_next(queue);
+	struct action_key key;
+	struct str metadata;
+
+	if (note == NULL)
+		return false;
+	note_read(note, &key, &metadata);
+	assert_true(str_equal(key.instance, STR("team")));
+	assert_int_equal(key.action.size, sizeof(*mark));
+	memcpy(mark, key.action.hash, sizeof(*mark));
+	*hit = note->hit;
+	note_queue_done(queue, 1);
+	return true;
+}
+
+static void
+assert_next(struct note_queue *queue, uint32_t maker, uint32_t number)
+{
+	struct mark mark;
+	bool hit;
+
+	assert_true(get(queue, &mark, &hit));
+	assert_int_equal(mark.maker, maker);
+	assert_int_equal(mark.number, number);
+}
+
+static void
+assert_empty(struct note_queue *queue)
+{
+	struct note_counts counts;
+
+	assert_null(note_queue_next(queue));
+	note_queue_count(queue, &counts);
+	assert_int_equal(counts.noted, counts.done);
+}
+
+/* --- order ------------------------------------------------------------------
+ */
+
+struct turn {
+	struct note_queue *queue;
+	struct mark mark;
+	bool hit;
+	size_t count;
+	size_t metadata_len;
+};
+
+static void *
+take_turn(void *argument)
+{
+	struct turn *turn = argument;
+
+	for (size_t i = 0; i < turn->count; i++) {
+		put(turn->queue, turn->hit, turn->mark, turn->metadata_len);
+		turn->mark.number++;
+	}
+	return NULL;
+}
+
+/* On a thread of its own, which has ended then. */
+static void
+elsewhere(struct turn turn)
+{
+	pthread_t thread;
+
+	thread_start(&thread, take_turn, &turn);
+	pthread_join(thread, NULL);
+}
+
+static void
+what_was_noted_first_comes_first(void **state)
+{
+	struct note_queue *queue = note_queue_new(MEMORY);
+
+	(void)state;
+	for (uint32_t i = 0; i < 2000; i += 4) {
+		put(queue, true, (struct mark){0, i}, 100);
+		elsewhere((struct turn){
+		    queue, {0, i + 1}, i % 3 == 0, 1, METADATA_LEN});
+		put(queue, false, (struct mark){0, i + 2}, 100);
+		elsewhere((struct turn){
+		    queue, {0, i + 3}, i % 3 != 0, 1, METADATA_LEN});
+		put(queue, false, (struct mark){1, i}, 100);
+	}
+	for (uint32_t i = 0; i < 2000; i += 4) {
+		struct mark first, second;
+		bool hit;
+
+		/* Of two hits of two threads either may be the first. */
+		assert_true(get(queue, &first, &hit));
+		assert_true(get(queue, &second, &hit));
+		assert_int_equal(first.number + second.number, 2 * i + 1);
+		if (i % 3 != 0)
+			assert_int_equal(first.number, i);
+		assert_next(queue, 0, i + 2);
+		assert_next(queue, 0, i + 3);
+		assert_next(queue, 1, i);
+	}
+	assert_empty(queue);
+	note_queue_free(queue);
+}
+
+static void
+and_so_it_does_while_notes_come_and_go(void **state)
+{
+	struct note_queue *queue = note_queue_new(MEMORY);
+
+	(void)state;
+	for (uint32_t i = 0; i < 5000; i++) {
+		put(queue, false, (struct mark){0, i}, METADATA_LEN);
+		put(queue, true, (struct mark){1, i}, METADATA_LEN);
+		if (i % 7 == 0)
+			continue;
+		assert_next(queue, 0, i - (i % 7 == 1));
+		assert_next(queue, 1, i - (i % 7 == 1));
+		if (i % 7 == 1) {
+			assert_next(queue, 0, i);
+			assert_next(queue, 1, i);
+		}
+	}
+	note_queue_free(queue);
+}
+
+/* --- bounds -----------------------------------------------------------------
+ */
+
+static size_t
+read_all(struct note_queue *queue, struct mark *first)
+{
+	struct mark mark;
+	size_t count = 0;
+	bool hit;
+
+	while (get(queue, &mark, &hit)) {
+		if (count++ == 0)
+			*first = mark;
+	}
+	assert_empty(queue);
+	return count;
+}
+
+static void
+the_oldest_are_dropped_but_of_hits_the_newest(void **state)
+{
+	enum { NOTES = 40000, ROOM = MEMORY / METADATA_LEN };
+	struct note_queue *queue = note_queue_new(MEMORY);
+	struct note_counts counts;
+	struct mark first;
+
+	(void)state;
+	for (uint32_t i = 0; i < NOTES; i++)
+		put(queue, true, (struct mark){0, i}, METADATA_LEN);
+	note_queue_count(queue, &counts);
+	assert_in_range(counts.noted, ROOM * 4 / 10, ROOM / 2);
+	assert_int_equal(counts.dropped_hits, NOTES - counts.noted);
+	assert_int_equal(read_all(queue, &first), counts.noted);
+	assert_int_equal(first.number, 0);
+
+	for (uint32_t i = 0; i < NOTES; i++)
+		put(queue, false, (struct mark){1, i}, METADATA_LEN);
+	/* A thread's first chunk is never refused. */
+	elsewhere((struct turn){queue, {2, 0}, true, 1, METADATA_LEN});
+	note_queue_count(queue, &counts);
+	assert_in_range(
+	    counts.dropped, NOTES - ROOM, NOTES - (uint64_t)ROOM * 9 / 10);
+	assert_int_equal(
+	    read_all(queue, &first), NOTES + 1 - (size_t)counts.dropped);
+	assert_int_equal(first.maker, 1);
+	assert_int_equal(first.number, counts.dropped);
+	note_queue_free(queue);
+}
+
+static void
+room_comes_back_when_notes_are_read(void **state)
+{
+	enum { NOTES = 4000 };
+	struct note_queue *queue = note_queue_new(MEMORY);
+	struct note_counts counts;
+	struct mark first;
+
+	(void)state;
+	for (int round = 0; round < 50; round++) {
+		for (uint32_t i = 0; i < NOTES; i++)
+			put(queue, i % 2 == 0, (struct mark){0, i},
+			    METADATA_LEN);
+		assert_int_equal(read_all(queue, &first), NOTES);
+	}
+	note_queue_count(queue, &counts);
+	assert_int_equal(counts.dropped + counts.dropped_hits, 0);
+	note_queue_free(queue);
+}
+
+/* --- threads that end -------------------------------------------------------
+ */
+
+static void
+what_a_thread_noted_outlives_it(void **state)
+{
+	struct note_queue *queue = note_queue_new(MEMORY);
+	struct mark first;
+
+	(void)state;
+	elsewhere((struct turn){queue, {7, 0}, true, 1000, METADATA_LEN});
+	assert_int_equal(read_all(queue, &first), 1000);
+	assert_int_equal(first.maker, 7);
+	elsewhere((struct turn){queue, {8, 0}, true, 1000, METADATA_LEN});
+	elsewhere((struct turn){queue, {9, 0}, true, 1, METADATA_LEN});
+	/* Its lane was gone on with: it comes at the end of it. */
+	for (uint32_t i = 0; i < 1000; i++)
+		assert_next(queue, 8, i);
+	assert_next(queue, 9, 0);
+	assert_empty(queue);
+	note_queue_free(queue);
+}
+
+static void
+threads_that_come_and_go_take_no_room(void **state)
+{
+	enum { THREADS = 2000 };
+	struct note_queue *queue = note_queue_new(MEMORY);
+	struct note_counts counts;
+	struct mark first;
+
+	(void)state;
+	for (uint32_t i = 0; i < THREADS; i++)
+		elsewhere((struct turn){queue, {i, 0}, true, 1, 0});
+	/* Lanes of all of them would leave nothing for this. */
+	elsewhere((struct turn){queue, {0, 0}, true, 8000, METADATA_LEN});
+	note_queue_count(queue, &counts);
+	assert_int_equal(counts.dropped_hits, 0);
+	assert_int_equal(read_all(queue, &first), THREADS + 8000);
+	note_queue_free(queue);
+}
+
+static void *
+note_and_free(void *argument)
+{
+	struct note_queue *queue = argument;
+
+	put(queue, true, (struct mark){0, 0}, 0);
+	note_queue_free(queue);
+	return NULL;
+}
+
+static void
+a_thread_may_end_after_the_queue(void **state)
+{
+	pthread_t thread;
+
+	(void)state;
+	thread_start(&thread, note_and_free, note_queue_new(MEMORY));
+	pthread_join(thread, NULL);
+}
+
+/* --- all at once ------------------------------------------------------------
+ */
+
+enum { MAKERS = 4, LIVES = 25, LIFE = 800, MADE = LIVES * LIFE };
+
+struct maker {
+	struct note_queue *queue;
+	pthread_t thread;
+	uint32_t number;
+	atomic_uint *running;
+};
+
+struct life {
+	struct maker *maker;
+	uint32_t first;
+};
+
+static void *
+live(void *argument)
+{
+	const struct life *life = argument;
+
+	for (uint32_t i = life->first; i < life->first + LIFE; i++)
+		put(life->maker->queue, i % 10 != 3,
+		    (struct mark){life->maker->number, i}, i % 100);
+	return NULL;
+}
+
+/* One thread after the other. */
+static void *
+make(void *argument)
+{
+	struct maker *maker = argument;
+
+	for (uint32_t i = 0; i < LIVES; i++) {
+		struct life life = {maker, i * LIFE};
+		pthread_t thread;
+
+		thread_start(&thread, live, &life);
+		pthread_join(thread, NULL);
+	}
+	atomic_fetch_sub(maker->running, 1);
+	return NULL;
+}
+
+/* Of each maker the hits between two others come between them, and all come
+ * once. */
+static void
+check(struct note_queue *queue, uint32_t seen[static MAKERS],
+    uint32_t hits[static MAKERS])
+{
+	struct note_counts counts;
+	struct mark mark;
+	bool hit;
+
+	while (get(queue, &mark, &hit)) {
+		assert_in_range(mark.maker, 0, MAKERS - 1);
+		if (!hit) {
+			assert_int_equal(mark.number % 10, 3);
+			assert_int_equal(mark.number, seen[mark.maker]);
+			seen[mark.maker] += 10;
+			hits[mark.maker] += 1;
+		} else {
+			assert_int_equal(
+			    (mark.number + 6) / 10 * 10 + 3, seen[mark.maker]);
+			hits[mark.maker] += 1;
+		}
+		note_queue_count(queue, &counts);
+		assert_true(counts.done <= counts.noted);
+	}
+}
+
+static void
+many_threads_lose_nothing(void **state)
+{
+	atomic_uint running = MAKERS;
+	struct note_queue *queue = note_queue_new(MEMORY);
+	uint32_t seen[MAKERS], came[MAKERS] = {0};
+	struct maker makers[MAKERS];
+	struct note_counts counts;
+	bool over;
+
+	(void)state;
+	for (uint32_t i = 0; i < MAKERS; i++) {
+		seen[i] = 3;
+		makers[i] = (struct maker){
+		    .queue = queue, .number = i, .running = &running};
+		thread_start(&makers[i].thread, make, &makers[i]);
+	}
+	do {
+		/* Asked first. */
+		over = atomic_load(&running) == 0;
+		check(queue, seen, came);
+	} while (!over);
+	for (uint32_t i = 0; i < MAKERS; i++) {
+		pthread_join(makers[i].thread, NULL);
+		assert_int_equal(came[i], MADE);
+	}
+	assert_empty(queue);
+	note_queue_count(queue, &counts);
+	assert_int_equal(counts.noted, MAKERS * MADE);
+	assert_int_equal(counts.dropped + counts.dropped_hits, 0);
+	note_queue_free(queue);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(what_was_noted_first_comes_first),
+	    cmocka_unit_test(and_so_it_does_while_notes_come_and_go),
+	    cmocka_unit_test(the_oldest_are_dropped_but_of_hits_the_newest),
+	    cmocka_unit_test(room_comes_back_when_notes_are_read),
+	    cmocka_unit_test(what_a_thread_noted_outlives_it),
+	    cmocka_unit_test(threads_that_come_and_go_take_no_room),
+	    cmocka_unit_test(a_thread_may_end_after_the_queue),
+	    cmocka_unit_test(many_threads_lose_nothing),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
