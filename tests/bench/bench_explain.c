@@ -8,10 +8,13 @@
  * A build looks for ACTIONS actions, and one in EVERY has a changed source: its
  * inputs, command and outputs are uploaded, and its result is stored. All calls
  * of a kind are made with many in flight, so that the server is busy. The
- * servers take turns of one build each, first second second first, then second
- * first first second, so that what slowly changes meets both alike. After its
- * turn the one that explains is asked, as `toolroot explain` does, until it has
- * explained all that happened, so that this takes nothing from the other.
+ * servers take turns of some builds each, one right after the other, first
+ * second second first, then second first first second, so that what slowly
+ * changes meets both alike. What a turn finds in the caches and how awake the
+ * machine is depends on what was before: so each begins with some look-ups that
+ * are not measured, but explained as all others. After its turn the one that
+ * explains is asked, as `toolroot explain` does, until it has explained all
+ *that happened, so that this takes nothing from the other.
  *
  * A line for each four turns but the first, three figures of both servers:
  * actions a second; processor time by action in microseconds, until the last
@@ -37,22 +40,33 @@
 #define SOURCE_BYTES 4096
 #define OUTPUT_BYTES (16 * KIB)
 /* Longer than anything waits to be done in peace. */
-#define REST_US 3000000
+#define REST_US 1000000
 #define TURNS 4
+/* Of a turn: several times as long as notes wait for others, so that what is
+ * explained meanwhile counts. */
+#define BUILDS 5
+/* Look-ups. */
+#define WARM_UP 500
 #define PATH_SIZE 64
 
 struct build {
+	size_t number;
+	struct digest *actions;
+	size_t *versions; /* of the actions */
+	size_t *changed;  /* numbers of actions */
+	size_t changes;
+};
+
+/* A server, and who builds with it. */
+struct side {
 	struct load_client client;
 	int pid;                   /* of the server */
 	char schedstat[PATH_SIZE]; /* of its thread that explains; or "" */
 	double begun_us;           /* processor time of the server */
-	struct digest *actions;    /* as they are now */
-	size_t *versions;
-	size_t count;
+	struct build builds[1 + BUILDS]; /* the last one, and those of a turn */
+	const struct build *build;       /* the one that runs, or ran last */
+	size_t count;                    /* of actions */
 	size_t every;
-	size_t number;   /* of the build */
-	size_t *changed; /* numbers of actions */
-	size_t changes;
 };
 
 /* --- actions ---------------------------------------------------------------
@@ -155,7 +169,7 @@ put_action(
  */
 
 static grpc_slice
-metadata_of(const struct build *build, size_t number)
+metadata_of(const struct side *side, size_t number)
 {
 	char target[64], invocation[64];
 	struct buffer message;
@@ -164,7 +178,7 @@ metadata_of(const struct build *build, size_t number)
 	buffer_init(&message, KIB);
 	snprintf(target, sizeof(target), "//some/package:target-%zu", number);
 	snprintf(invocation, sizeof(invocation),
-	    "4f0a17a5-7b1e-4c47-9d0f-%012zx", build->number);
+	    "4f0a17a5-7b1e-4c47-9d0f-%012zx", side->build->number);
 	put_text(&message, 3, invocation);
 	put_text(&message, 5, "CppCompile");
 	put_text(&message, 6, target);
@@ -182,61 +196,61 @@ any_metadata(size_t number, void *cookie)
 static grpc_slice
 changed_metadata(size_t number, void *cookie)
 {
-	const struct build *build = cookie;
+	const struct side *side = cookie;
 
-	return metadata_of(build, build->changed[number]);
+	return metadata_of(side, side->build->changed[number]);
 }
 
 static grpc_byte_buffer *
 get_request(size_t number, void *cookie)
 {
-	const struct build *build = cookie;
+	const struct side *side = cookie;
 	struct buffer request;
 
 	buffer_init(&request, KIB);
-	put_digest(&request, 2, &build->actions[number]);
+	put_digest(&request, 2, &side->build->actions[number]);
 	return to_request(&request);
 }
 
 static void
-output_digest(const struct build *build, size_t number, struct digest *digest,
+output_digest(const struct side *side, size_t number, struct digest *digest,
     struct buffer *batch)
 {
-	put_blob(batch, number + build->count, build->versions[number],
+	put_blob(batch, number + side->count, side->build->versions[number],
 	    OUTPUT_BYTES, digest);
 }
 
 static grpc_byte_buffer *
 upload_request(size_t number, void *cookie)
 {
-	const struct build *build = cookie;
-	size_t action = build->changed[number];
+	const struct side *side = cookie;
+	size_t action = side->build->changed[number];
 	struct digest digest;
 	struct buffer batch;
 
 	buffer_init(&batch, MIB);
-	put_action(&batch, action, build->versions[action], &digest);
-	output_digest(build, action, &digest, &batch);
+	put_action(&batch, action, side->build->versions[action], &digest);
+	output_digest(side, action, &digest, &batch);
 	return to_request(&batch);
 }
 
 static grpc_byte_buffer *
 put_request(size_t number, void *cookie)
 {
-	const struct build *build = cookie;
-	size_t action = build->changed[number];
+	const struct side *side = cookie;
+	size_t action = side->build->changed[number];
 	struct buffer request, result, unused;
 	struct digest digest;
 	char name[32];
 
 	buffer_init(&unused, MIB);
-	output_digest(build, action, &digest, &unused);
+	output_digest(side, action, &digest, &unused);
 	buffer_clear(&unused);
 	snprintf(name, sizeof(name), "bin/%zu.o", action);
 	buffer_init(&result, KIB);
 	put_file(&result, 2, name, &digest);
 	buffer_init(&request, 4 * KIB);
-	put_digest(&request, 2, &build->actions[action]);
+	put_digest(&request, 2, &side->build->actions[action]);
 	put_message(&request, 3, &result);
 	return to_request(&request);
 }
@@ -245,29 +259,33 @@ put_request(size_t number, void *cookie)
  */
 
 static double
-run(struct build *build, const struct load_run *what)
+run(struct side *side, const struct load_run *what)
 {
 	struct load_run load = *what;
 	struct load_figures figures;
 
 	load.in_flight = IN_FLIGHT;
-	load.cookie = build;
+	load.cookie = side;
 	if (load.count == 0)
 		return 0;
-	load_many(&build->client, &load, &figures);
+	load_many(&side->client, &load, &figures);
 	return (double)figures.calls / figures.rate;
 }
 
-/* The first build is of new actions. */
+/* After the last build; the first is of new actions. */
 static void
-edit(struct build *build)
+edit(struct build *build, const struct build *last, const struct side *side)
 {
-	build->number++;
+	build->number = last->number + 1;
 	build->changes = 0;
-	for (size_t i = 0; i < build->count; i++) {
+	memcpy(build->actions, last->actions,
+	    side->count * sizeof(*build->actions));
+	memcpy(build->versions, last->versions,
+	    side->count * sizeof(*build->versions));
+	for (size_t i = 0; i < side->count; i++) {
 		struct buffer unused;
 
-		if (build->number > 1 && (i + build->number) % build->every)
+		if (build->number > 1 && (i + build->number) % side->every)
 			continue;
 		build->versions[i]++;
 		build->changed[build->changes++] = i;
@@ -275,6 +293,35 @@ edit(struct build *build)
 		put_action(&unused, i, build->versions[i], &build->actions[i]);
 		buffer_clear(&unused);
 	}
+}
+
+/* Returns how long it took. */
+static double
+look_up(struct side *side, size_t count)
+{
+	return run(side, &(struct load_run){.path = GET_PATH,
+			     .count = count,
+			     .request = get_request,
+			     .metadata = any_metadata,
+			     .may_miss = true});
+}
+
+static double
+run_build(struct side *side, const struct build *build)
+{
+	double seconds;
+
+	side->build = build;
+	seconds = look_up(side, side->count);
+	seconds += run(side, &(struct load_run){.path = UPDATE_PATH,
+				 .count = build->changes,
+				 .request = upload_request,
+				 .metadata = changed_metadata,
+				 .check = check_updates});
+	return seconds + run(side, &(struct load_run){.path = PUT_PATH,
+				       .count = build->changes,
+				       .request = put_request,
+				       .metadata = changed_metadata});
 }
 
 /* --- clocks of the server ---------------------------------------------------
@@ -350,38 +397,46 @@ find_schedstat(int pid, char path[static PATH_SIZE])
 /* Of some turns of a server. */
 struct figures {
 	double actions;
+	double warm_ups; /* actions that were looked for besides */
 	double seconds;
 	double calls_us; /* processor time, without the thread that explains */
 	double loaded_us;
 };
 
-static void
-turn(struct build *build, struct figures *sum)
+static size_t
+warm_up(struct side *side)
 {
+	size_t count = side->count < WARM_UP ? side->count : WARM_UP;
+
+	if (side->build->number == 0)
+		return 0;
+	look_up(side, count);
+	return count;
+}
+
+/* Edits come first, so that the server has no peace between builds. */
+static void
+turn(struct side *side, struct figures *sum)
+{
+	struct build *builds = side->builds, last;
 	double cpu, aside;
 
-	edit(build);
-	cpu = process_us(build->pid);
-	aside = aside_us(build->schedstat);
-	sum->seconds += run(build, &(struct load_run){.path = GET_PATH,
-				       .count = build->count,
-				       .request = get_request,
-				       .metadata = any_metadata,
-				       .may_miss = true});
-	sum->seconds += run(build, &(struct load_run){.path = UPDATE_PATH,
-				       .count = build->changes,
-				       .request = upload_request,
-				       .metadata = changed_metadata,
-				       .check = check_updates});
-	sum->seconds += run(build, &(struct load_run){.path = PUT_PATH,
-				       .count = build->changes,
-				       .request = put_request,
-				       .metadata = changed_metadata});
-	aside = aside_us(build->schedstat) - aside;
-	cpu = process_us(build->pid) - cpu;
-	sum->actions += (double)build->count;
+	for (size_t i = 1; i <= BUILDS; i++)
+		edit(&builds[i], &builds[i - 1], side);
+	sum->warm_ups += (double)warm_up(side);
+	cpu = process_us(side->pid);
+	aside = aside_us(side->schedstat);
+	for (size_t i = 1; i <= BUILDS; i++)
+		sum->seconds += run_build(side, &builds[i]);
+	aside = aside_us(side->schedstat) - aside;
+	cpu = process_us(side->pid) - cpu;
+	sum->actions += (double)side->count * BUILDS;
 	sum->loaded_us += cpu;
 	sum->calls_us += cpu - aside;
+	last = builds[BUILDS];
+	builds[BUILDS] = builds[0];
+	builds[0] = last;
+	side->build = &builds[0];
 }
 
 /* Of no invocation. */
@@ -413,7 +468,7 @@ read_progress(size_t number, struct str reply, void *cookie)
 
 /* Until all that happened is explained. */
 static void
-settle(struct build *build)
+settle(struct side *side)
 {
 	uint64_t progress[2];
 	struct load_figures unused;
@@ -425,7 +480,7 @@ settle(struct build *build)
 	    .cookie = progress};
 
 	do {
-		load_many(&build->client, &ask, &unused);
+		load_many(&side->client, &ask, &unused);
 		if (progress[1] < progress[0])
 			usleep(1000);
 	} while (progress[1] < progress[0]);
@@ -434,17 +489,17 @@ settle(struct build *build)
 /* On off off on, or the other way round. The other's peace after its turn lasts
  * as long as the first needs to explain. */
 static void
-take_turns(struct build *builds, size_t first, struct figures *sums)
+take_turns(struct side *sides, size_t first, struct figures *sums)
 {
 	int64_t peace_us = 0, begun;
 
 	for (size_t i = 0; i < TURNS; i++) {
 		size_t which = (first + (i + 1) / 2) % 2;
 
-		turn(&builds[which], &sums[which]);
+		turn(&sides[which], &sums[which]);
 		begun = clock_monotonic_ns();
-		if (builds[which].schedstat[0] != '\0') {
-			settle(&builds[which]);
+		if (sides[which].schedstat[0] != '\0') {
+			settle(&sides[which]);
 			peace_us = (clock_monotonic_ns() - begun) / 1000;
 		} else if (peace_us > 0) {
 			usleep((useconds_t)peace_us);
@@ -466,38 +521,45 @@ print_turns(const struct figures *sums)
 }
 
 static void
-build_open(struct build *build, char **argv, const char *address, int pid)
+side_open(struct side *side, char **argv, const char *address, int pid)
 {
-	*build = (struct build){.count = strtoul(argv[1], NULL, 10),
+	*side = (struct side){.count = strtoul(argv[1], NULL, 10),
 	    .every = strtoul(argv[2], NULL, 10),
 	    .pid = pid,
 	    .begun_us = process_us(pid)};
-	find_schedstat(pid, build->schedstat);
-	build->actions = xcalloc(build->count, sizeof(*build->actions));
-	build->versions = xcalloc(build->count, sizeof(*build->versions));
-	build->changed = xcalloc(build->count, sizeof(*build->changed));
-	load_open(&build->client, address, 0);
+	find_schedstat(pid, side->schedstat);
+	for (size_t i = 0; i <= BUILDS; i++) {
+		struct build *build = &side->builds[i];
+
+		build->actions = xcalloc(side->count, sizeof(*build->actions));
+		build->versions =
+		    xcalloc(side->count, sizeof(*build->versions));
+		build->changed = xcalloc(side->count, sizeof(*build->changed));
+	}
+	side->build = &side->builds[0];
+	load_open(&side->client, address, 0);
 }
 
 static void
-build_close(struct build *build)
+side_close(struct side *side)
 {
-	load_close(&build->client);
-	free(build->actions);
-	free(build->versions);
-	free(build->changed);
+	load_close(&side->client);
+	for (size_t i = 0; i <= BUILDS; i++) {
+		free(side->builds[i].actions);
+		free(side->builds[i].versions);
+		free(side->builds[i].changed);
+	}
 }
 
 /* All that happened, also what is done aside. */
 static void
-print_all(const struct build *builds, const struct figures *all)
+print_all(const struct side *sides, const struct figures *all)
 {
 	usleep(REST_US);
 	printf("all");
 	for (size_t i = 0; i < 2; i++)
-		printf(
-		    " %.4f", (process_us(builds[i].pid) - builds[i].begun_us) /
-				 all[i].actions);
+		printf(" %.4f", (process_us(sides[i].pid) - sides[i].begun_us) /
+				    (all[i].actions + all[i].warm_ups));
 	printf("\n");
 }
 
@@ -505,7 +567,7 @@ int
 main(int argc, char **argv)
 {
 	struct figures all[2] = {{.actions = 0}, {.actions = 0}};
-	struct build builds[2];
+	struct side sides[2];
 	int64_t end;
 
 	if (argc != 8)
@@ -513,22 +575,24 @@ main(int argc, char **argv)
 				  "HOST:PORT PID HOST:PORT PID");
 	rpc_init();
 	for (size_t i = 0; i < 2; i++)
-		build_open(
-		    &builds[i], argv, argv[4 + 2 * i], atoi(argv[5 + 2 * i]));
+		side_open(
+		    &sides[i], argv, argv[4 + 2 * i], atoi(argv[5 + 2 * i]));
 	/* Everything is new at first. */
-	take_turns(builds, 0, all);
+	take_turns(sides, 0, all);
 	end = clock_monotonic_ns() + (int64_t)(atof(argv[3]) * 1e9);
 	for (size_t i = 0; clock_monotonic_ns() < end; i++) {
 		struct figures sums[2] = {{.actions = 0}, {.actions = 0}};
 
-		take_turns(builds, i % 2, sums);
+		take_turns(sides, i % 2, sums);
 		print_turns(sums);
-		for (size_t k = 0; k < 2; k++)
+		for (size_t k = 0; k < 2; k++) {
 			all[k].actions += sums[k].actions;
+			all[k].warm_ups += sums[k].warm_ups;
+		}
 	}
-	print_all(builds, all);
+	print_all(sides, all);
 	for (size_t i = 0; i < 2; i++)
-		build_close(&builds[i]);
+		side_close(&sides[i]);
 	rpc_shutdown();
 	return 0;
 }
