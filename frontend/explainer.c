@@ -216,8 +216,7 @@ explain_thread(void *argument)
 	return NULL;
 }
 
-/* --- noting ---------------------------------------------------------------
- */
+/* --- noting --------------------------------------------------------------- */
 
 /* The hash is random enough; never 0, which stands for none. */
 static uint64_t
@@ -301,8 +300,7 @@ explainer_note(struct explainer *explainer, enum explainer_event event,
 		wake_resting(explainer);
 }
 
-/* --- keeping --------------------------------------------------------------
- */
+/* --- keeping -------------------------------------------------------------- */
 
 /* Told when it begins to fail and when it is well again, not each time. */
 static void
@@ -336,8 +334,7 @@ explainer_save(struct explainer *explainer)
 	pthread_mutex_unlock(&explainer->saving);
 }
 
-/* --- life -----------------------------------------------------------------
- */
+/* --- life ----------------------------------------------------------------- */
 
 static void
 locks_init(struct explainer *explainer)

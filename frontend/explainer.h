@@ -34,9 +34,9 @@ void explainer_start(struct explainer *explainer, struct collector *collector);
  * does not forget it; what cannot be stored is kept for the next time. Blocks;
  * NULL is allowed. */
 void explainer_save(struct explainer *explainer);
-/* When nobody notes anything any more: what waits is looked at, for a bounded
- * time; what is left then is dropped, counted and logged. Saves, too. NULL is
- * allowed. */
+/* When nobody notes anything any more, and no thread that did is about to end:
+ * what waits is looked at, for a bounded time; what is left then is dropped,
+ * counted and logged. Saves, too. NULL is allowed. */
 void explainer_free(struct explainer *explainer);
 
 enum explainer_event {

@@ -2,9 +2,9 @@
 /*
  * The hits that one thread notes, on their way to the one thread that reads
  * them: a chain of chunks, written at its end and read from its beginning at
- * the same time. No lock, no atomic operation that waits for another processor
- * and nothing that others write: a note costs a call its copy, and what it
- * costs does not wait for it.
+ * the same time, without a lock or any instruction that waits for what was
+ * written before. So a note costs a call little more than its copy, even where
+ * nothing of it is in the caches.
  *
  * Thread rule: one thread writes, and one reads. Whoever gives a lane to
  * another writer, or a chunk from the one side to the other, does so under a

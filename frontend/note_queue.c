@@ -45,8 +45,7 @@ struct note_queue {
 	struct note_lane *lane;   /* where to look for hits; NULL: none yet */
 };
 
-/* --- chunks; under the lock ------------------------------------------------
- */
+/* --- chunks; under the lock ----------------------------------------------- */
 
 static struct note_chunk *
 new_chunk(struct note_queue *queue)
@@ -127,8 +126,7 @@ add_chunk(struct note_queue *queue)
 	return true;
 }
 
-/* --- all but hits -----------------------------------------------------------
- */
+/* --- all but hits --------------------------------------------------------- */
 
 static bool
 add_to_last(struct note_queue *queue, const struct note *what,
@@ -173,8 +171,7 @@ must(int rc, const char *what)
 	abort();
 }
 
-/* --- hits -------------------------------------------------------------------
- */
+/* --- hits ----------------------------------------------------------------- */
 
 /* For the key: the thread has ended. Another may go on where it stopped. */
 static void
@@ -244,11 +241,11 @@ note_queue_add_hit(
     struct note_queue *queue, const struct action_key *key, struct str metadata)
 {
 	struct note_lane *lane = pthread_getspecific(queue->lane_key);
-	uint64_t after =
-	    atomic_load_explicit(&queue->added, memory_order_relaxed);
+	uint64_t after;
 
 	if (lane == NULL)
 		lane = enter_lane(queue);
+	after = atomic_load_explicit(&queue->added, memory_order_relaxed);
 	if (note_lane_add(lane, key, metadata, after))
 		return;
 	if (!extend_lane(queue, lane) ||
@@ -256,8 +253,7 @@ note_queue_add_hit(
 		note_lane_drop(lane);
 }
 
-/* --- reading ----------------------------------------------------------------
- */
+/* --- reading -------------------------------------------------------------- */
 
 /* The oldest that was not read yet, but a hit; NULL: there is none. Settles how
  * many came before the hits that are read now. */
@@ -274,14 +270,10 @@ peek_other(struct note_queue *queue)
 	if (read != NULL)
 		give_back(queue, read);
 	queue->chunk = take_oldest(queue);
-	queue->passed = atomic_load(&queue->added);
+	queue->passed = first_number(queue, queue->chunk);
 	pthread_mutex_unlock(&queue->lock);
 	queue->at = 0;
-	if (queue->chunk == NULL)
-		return NULL;
-	queue->passed =
-	    ((const struct note *)(void *)queue->chunk->bytes)->after;
-	return (const void *)queue->chunk->bytes;
+	return queue->chunk != NULL ? (const void *)queue->chunk->bytes : NULL;
 }
 
 /* What is written there up to now is what may be read until its turn comes
@@ -361,8 +353,7 @@ note_queue_count(const struct note_queue *queue, struct note_counts *counts)
 	}
 }
 
-/* --- life -------------------------------------------------------------------
- */
+/* --- life ----------------------------------------------------------------- */
 
 struct note_queue *
 note_queue_new(size_t bytes)

@@ -3,16 +3,20 @@
  * what the next one knows of it. */
 #include "frontend/explainer.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/arena.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "base/thread.h"
 #include "executor/history.h"
 #include "tests/unit/cas/store_fixture.h"
 
@@ -60,6 +64,67 @@ what_was_noted_before_the_end_is_explained(void **state)
 	metrics = metrics_new();
 	explainer = explainer_new(f->store, metrics);
 	assert_int_equal(count_remembered(explainer), MISSES);
+	explainer_free(explainer);
+	metrics_free(metrics);
+}
+
+static void *
+note_hits(void *explainer)
+{
+	for (int i = 0; i < MISSES; i++) {
+		struct action_key key = {.instance = STR("")};
+
+		digest_compute(DIGEST_SHA256, &i, sizeof(i), &key.action);
+		explainer_note(explainer, EXPLAINER_HIT, &key, STR(""));
+	}
+	return NULL;
+}
+
+static void
+so_are_hits_of_threads_that_have_ended(void **state)
+{
+	struct fixture *f = *state;
+	struct metrics *metrics = metrics_new();
+	struct explainer *explainer = explainer_new(f->store, metrics);
+	pthread_t thread;
+
+	explainer_start(explainer, NULL);
+	thread_start(&thread, note_hits, explainer);
+	pthread_join(thread, NULL);
+	explainer_free(explainer);
+	metrics_free(metrics);
+	metrics = metrics_new();
+	explainer = explainer_new(f->store, metrics);
+	for (int i = 0; i < MISSES; i++) {
+		struct digest action;
+		bool result = false;
+
+		digest_compute(DIGEST_SHA256, &i, sizeof(i), &action);
+		assert_true(history_knows(
+		    explainer_history(explainer), STR(""), &action, &result));
+		assert_true(result);
+	}
+	explainer_free(explainer);
+	metrics_free(metrics);
+}
+
+static void
+hits_are_looked_at_though_nobody_asks(void **state)
+{
+	struct fixture *f = *state;
+	struct metrics *metrics = metrics_new();
+	struct explainer *explainer = explainer_new(f->store, metrics);
+	struct explainer_statistics statistics;
+	int64_t late = clock_monotonic_ms() + 60000;
+
+	explainer_start(explainer, NULL);
+	note_hits(explainer);
+	do {
+		usleep(1000);
+		explainer_statistics(explainer, &statistics);
+	} while (statistics.waiting > 0 && clock_monotonic_ms() < late);
+	assert_int_equal(statistics.waiting, 0);
+	assert_int_equal(statistics.dropped_hits, 0);
 	explainer_free(explainer);
 	metrics_free(metrics);
 }
@@ -191,6 +256,12 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(
 		what_was_noted_before_the_end_is_explained, fixture_setup,
+		fixture_teardown),
+	    cmocka_unit_test_setup_teardown(
+		so_are_hits_of_threads_that_have_ended, fixture_setup,
+		fixture_teardown),
+	    cmocka_unit_test_setup_teardown(
+		hits_are_looked_at_though_nobody_asks, fixture_setup,
 		fixture_teardown),
 	    cmocka_unit_test_setup_teardown(a_question_does_not_wait_for_others,
 		fixture_setup, fixture_teardown),

@@ -51,6 +51,8 @@ get(struct note_queue *queue, struct mark *mark, bool *hit)
 	struct action_key key;
 	struct str metadata;
 
+	*mark = (struct mark){0, 0};
+	*hit = false;
 	if (note == NULL)
 		return false;
 	note_read(note, &key, &metadata);
@@ -83,8 +85,7 @@ assert_empty(struct note_queue *queue)
 	assert_int_equal(counts.noted, counts.done);
 }
 
-/* --- order ------------------------------------------------------------------
- */
+/* --- order ---------------------------------------------------------------- */
 
 struct turn {
 	struct note_queue *queue;
@@ -170,8 +171,7 @@ and_so_it_does_while_notes_come_and_go(void **state)
 	note_queue_free(queue);
 }
 
-/* --- bounds -----------------------------------------------------------------
- */
+/* --- bounds --------------------------------------------------------------- */
 
 static size_t
 read_all(struct note_queue *queue, struct mark *first)
@@ -180,6 +180,7 @@ read_all(struct note_queue *queue, struct mark *first)
 	size_t count = 0;
 	bool hit;
 
+	*first = (struct mark){0, 0};
 	while (get(queue, &mark, &hit)) {
 		if (count++ == 0)
 			*first = mark;
@@ -239,8 +240,7 @@ room_comes_back_when_notes_are_read(void **state)
 	note_queue_free(queue);
 }
 
-/* --- threads that end -------------------------------------------------------
- */
+/* --- threads that end ----------------------------------------------------- */
 
 static void
 what_a_thread_noted_outlives_it(void **state)
@@ -301,8 +301,7 @@ a_thread_may_end_after_the_queue(void **state)
 	pthread_join(thread, NULL);
 }
 
-/* --- all at once ------------------------------------------------------------
- */
+/* --- all at once ---------------------------------------------------------- */
 
 enum { MAKERS = 4, LIVES = 25, LIFE = 800, MADE = LIVES * LIFE };
 
