@@ -154,8 +154,8 @@ lint: check-headers check-layers check-style check-scripts tidy
 # One target a file, so that -j works: `make -j2 -k tidy`.
 TIDY = $(addprefix tidy/,$(SOURCES) main.c rustc_shim.c)
 tidy: $(TIDY)
-# Tests are looked at by name: `make tidy/tests/unit/base/test_log.c`.
-TIDY_TESTS = $(addprefix tidy/,$(wildcard tests/unit/*/*.c))
+# Tests and tools are looked at by name: `make tidy/tests/unit/base/test_log.c`.
+TIDY_TESTS = $(addprefix tidy/,$(wildcard tests/unit/*/*.c) $(TOOL_SOURCES))
 $(TIDY) $(TIDY_TESTS): tidy/%: | $(PROTO_STAMP)
 	@clang-tidy --quiet $* -- $(CPPFLAGS) -std=c17 2> /dev/null
 check-scripts:

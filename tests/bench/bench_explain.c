@@ -344,14 +344,14 @@ static double
 aside_us(const char *schedstat)
 {
 	FILE *file = schedstat[0] != '\0' ? fopen(schedstat, "r") : NULL;
-	double ns = 0;
+	char text[128];
 
 	if (file == NULL)
 		return 0;
-	if (fscanf(file, "%lf", &ns) != 1)
+	if (fgets(text, sizeof(text), file) == NULL)
 		load_die(schedstat, "cannot be read");
 	fclose(file);
-	return ns / 1e3;
+	return (double)strtoull(text, NULL, 10) / 1e3;
 }
 
 static bool
@@ -470,7 +470,7 @@ read_progress(size_t number, struct str reply, void *cookie)
 static void
 settle(struct side *side)
 {
-	uint64_t progress[2];
+	uint64_t progress[2] = {0, 0};
 	struct load_figures unused;
 	const struct load_run ask = {.path = MISSES_PATH,
 	    .in_flight = 1,
@@ -575,11 +575,11 @@ main(int argc, char **argv)
 				  "HOST:PORT PID HOST:PORT PID");
 	rpc_init();
 	for (size_t i = 0; i < 2; i++)
-		side_open(
-		    &sides[i], argv, argv[4 + 2 * i], atoi(argv[5 + 2 * i]));
+		side_open(&sides[i], argv, argv[4 + 2 * i],
+		    (int)strtol(argv[5 + 2 * i], NULL, 10));
 	/* Everything is new at first. */
 	take_turns(sides, 0, all);
-	end = clock_monotonic_ns() + (int64_t)(atof(argv[3]) * 1e9);
+	end = clock_monotonic_ns() + (int64_t)(strtod(argv[3], NULL) * 1e9);
 	for (size_t i = 0; clock_monotonic_ns() < end; i++) {
 		struct figures sums[2] = {{.actions = 0}, {.actions = 0}};
 
