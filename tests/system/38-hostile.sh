@@ -230,22 +230,25 @@ end_worker() {
 }
 at_exit end_worker
 
-plan 88
+plan 90
 make_root "$WORK/root" perl head tr find grep wc mv rm ln chmod mknod mkfifo \
 	touch setsid cp truncate
+# That no worker allows it is known when one had time to come.
+SERVER_STORE=$WORK/store-asked
+SERVER_LOG=$WORK/asked.log
+ok "a server starts" server_start --workers 1 || exit 1
+/usr/bin/python3 "$run" "$GRPC_ADDR" true --property network=true \
+	> "$WORK/network" 2>&1 3>&- &
+network=$!
+server_put_aside
+SERVER_STORE=$WORK/store
+SERVER_LOG=$WORK/server.log
 ok "the server starts" server_start --workers 2 --config "$WORK/toolroot.conf" || exit 1
 root=$("$TOOLROOT" toolchain add hostile --dir "$WORK/root" --json \
 	--server "grpc://$GRPC_ADDR" | grep -o '"root_digest": *"[^"]*' |
 	grep -o '[0-9a-f]*/[0-9]*$')
 wait_until 60 grep -q ' limits by=' "$SERVER_LOG"
-# That no worker allows it is known when one had time to come.
-/usr/bin/python3 "$run" "$GRPC_ADDR" true --property network=true \
-	> "$WORK/network" 2>&1 3>&- &
-network=$!
 suite "local worker" "$(limits "$SERVER_LOG")" "$SERVER_STORE/worker"
-wait $network
-like "a network is not to be had by asking" "$(cat "$WORK/network")" \
-	"code=FAILED_PRECONDITION.*--allow-network"
 ok "the server ends cleanly" server_stop || server_show_log
 is "no control group of the worker is left" "$(find /sys/fs/cgroup -type d \
 	-name "toolroot-$(sed -n 's/.*local_worker_started pid=\([0-9]*\).*/\1/p' \
@@ -293,3 +296,8 @@ else
 		skip "worker without root" "it is what the local worker was"
 	done
 fi
+wait $network
+like "a network is not to be had by asking" "$(cat "$WORK/network")" \
+	"code=FAILED_PRECONDITION.*--allow-network"
+server_take_back
+ok "its server ends cleanly" server_stop || server_show_log

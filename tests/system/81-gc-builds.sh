@@ -30,9 +30,10 @@ fresh() {
 	server_start --workers 2 --host-root --max-size "$1"
 }
 
-# build NAME: in an output base of that name.
+# build: from nothing.
 build() {
-	bazel_run "$1" build --config=exec --remote_local_fallback=false \
+	bazel_run base clean
+	bazel_run base build --config=exec --remote_local_fallback=false \
 		--remote_executor="grpc://$GRPC_ADDR" "${targets[@]}"
 }
 
@@ -41,14 +42,13 @@ SERVER_STORE=$WORK/store-measured
 ok "a server starts" server_start --workers 2 --host-root --max-size 1G ||
 	exit 1
 bazel_copy_workspace "$WORK/almanac"
-build measured
+build
 is "the build passes" "$BAZEL_STATUS" 0 || bazel_show_log
 sleep 1
 needed=$(status bytes)
 note "$needed bytes"
 ok "it needs something" test "$needed" -gt 100000
 ok "the server ends" server_stop
-bazel_shutdown measured
 
 note "just above that"
 # No room is made for one blob of more than a third: there is one of 24 MiB.
@@ -59,7 +59,7 @@ ok "a store of that size is full of old things" fresh "$above" || {
 	exit 1
 }
 before=$(status blobs)
-build above
+build
 is "the build passes while the store is collected" "$BAZEL_STATUS" 0 ||
 	bazel_show_log
 not_ok "no input was lost" grep -qiE 'lost input|missing digest|evicted' \
@@ -71,8 +71,7 @@ ok "there were collections" wait_until 60 collected
 ok "old things went" \
 	test "$(metric toolroot_store_evicted_blobs_total)" -gt 0
 note "of $before blobs before, $(status blobs) are there now"
-bazel_run above clean
-build above
+build
 is "a second build passes" "$BAZEL_STATUS" 0 || bazel_show_log
 ok "from the cache: no result of the first was dropped" \
 	test "${BAZEL_REMOTE:-0}" -eq 0
@@ -84,9 +83,9 @@ note "below that"
 SERVER_STORE=$WORK/store-below
 below=$((mib / 3))
 ok "a server starts" server_start --workers 2 --host-root --max-size "$below"
-bazel_run above clean
+bazel_run base clean
 # Without --verbose_failures Bazel counts "errors during bulk transfer" only.
-bazel_run above build --config=exec --remote_local_fallback=false \
+bazel_run base build --config=exec --remote_local_fallback=false \
 	--verbose_failures --remote_retries=1 --remote_executor="grpc://$GRPC_ADDR" \
 	//words/... //shapes/... //bulk:pieces
 not_ok "the build fails" test "$BAZEL_STATUS" -eq 0
@@ -95,6 +94,6 @@ like "it names limit, use and remedy" "$(cat "$BAZEL_LOG")" \
 not_ok "no input was lost" grep -qiE 'lost input|missing digest|evicted' \
 	"$BAZEL_LOG"
 ok "the server ends" server_stop || server_show_log
-bazel_shutdown above
+bazel_shutdown base
 "$TOOLROOT" store check --store "$SERVER_STORE" > "$WORK/check.out" 2>&1
 is "nothing in the store is bad" "$?" 0 || diag "$(cat "$WORK/check.out")"

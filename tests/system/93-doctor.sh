@@ -31,6 +31,11 @@ print(*(c["result"] for c in checks if c["check"] == sys.argv[2]))' \
 }
 
 plan 15
+# It knows that no worker comes when some time has gone by.
+SERVER_STORE=$WORK/store2
+server_start --workers 0
+server_put_aside
+SERVER_STORE=$WORK/store
 doctor "$WORK" --server grpc://127.0.0.1:1 --no-host
 is "a server that is not there fails it" "$?" 1
 like "it says how to name another" "$(cat "$WORK/doctor.log")" \
@@ -71,13 +76,13 @@ fi
 not_ok "it leaves nothing behind" \
 	ls -d "$WORK"/tmp/toolroot-doctor-*
 server_stop
-SERVER_STORE=$WORK/store2
-server_start --workers 0
-doctor "$WORK" --no-host --server "grpc://$GRPC_ADDR"
-like "a server without workers is told as such" "$? $(cat "$WORK/doctor.log")" \
-	'^1.*failed +server: (execute|capabilities).*to mend it: '
-server_stop
 server_start --workers 1 --sandbox none
 doctor "$WORK" --no-host --server "grpc://$GRPC_ADDR"
-like "so are workers without a sandbox" "$? $(cat "$WORK/doctor.log")" \
+like "workers without a sandbox are told as such" \
+	"$? $(cat "$WORK/doctor.log")" \
 	'^1.*failed +server: execute.*to mend it: .*without --sandbox none'
+server_stop
+server_take_back
+doctor "$WORK" --no-host --server "grpc://$GRPC_ADDR"
+like "so is a server without workers" "$? $(cat "$WORK/doctor.log")" \
+	'^1.*failed +server: (execute|capabilities).*to mend it: '

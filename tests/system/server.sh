@@ -7,7 +7,7 @@
 #	... use $GRPC_ADDR and $HTTP_ADDR, both HOST:PORT ...
 #	server_stop || server_show_log
 #
-# One server at a time. It listens on loopback, on ports of its own choice;
+# One server at a time, but for one that is put aside. It listens on loopback, on ports of its own choice;
 # server_restart takes those of the server before. The store is
 # $SERVER_STORE, the log (standard error, all runs) $SERVER_LOG. What was
 # started here is ended at the exit of the script, and nothing else.
@@ -19,6 +19,7 @@ SERVER_LOG=$WORK/server.log
 SERVER_PID=
 GRPC_ADDR=
 HTTP_ADDR=
+server_aside=()
 
 # How long to wait, in seconds. Generous: sanitizers and a busy machine.
 server_start_limit=60
@@ -105,6 +106,26 @@ server_kill() {
 	SERVER_PID=
 }
 
+# server_put_aside: the server goes on while others are started, on stores of
+# their own, until server_take_back makes it the one that is meant. Where some
+# time has to go by, as the 30 s from a server's start until it knows that no
+# worker comes.
+server_put_aside() {
+	server_aside=("$SERVER_PID" "$GRPC_ADDR" "$HTTP_ADDR" "$SERVER_STORE"
+		"$SERVER_LOG")
+	SERVER_PID=
+}
+
+# After the end of the one that runs.
+server_take_back() {
+	SERVER_PID=${server_aside[0]}
+	GRPC_ADDR=${server_aside[1]}
+	HTTP_ADDR=${server_aside[2]}
+	SERVER_STORE=${server_aside[3]}
+	SERVER_LOG=${server_aside[4]}
+	server_aside=()
+}
+
 # server_children: the process ids of the server's children, its workers.
 server_children() {
 	ps -o pid= --ppid "$SERVER_PID" | tr -d ' '
@@ -130,6 +151,10 @@ server_clean_up() {
 	local pid
 
 	if server_running; then
+		server_kill
+	fi
+	if [ "${#server_aside[@]}" -gt 0 ]; then
+		server_take_back
 		server_kill
 	fi
 	for pid in $server_workers; do
