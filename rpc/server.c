@@ -30,6 +30,9 @@
 #define SERVER_METADATA_MAX 65536
 /* What gRPC gets to end calls that it was told to cancel. */
 #define SERVER_CUT_MS 500
+/* What connections get to end by themselves once no call is left. Peers that
+ * live answer gRPC's goodbye within that; it would wait 20 s for others. */
+#define SERVER_QUIET_MS 2000
 
 static void
 server_on_shutdown(struct rpc_tag *tag, bool ok)
@@ -340,14 +343,16 @@ rpc_server_stopping(const struct rpc_server *server)
 	return atomic_load(&server->stopping);
 }
 
-/* True when all calls have ended and gRPC has shut down. */
+/* True when all calls have ended and, unless only they are meant, gRPC has shut
+ * down. */
 static bool
-server_wait(struct rpc_server *server, int64_t deadline_ms)
+server_wait(struct rpc_server *server, bool only_calls, int64_t deadline_ms)
 {
 	bool done;
 
 	pthread_mutex_lock(&server->lock);
-	while (!(done = server->shut_down && server->calls == 0)) {
+	while (
+	    !(done = server->calls == 0 && (only_calls || server->shut_down))) {
 		if (!condition_wait_until(
 			&server->changed, &server->lock, deadline_ms * 1000000))
 			break;
@@ -361,7 +366,8 @@ server_cut(struct rpc_server *server)
 {
 	atomic_store(&server->cutting, true);
 	grpc_server_cancel_all_calls(server->core);
-	while (!server_wait(server, clock_monotonic_ms() + SERVER_CUT_MS)) {
+	while (
+	    !server_wait(server, false, clock_monotonic_ms() + SERVER_CUT_MS)) {
 		if (server->address != NULL)
 			rpc_connection_cut_all(server->address);
 		if (server->local != NULL)
@@ -372,6 +378,8 @@ server_cut(struct rpc_server *server)
 void
 rpc_server_stop(struct rpc_server *server, int64_t grace_ms)
 {
+	int64_t end_ms, quiet_ms;
+
 	if (server->stopped)
 		return;
 	atomic_store(&server->stopping, true);
@@ -383,7 +391,12 @@ rpc_server_stop(struct rpc_server *server, int64_t grace_ms)
 	grpc_server_shutdown_and_notify(server->core,
 	    rpc_pollers_queue(server->pollers), &server->shutdown_tag);
 	server_cut_dialogues(server);
-	if (!server_wait(server, clock_monotonic_ms() + grace_ms))
+	end_ms = clock_monotonic_ms() + grace_ms;
+	if (server_wait(server, true, end_ms)) {
+		quiet_ms = clock_monotonic_ms() + SERVER_QUIET_MS;
+		end_ms = quiet_ms < end_ms ? quiet_ms : end_ms;
+	}
+	if (!server_wait(server, false, end_ms))
 		server_cut(server);
 	memory_guard_stop(server->guard);
 	grpc_server_destroy(server->core);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The server and its calls over real sockets: who gets what answer, when a
- * handler runs and when it hears of a cancelled call, how a server stops. */
+ * handler runs and when it hears of a cancelled call. */
 #include "tests/unit/rpc/fixture.h"
 
 #include <arpa/inet.h>
@@ -424,86 +424,6 @@ status_details_arrive_within_the_metadata_limit(void **state)
 }
 
 static void
-stop_ends_a_running_stream_with_unavailable(void **state)
-{
-	struct error err;
-	struct rpc_message *message;
-	struct rpc_stream *stream =
-	    rpc_stream_open(fixture.channel, "/t.T/HoldBidi", &patience, &err);
-	int64_t before = clock_monotonic_ms();
-
-	(void)state;
-	wait_until(&fixture.handled, 1);
-	rpc_server_stop(fixture.server, 60000);
-	assert_true(clock_monotonic_ms() - before < 30000);
-	assert_int_equal(rpc_stream_receive(stream, &message, &err), -1);
-	assert_int_equal(err.code, ERROR_UNAVAILABLE);
-	assert_string_equal(err.text, "the server stops");
-	rpc_stream_free(stream);
-	rpc_server_free(fixture.server);
-	fixture.server = NULL;
-}
-
-static void *
-end_when_cancelled(void *argument)
-{
-	(void)argument;
-	while (atomic_load(&fixture.cancelled) == 0)
-		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-	rpc_call_reply(argument, message_of("too late"));
-	return NULL;
-}
-
-static void
-stop_cancels_what_outlives_the_grace(void **state)
-{
-	struct error err;
-	struct rpc_stream *stream =
-	    rpc_stream_open(fixture.channel, "/t.T/Hold", &patience, &err);
-	pthread_t thread;
-	int64_t before;
-
-	(void)state;
-	assert_int_equal(rpc_stream_send(stream, message_of(""), &err), 0);
-	wait_until(&fixture.handled, 1);
-	/* The owner does not listen to "stopping". */
-	pthread_create(&thread, NULL, end_when_cancelled,
-	    atomic_exchange(&fixture.held, NULL));
-	before = clock_monotonic_ms();
-	rpc_server_stop(fixture.server, 200);
-	assert_in_range(clock_monotonic_ms() - before, 190, 30000);
-	pthread_join(thread, NULL);
-	assert_int_equal(fixture.last_status, ERROR_UNAVAILABLE);
-	rpc_stream_free(stream);
-	rpc_server_free(fixture.server);
-	fixture.server = NULL;
-}
-
-static void
-stop_does_not_wait_for_the_next_question_of_a_dialogue(void **state)
-{
-	struct error err;
-	struct rpc_message *message;
-	struct rpc_stream *stream =
-	    rpc_stream_open(fixture.channel, "/t.T/Bidi", &patience, &err);
-	int64_t before;
-
-	(void)state;
-	assert_int_equal(rpc_stream_send(stream, message_of("x"), &err), 0);
-	assert_int_equal(rpc_stream_receive(stream, &message, &err), 1);
-	rpc_message_free(message);
-	before = clock_monotonic_ms();
-	rpc_server_stop(fixture.server, 60000);
-	assert_true(clock_monotonic_ms() - before < 30000);
-	assert_int_equal(fixture.last_status, ERROR_UNAVAILABLE);
-	assert_int_equal(rpc_stream_receive(stream, &message, &err), -1);
-	assert_int_equal(err.code, ERROR_UNAVAILABLE);
-	rpc_stream_free(stream);
-	rpc_server_free(fixture.server);
-	fixture.server = NULL;
-}
-
-static void
 taken_port_is_a_clear_error(void **state)
 {
 	struct error err;
@@ -660,9 +580,6 @@ main(void)
 	    FACT(slow_reader_holds_the_sender_back),
 	    FACT(bidirectional_stream_echoes),
 	    FACT(status_details_arrive_within_the_metadata_limit),
-	    FACT(stop_ends_a_running_stream_with_unavailable),
-	    FACT(stop_cancels_what_outlives_the_grace),
-	    FACT(stop_does_not_wait_for_the_next_question_of_a_dialogue),
 	    FACT(taken_port_is_a_clear_error),
 	    FACT(plain_text_beyond_loopback_is_refused),
 	    FACT(unix_socket_serves_and_is_not_stolen),
