@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A full disk, in mid-upload and in mid-commit, and a full store: refusals
 with figures, nothing lost, reads go on, and so do writes once there is room.
-See 61-full-disk.sh, which gives this a mount namespace of its own.
+See 61-full-disk.sh, which gives this a mount namespace of its own. The parts
+have a disk and a server each and run at once: they wait for what servers look
+at every ten seconds.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from remote import (
     load_messages,
     write_name,
 )
-from tap import Tap
+from tap import Tap, together
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -55,16 +57,16 @@ UPDATE_RESULT = (
 class Disk:
     """A small file system, and a ballast that fills it."""
 
-    def __init__(self, kind: str, work: Path) -> None:
+    def __init__(self, kind: str, path: Path) -> None:
         self.kind = kind
-        self.path = work / kind
+        self.path = path
         self._ballast = self.path / "ballast"
         self.path.mkdir()
         if kind == "tmpfs":
             size = f"size={DISK},nr_inodes={INODES}"
             _run("mount", "-t", "tmpfs", "-o", size, "tmpfs", str(self.path))
         else:
-            image = work / "disk.img"
+            image = path.with_suffix(".img")
             with image.open("wb") as file:
                 file.truncate(DISK)
             _run("mkfs.ext4", "-q", "-m", "0", "-N", str(INODES), str(image))
@@ -304,19 +306,49 @@ def killed_with_room(
     nothing_lost(tap, filler, title)
 
 
-def try_disk(tap: Tap, kind: str, work: Path) -> None:
-    """All of it, on one file system."""
+def disk_for(tap: Tap, kind: str, path: Path) -> Disk | None:
+    """A small file system at the path; None, and a fact that is skipped, when
+    there can be none."""
     try:
-        disk = Disk(kind, work)
+        return Disk(kind, path)
     except (subprocess.CalledProcessError, FileNotFoundError) as error:
         reason = getattr(error, "stderr", None) or str(error)
-        tap.skip(f"a full {kind}", " ".join(str(reason).split()))
-        return
+        tap.skip(f"a full {path.name}", " ".join(str(reason).split()))
+        return None
+
+
+def serve_on(disk: Disk) -> Server:
+    """A server on it, its log beside it."""
     server = Server(disk.path, "--workers", "0", "--max-size", "100G")
-    server.log = work / f"{kind}.log"
+    server.log = disk.path.with_suffix(".log")
     server.start()
-    if kind == "tmpfs":
-        history_waits(tap, disk, server)
+    return server
+
+
+def end(tap: Tap, disk: Disk, server: Server) -> None:
+    """Of both."""
+    name = disk.path.name
+    tap.equal(server.stop(), 0, f"{name}: the server ends when asked")
+    tap.equal(server.faults(), [], f"{name}: no sanitizer found a fault")
+    disk.unmount()
+
+
+def try_history(tap: Tap, work: Path) -> None:
+    """What the server has to keep of misses."""
+    disk = disk_for(tap, "tmpfs", work / "history")
+    if disk is None:
+        return
+    server = serve_on(disk)
+    history_waits(tap, disk, server)
+    end(tap, disk, server)
+
+
+def try_disk(tap: Tap, kind: str, work: Path) -> None:
+    """All else of it, on one file system."""
+    disk = disk_for(tap, kind, work / kind)
+    if disk is None:
+        return
+    server = serve_on(disk)
     filler = Filler(connect(server.address), Ledger(), Random(kind))
     full_in_upload(tap, disk, filler)
     full_in_commit(tap, disk, filler)
@@ -328,9 +360,7 @@ def try_disk(tap: Tap, kind: str, work: Path) -> None:
     full_in_commit(tap, disk, filler)
     killed_with_room(tap, disk, filler, server)
     filler.close()
-    tap.equal(server.stop(), 0, f"{kind}: the server ends when asked")
-    tap.equal(server.faults(), [], f"{kind}: no sanitizer found a fault")
-    disk.unmount()
+    end(tap, disk, server)
 
 
 def metric(server: Server, name: str) -> float:
@@ -458,13 +488,16 @@ def full_store(tap: Tap, work: Path) -> None:
 
 
 def main() -> None:
-    """Two file systems, then the limit of the store."""
+    """Two file systems, and the limit of the store."""
     load_messages()
     work = work_folder()
     with Tap() as tap:
-        for kind in ("tmpfs", "ext4"):
-            try_disk(tap, kind, work)
-        full_store(tap, work)
+        together(
+            lambda: try_history(tap, work),
+            lambda: try_disk(tap, "tmpfs", work),
+            lambda: try_disk(tap, "ext4", work),
+            lambda: full_store(tap, work),
+        )
 
 
 if __name__ == "__main__":

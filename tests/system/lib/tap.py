@@ -7,7 +7,8 @@
 
 Facts go to standard output, what explains a failure to standard error. The
 plan comes last. The exit status is that of the script: 1 when a fact failed
-or the script ended early.
+or the script ended early. Any thread may tell facts; together() runs parts of
+a script that mostly wait beside each other.
 """
 
 from __future__ import annotations
@@ -15,17 +16,43 @@ from __future__ import annotations
 import re
 import signal
 import sys
+import threading
 import traceback
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 SHOWN = 400
 
 
+def together(*parts: Callable[[], None]) -> None:
+    """All parts at once, each on a thread of its own, to their ends. The first
+    exception of one of them is raised then."""
+    raised: list[BaseException] = []
+
+    def run(part: Callable[[], None]) -> None:
+        try:
+            part()
+        except BaseException as error:
+            raised.append(error)
+
+    threads = [
+        threading.Thread(target=run, args=(part,), daemon=True)
+        for part in parts
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if raised:
+        raise raised[0]
+
+
 class Tap:
     """Numbers the facts of one script, and ends it."""
 
     def __init__(self) -> None:
+        self._lock = threading.RLock()
         self._count = 0
         self._failed = 0
 
@@ -50,14 +77,15 @@ class Tap:
 
     def ok(self, condition: object, title: str, *details: object) -> bool:
         """One fact; the details are shown when it does not hold."""
-        self._count += 1
-        word = "ok" if condition else "not ok"
-        print(f"{word} {self._count} - {title}", flush=True)
-        if not condition:
-            self._failed += 1
-            self.diag(f"failed: {title}")
-            for detail in details:
-                self.diag(str(detail)[:SHOWN])
+        with self._lock:
+            self._count += 1
+            word = "ok" if condition else "not ok"
+            print(f"{word} {self._count} - {title}", flush=True)
+            if not condition:
+                self._failed += 1
+                self.diag(f"failed: {title}")
+                for detail in details:
+                    self.diag(str(detail)[:SHOWN])
         return bool(condition)
 
     def equal(self, got: Any, wanted: Any, title: str) -> bool:
@@ -76,23 +104,27 @@ class Tap:
         self, condition: object, title: str, reason: str, *details: object
     ) -> None:
         """A fact that is known not to hold yet; no failure, but seen."""
-        self._count += 1
-        word = "ok" if condition else "not ok"
-        print(f"{word} {self._count} - {title} # TODO {reason}", flush=True)
-        for detail in details:
-            self.note(str(detail))
+        with self._lock:
+            self._count += 1
+            word = "ok" if condition else "not ok"
+            print(f"{word} {self._count} - {title} # TODO {reason}", flush=True)
+            for detail in details:
+                self.note(str(detail))
 
     def skip(self, title: str, reason: str) -> None:
         """A fact that cannot be tried here."""
-        self._count += 1
-        print(f"ok {self._count} - {title} # SKIP {reason}", flush=True)
+        with self._lock:
+            self._count += 1
+            print(f"ok {self._count} - {title} # SKIP {reason}", flush=True)
 
     def note(self, text: str) -> None:
         """Seen with `prove -v` only."""
-        for line in text.splitlines():
-            print(f"# {line}", flush=True)
+        with self._lock:
+            for line in text.splitlines():
+                print(f"# {line}", flush=True)
 
     def diag(self, text: str) -> None:
         """Seen always."""
-        for line in text.splitlines():
-            print(f"# {line}", file=sys.stderr, flush=True)
+        with self._lock:
+            for line in text.splitlines():
+                print(f"# {line}", file=sys.stderr, flush=True)
