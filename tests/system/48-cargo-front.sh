@@ -348,13 +348,14 @@ cargo_crate "$WORK/four" four '[workspace]'
 # of_this PROGRAM: processes of this test's, by what is in their environment.
 of_this() {
 	local process
-	for process in /proc/[0-9]*; do
-		if [[ $(readlink "$process/exe") == *"/$1" ]] &&
-			tr '\0' '\n' < "$process/environ" 2> /dev/null |
-			grep -qx "XDG_CACHE_HOME=$WORK/cache"; then
-			echo "${process#/proc/}"
-		fi
-	done
+
+	find /proc/[0-9]*/exe -maxdepth 0 -lname "*/$1" 2> /dev/null |
+		while IFS=/ read -r _ _ process _; do
+			if tr '\0' '\n' 2> /dev/null < "/proc/$process/environ" |
+				grep -qx "XDG_CACHE_HOME=$WORK/cache"; then
+				echo "$process"
+			fi
+		done
 }
 # Other tests that run beside this one have their sockets elsewhere.
 export XDG_RUNTIME_DIR=$WORK/run
