@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "base/printable.h"
 #include "rpc/channel_core.h"
+#include "rpc/connect_hint.h"
 #include "rpc/message.h"
 #include "rpc/status.h"
 #include "rpc/tls.h"
@@ -378,6 +379,7 @@ rpc_channel_call(struct rpc_channel *channel, const char *path,
 
 		rc = unary_try(&unary, response, err);
 		if (rc == 0 || tried >= options->retries ||
+		    rpc_connect_is_final(err) ||
 		    (err->code != ERROR_UNAVAILABLE &&
 			err->code != ERROR_RESOURCE_EXHAUSTED))
 			break;

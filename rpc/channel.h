@@ -47,7 +47,7 @@ struct rpc_call_options {
 	int64_t timeout_ms; /* of the whole call, retries included; > 0 */
 	/* How often UNAVAILABLE and RESOURCE_EXHAUSTED are tried again, with
 	 * growing pauses or those that the server asks for (RetryInfo). Only
-	 * for calls that may be repeated. */
+	 * for calls that may be repeated. Not after what TLS refuses. */
 	unsigned retries;
 	const struct rpc_metadata *metadata;
 	size_t metadata_count;

@@ -2,7 +2,6 @@
 /* A table of what gRPC and OpenSSL say. */
 #include "rpc/connect_hint.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -11,22 +10,24 @@
 
 struct hint {
 	bool tls; /* of addresses with TLS, or of those without */
+	bool final;
 	const char *text;
 	const char *remedy;
 };
 
 static const struct hint hints[] = {
-    {true, "certificate verify failed",
+    {true, true, "certificate verify failed",
 	"its certificate is of no authority that is trusted here: name who "
 	"signed it with --tls-ca"},
-    {true, "not in peer certificate",
+    {true, true, "not in peer certificate",
 	"its certificate is for another name: use a name that stands in it"},
-    {true, "wrong version number",
+    {true, true, "wrong version number",
 	"it speaks no TLS: grpc:// instead of grpcs://"},
-    {true, "Socket closed",
+    {true, false, "Socket closed",
 	"it may want a certificate that it trusts (its tls-client-ca): "
 	"--tls-cert and --tls-key"},
-    {false, "Socket closed", "it may speak TLS: grpcs:// instead of grpc://"},
+    {false, false, "Socket closed",
+	"it may speak TLS: grpcs:// instead of grpc://"},
 };
 
 const char *
@@ -42,4 +43,16 @@ rpc_connect_hint(const char *address, const struct error *err)
 			return hints[i].remedy;
 	}
 	return NULL;
+}
+
+bool
+rpc_connect_is_final(const struct error *err)
+{
+	if (err->code != ERROR_UNAVAILABLE)
+		return false;
+	for (size_t i = 0; i < sizeof(hints) / sizeof(hints[0]); i++) {
+		if (hints[i].final && strstr(err->text, hints[i].text) != NULL)
+			return true;
+	}
+	return false;
 }

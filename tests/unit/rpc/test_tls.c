@@ -315,6 +315,32 @@ plain_text_client_gets_nothing_from_tls(void **state)
 	rpc_channel_close(channel);
 }
 
+/* Nine pauses of tries again are more than twelve seconds. */
+static void
+what_tls_refuses_is_not_tried_again(void **state)
+{
+	const struct rpc_call_options often = {
+	    .timeout_ms = 60000, .retries = 9};
+	struct rpc_channel_options options = {.address = fixture.address};
+	struct rpc_channel *channel;
+	struct error err;
+	int64_t before;
+	char out[16];
+
+	(void)state;
+	start_tls("server", NULL);
+	options.tls_ca = path_of("other-ca.pem");
+	channel = rpc_channel_open(&options, &err);
+	assert_non_null(channel);
+	before = clock_monotonic_ms();
+	assert_int_equal(call_text(channel, "/t.T/Unary", "", &often, out,
+			     sizeof(out), &err),
+	    -1);
+	assert_int_equal(err.code, ERROR_UNAVAILABLE);
+	assert_true(clock_monotonic_ms() - before < 12000);
+	rpc_channel_close(channel);
+}
+
 #define FACT(name) \
 	cmocka_unit_test_setup_teardown(name, tls_setup, fixture_teardown)
 
@@ -328,6 +354,7 @@ main(void)
 	    FACT(certificate_with_the_time_of_the_old_one_is_taken_over),
 	    FACT(bad_files_are_named),
 	    FACT(plain_text_client_gets_nothing_from_tls),
+	    FACT(what_tls_refuses_is_not_tried_again),
 	};
 	int failed;
 
