@@ -82,7 +82,9 @@ ok "the server ends" server_stop || server_show_log
 note "below that"
 SERVER_STORE=$WORK/store-below
 below=$((mib / 3))
-ok "a server starts" server_start --workers 2 --host-root --max-size "$below"
+# A worker tries for some seconds to store what it made, in each attempt.
+ok "a server starts" server_start --workers 2 --host-root \
+	--max-size "$below" --attempts 1
 bazel_run base clean
 # Without --verbose_failures Bazel counts "errors during bulk transfer" only.
 bazel_run base build --config=exec --remote_local_fallback=false \
