@@ -99,8 +99,8 @@ silent_connection(void)
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	address.sin_port = htons((uint16_t)atoi(
-	    strrchr(rpc_server_address(fixture.server), ':') + 1));
+	address.sin_port = htons((uint16_t)strtoul(
+	    strrchr(rpc_server_address(fixture.server), ':') + 1, NULL, 10));
 	assert_int_equal(
 	    connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
 	assert_int_equal(write(fd, preface, sizeof(preface) - 1),
