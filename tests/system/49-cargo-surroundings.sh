@@ -76,8 +76,9 @@ export XDG_CACHE_HOME=$kept
 rm -rf "$WORK/homeless/target"
 long=$WORK/$(printf 'long%.0s' {1..30})
 mkdir "$long"
+# (What an old cargo built where nothing is remembered has other keys.)
 XDG_RUNTIME_DIR=$long builds "a place too long for a socket: another is taken" \
-	"1 1 0 0" homeless build
+	"1 $([ -n "$old_cargo" ] && echo 0 1 || echo 1 0) 0" homeless build
 is "nothing is left there" "$(ls "$long")" ""
 
 # --- results that are not whole ---------------------------------------------------
@@ -229,4 +230,4 @@ fi
 ok "a server that is full: the build ends well" wait $full
 is "here" "$(stats=$WORK/full/stats.json counts)" "1 0 0 1"
 like "and the remedy is told" "$(cat "$WORK/full.log")" \
-	"the store is full: limit 104857600 bytes.*raise --max-size"
+	"the store (is full|cannot hold this): limit 104857600 bytes.*raise --max-size"
