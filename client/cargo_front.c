@@ -478,10 +478,11 @@ build(struct front *front, struct error *err)
 
 	make_commands(front);
 	front->before = environ;
-	front->version = cargo_version_ask(front->cargo.items[0],
-	    front->words[0][0] == '+' ? front->words[0] : NULL, environ);
 	if (cargo_cache_open(&front->cache, err) < 0)
 		return build_plainly(front, err);
+	front->version =
+	    cargo_version_ask(front->cache.path, front->cargo.items[0],
+		front->words[0][0] == '+' ? front->words[0] : NULL, environ);
 	front->local_jobs =
 	    cargo_tuning_add(front->words, environ, &front->environment);
 	if (open_session(front, err) < 0)

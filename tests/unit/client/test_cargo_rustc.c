@@ -47,29 +47,60 @@ an_old_cargo_is_told_by_its_version(void **state)
 }
 
 static bool
-asked(const char *program, const char *toolchain)
+asked(const char *cache, const char *program, const char *toolchain)
 {
 	return cargo_version_end(cargo_version_ask(
-	    program, toolchain, WORDS(WORD("PATH=/usr/bin:/bin"))));
+	    cache, program, toolchain, WORDS(WORD("PATH=/usr/bin:/bin"))));
 }
 
 static void
 it_is_asked(void **state)
 {
-	char *path = xasprintf("%s/asked", (const char *)*state);
+	char *path = xasprintf("%s/cargo", (const char *)*state);
 	const char script[] = "#!/bin/sh\n"
 			      "[ \"$*\" != '+old -V' ] || echo cargo 1.65.0\n"
 			      "[ \"$*\" != -V ] || echo cargo 1.95.0\n";
+	const char other[] = "#!/bin/sh\necho cargo 1.65.0\n";
 	struct error err;
 
 	assert_int_equal(
 	    file_replace(path, script, sizeof(script) - 1, &err), 0);
 	assert_int_equal(chmod(path, 0755), 0);
-	assert_true(asked(path, "+old"));
-	assert_false(asked(path, NULL));
-	assert_false(asked("/nonexistent/cargo", NULL));
+	assert_true(asked(*state, path, "+old"));
+	assert_false(asked(*state, path, NULL));
+	assert_false(asked(*state, "/nonexistent/cargo", NULL));
 	assert_false(cargo_version_end(NULL));
+	assert_int_equal(file_replace(path, other, sizeof(other) - 1, &err), 0);
+	assert_int_equal(chmod(path, 0755), 0);
+	assert_true(asked(*state, path, NULL));
 	free(path);
+}
+
+/* By its file: one that looks as it did is not asked again. */
+static void
+what_cargo_itself_said_is_remembered(void **state)
+{
+	char *directory = xasprintf("%s/itself", (const char *)*state);
+	char *path = xasprintf("%s/cargo", directory);
+	char *copy = xasprintf("cp /bin/true '%s'", path);
+	char *forge = xasprintf(
+	    "sed -i 's/ new$/ old/' '%s'/cargo-*", (const char *)*state);
+	char *touch = xasprintf("touch '%s'", path);
+	struct error err;
+
+	assert_int_equal(file_make_directories(directory, &err), 0);
+	assert_int_equal(system(copy), 0); /* NOLINT */
+	assert_false(asked(*state, path, NULL));
+	assert_int_equal(system(forge), 0); /* NOLINT */
+	assert_true(asked(*state, path, NULL));
+	assert_false(asked(*state, path, "+other"));
+	assert_int_equal(system(touch), 0); /* NOLINT */
+	assert_false(asked(*state, path, NULL));
+	free(touch);
+	free(forge);
+	free(copy);
+	free(path);
+	free(directory);
 }
 
 /* --- which compiler ------------------------------------------------------- */
@@ -276,6 +307,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(an_old_cargo_is_told_by_its_version),
 	    cmocka_unit_test(it_is_asked),
+	    cmocka_unit_test(what_cargo_itself_said_is_remembered),
 	    cmocka_unit_test(the_compiler_is_who_cargo_would_call),
 	    cmocka_unit_test(words_of_the_configuration_end_with_cargos),
 	    cmocka_unit_test(a_stand_in_says_what_it_stands_for),
