@@ -95,7 +95,7 @@ const char *rpc_server_address(const struct rpc_server *server);
 void rpc_server_start(struct rpc_server *server);
 /* New calls are refused with UNAVAILABLE; running ones get grace_ms, then they
  * are cancelled, and the connections shut whose peers hold that up: without
- * calls, those that do not end within two seconds. Returns
+ * calls, those that do not end within some seconds. Returns
  * when their owners have ended them all; timers no longer fire. Blocks; not on
  * a poller. Also without start; a second time it does nothing. */
 void rpc_server_stop(struct rpc_server *server, int64_t grace_ms);
