@@ -108,8 +108,11 @@ export LSAN_OPTIONS = suppressions=$(CURDIR)/tests/lsan.supp
 export TOOLROOT = $(abspath $(PROGRAM))
 export TOOLROOT_BUILD = $(abspath $(BUILD))
 
-# How many tests run beside each other.
-JOBS   ?= $(shell nproc)
+# How many tests run beside each other, unless JOBS says so; system tests wait
+# for half of their time.
+CORES       := $(shell nproc)
+UNIT_JOBS   := $(or $(JOBS),$(CORES))
+SYSTEM_JOBS := $(or $(JOBS),$(shell expr $(CORES) + 1))
 UNIT   ?= $(UNIT_TESTS)
 # The longest first: it works while those that come next mostly wait.
 FIRST  := tests/system/48-cargo-large.sh
@@ -117,12 +120,12 @@ SYSTEM ?= $(FIRST) $(filter-out $(FIRST),$(sort $(wildcard tests/system/[0-9]*.s
 
 # One after the other, also with -j: what is built needs the packages.
 test: packages-test
-	@$(MAKE) --no-print-directory -j$(JOBS) unit
-	@$(MAKE) --no-print-directory -j$(JOBS) system
+	@$(MAKE) --no-print-directory -j$(UNIT_JOBS) unit
+	@$(MAKE) --no-print-directory -j$(CORES) system
 unit: $(UNIT)
-	@JOBS=$(JOBS) tests/unit/run $(UNIT)
+	@JOBS=$(UNIT_JOBS) tests/unit/run $(UNIT)
 system: all $(TOOLS)
-	prove --jobs $(JOBS) --timer --failures --comments --exec bash $(SYSTEM)
+	prove --jobs $(SYSTEM_JOBS) --timer --failures --comments --exec bash $(SYSTEM)
 # tests/fuzz/fuzz_<name>.c with its seeds in tests/fuzz/corpus/<name>. What is
 # found new stays in the build folder.
 FUZZERS := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
@@ -180,7 +183,7 @@ check-layers:
 # --- running, packages, installing ------------------------------------------
 # Standard output is the server's: its line when it is ready.
 run: packages-run
-	@$(MAKE) --no-print-directory -j$(JOBS) all >&2
+	@$(MAKE) --no-print-directory -j$(CORES) all >&2
 	@$(PROGRAM) serve --capture-default $(ARGS)
 packages:
 	@config/packages build
