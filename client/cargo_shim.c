@@ -258,12 +258,17 @@ static int
 stand_in(char *compiler, char **argv)
 {
 	char *question[] = {argv[0], compiler, (char[]){"-vV"}, NULL};
+	int status;
 
 	if (argv[1] != NULL && strcmp(argv[1], "-vV") == 0 && argv[2] == NULL &&
 	    getenv(CARGO_SHIM_BROKER) != NULL &&
 	    cargo_shim_is_called_by_cargo()) {
 		cargo_stand_in_resolve(question);
-		return answer_cargo(question);
+		status = answer_cargo(question);
+		if (question[1] != compiler)
+			free(question[1]);
+		free(compiler);
+		return status;
 	}
 	argv[0] = compiler;
 	return become_compiler(argv);
