@@ -113,10 +113,11 @@ export TOOLROOT_BUILD = $(abspath $(BUILD))
 CORES       := $(shell nproc)
 UNIT_JOBS   := $(or $(JOBS),$(CORES))
 SYSTEM_JOBS := $(or $(JOBS),$(shell expr $(CORES) + 1))
-UNIT   ?= $(UNIT_TESTS)
 # The longest first: it works while those that come next mostly wait.
-FIRST  := tests/system/48-cargo-large.sh
-SYSTEM ?= $(FIRST) $(filter-out $(FIRST),$(sort $(wildcard tests/system/[0-9]*.sh)))
+longest_first = $(1) $(filter-out $(1),$(2))
+UNIT   ?= $(call longest_first,$(BUILD)/tests/unit/cas/test_store_model,$(UNIT_TESTS))
+SYSTEM ?= $(call longest_first,tests/system/48-cargo-large.sh,$(sort \
+	  $(wildcard tests/system/[0-9]*.sh)))
 
 # One after the other, also with -j: what is built needs the packages.
 test: packages-test
