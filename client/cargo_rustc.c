@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -80,16 +81,14 @@ cargo_rustc_find(
 static char *
 directory_of(const char *cache, const char *shim, const char *compiler)
 {
-	struct digest_hasher *hasher = digest_hasher_new(DIGEST_SHA256);
+	const struct iovec parts[] = {{(char *)shim, strlen(shim) + 1},
+	    {(char *)compiler, strlen(compiler) + 1}};
 	char text[DIGEST_TEXT_MAX];
-	struct digest digest;
+	struct digest name;
 
-	digest_hasher_update(hasher, shim, strlen(shim) + 1);
-	digest_hasher_update(hasher, compiler, strlen(compiler) + 1);
-	digest_hasher_finish(hasher, &digest);
-	digest_hasher_free(hasher);
-	digest_format_hash(&digest, text);
-	return xasprintf("%s/compilers/%.16s", cache, text);
+	digest_compute_parts(DIGEST_SHA256, parts, 2, &name);
+	return xasprintf(
+	    "%s/compilers/%.16s", cache, digest_format_hash(&name, text));
 }
 
 /* Another build may do the same: it makes the same. */

@@ -77,15 +77,12 @@ is_itself(const char *path)
 static char *
 file_of(const char *cache, const char *path)
 {
-	struct digest_hasher *hasher = digest_hasher_new(DIGEST_SHA256);
 	char text[DIGEST_TEXT_MAX];
-	struct digest digest;
+	struct digest name;
 
-	digest_hasher_update(hasher, path, strlen(path));
-	digest_hasher_finish(hasher, &digest);
-	digest_hasher_free(hasher);
-	digest_format_hash(&digest, text);
-	return xasprintf("%s/cargo-%.16s", cache, text);
+	digest_compute(DIGEST_SHA256, path, strlen(path), &name);
+	return xasprintf(
+	    "%s/cargo-%.16s", cache, digest_format_hash(&name, text));
 }
 
 static void

@@ -13,6 +13,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -32,7 +33,7 @@ from remote import (
     read_name,
     write_name,
 )
-from tap import Tap
+from tap import Tap, together
 
 MIB = 1 << 20
 BUDGET = 64 * MIB
@@ -103,14 +104,7 @@ def at_once(calls: list[Callable[[], Any]]) -> list[Outcome]:
         with lock:
             outcomes.append(outcome)
 
-    threads = [
-        threading.Thread(target=run, args=(each,), daemon=True)
-        for each in calls
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together(*(partial(run, each) for each in calls))
     return outcomes
 
 

@@ -3,13 +3,10 @@
  * peers do with half a message is in tests/system/62-memory.sh. */
 #include "tests/unit/rpc/fixture.h"
 
-#include <fcntl.h>
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include "base/budget.h"
 #include "base/process_memory.h"
 #include "rpc/server_core.h"
+#include "tests/unit/rpc/descriptors.h"
 
 #define MIB (1u << 20)
 #define ROOM (64u * MIB)
@@ -51,11 +48,25 @@ start(const char *path, const char *request)
 	return stream;
 }
 
+/* One call asks for 96 MiB that the client does not read. */
+static void
+check_reader_gives_way(void)
+{
+	struct rpc_stream *reader = start("/t.T/Count", "1 100663296");
+	struct rpc_message *message;
+	struct error err;
+
+	while (rpc_stream_receive(reader, &message, &err) > 0)
+		rpc_message_free(message);
+	assert_int_equal(err.code, ERROR_RESOURCE_EXHAUSTED);
+	assert_int_equal(rpc_server_ended_for_memory(fixture.server), 1);
+	rpc_stream_free(reader);
+}
+
 static void
 the_call_that_waits_for_its_peer_gives_way(void **state)
 {
-	struct rpc_stream *held, *reader;
-	struct rpc_message *message;
+	struct rpc_stream *held;
 	struct error err;
 	char out[64];
 
@@ -63,13 +74,7 @@ the_call_that_waits_for_its_peer_gives_way(void **state)
 	/* Held by us: not its peer's fault. */
 	held = start("/t.T/HoldBidi", "x");
 	wait_until(&fixture.handled, 1);
-	/* 96 MiB that the client does not read. */
-	reader = start("/t.T/Count", "1 100663296");
-	while (rpc_stream_receive(reader, &message, &err) > 0)
-		rpc_message_free(message);
-	assert_int_equal(err.code, ERROR_RESOURCE_EXHAUSTED);
-	assert_int_equal(rpc_server_ended_for_memory(fixture.server), 1);
-	rpc_stream_free(reader);
+	check_reader_gives_way();
 	/* The other goes on, and new ones are served. */
 	assert_false(rpc_call_cancelled(atomic_load(&fixture.held)));
 	assert_int_equal(call_text(fixture.channel, "/t.T/Unary", "hello",
@@ -142,33 +147,17 @@ without_need_nothing_is_ended(void **state)
 static void
 it_sees_without_descriptors_that_are_free(void **state)
 {
-	struct rpc_stream *reader;
-	struct rpc_message *message;
+	struct descriptors all;
 	struct error err;
-	struct rlimit before, few;
 	char out[64];
-	int copies[256], count = 0;
 
 	setup(state);
 	assert_int_equal(call_text(fixture.channel, "/t.T/Unary", "connect",
 			     &patience, out, sizeof(out), &err),
 	    0);
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
-	few = before;
-	few.rlim_cur = 256;
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
-	while ((copies[count] = fcntl(0, F_DUPFD_CLOEXEC, 0)) != -1)
-		count++;
-	assert_int_equal(errno, EMFILE);
-	reader = start("/t.T/Count", "1 100663296");
-	while (rpc_stream_receive(reader, &message, &err) > 0)
-		rpc_message_free(message);
-	assert_int_equal(err.code, ERROR_RESOURCE_EXHAUSTED);
-	assert_int_equal(rpc_server_ended_for_memory(fixture.server), 1);
-	rpc_stream_free(reader);
-	while (count > 0)
-		close(copies[--count]);
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	descriptors_take_all(&all);
+	check_reader_gives_way();
+	descriptors_give_back(&all);
 	fixture_teardown(state);
 }
 
