@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/buffer.h"
+#include "base/container.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "cas/action_value.h"
@@ -51,8 +52,7 @@ struct import {
 static void
 batch_done(struct store_batch *batch)
 {
-	struct import *import =
-	    (struct import *)((char *)batch - offsetof(struct import, batch));
+	struct import *import = CONTAINER_OF(batch, struct import, batch);
 
 	waiter_finish(&import->waiter);
 }

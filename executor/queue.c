@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "base/container.h"
 #include "base/memory.h"
 
 void
@@ -265,6 +266,5 @@ queues_next(const struct queues *queues, const struct platform *offered,
 	if (first != NULL || best == NULL)
 		return first;
 	turn = heap_top(&best->turns);
-	return (struct operation *)((char *)turn -
-				    offsetof(struct operation, turn));
+	return CONTAINER_OF(turn, struct operation, turn);
 }

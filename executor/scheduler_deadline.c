@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Deadlines, and what happens to platforms that no worker matches. */
-#include <stddef.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "base/error.h"
 #include "executor/scheduler_internal.h"
 
@@ -245,10 +245,7 @@ scheduler_expire_queue(struct scheduler *s, struct queue *queue, int64_t now_ms)
 			struct heap_node *turn =
 			    heap_top(&TAILQ_FIRST(&queue->shares)->turns);
 
-			operation =
-			    (struct operation *)((char *)turn -
-						 offsetof(
-						     struct operation, turn));
+			operation = CONTAINER_OF(turn, struct operation, turn);
 		}
 		scheduler_finish(s, operation, &err, none, now_ms);
 	}
@@ -281,8 +278,7 @@ scheduler_next_deadline(struct scheduler *s)
 	return next;
 }
 
-#define DEADLINE_OWNER(node, type) \
-	((type *)(void *)((char *)(node)-offsetof(type, deadline)))
+#define DEADLINE_OWNER(node, type) CONTAINER_OF(node, type, deadline)
 
 static void
 scheduler_expire_session(

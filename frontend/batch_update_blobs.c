@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/buffer.h"
+#include "base/container.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "cas/owners.h"
@@ -220,8 +221,7 @@ static void
 batch_update_put(struct task *task)
 {
 	struct batch_update *update =
-	    (struct batch_update *)((char *)task -
-				    offsetof(struct batch_update, task));
+	    CONTAINER_OF(task, struct batch_update, task);
 	struct rpc_call *rpc = update->rpc;
 	struct error err;
 

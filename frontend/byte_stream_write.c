@@ -17,6 +17,7 @@
 
 #include "base/arena.h"
 #include "base/budget.h"
+#include "base/container.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "cas/owners.h"
@@ -181,9 +182,7 @@ write_committed(void *cookie, const struct error *err)
 static void
 write_stored(struct store_batch *batch)
 {
-	struct write *write =
-	    (struct write *)(void *)((char *)batch -
-				     offsetof(struct write, batch));
+	struct write *write = CONTAINER_OF(batch, struct write, batch);
 	struct error *error = write->put.error;
 
 	write_committed(write, error);

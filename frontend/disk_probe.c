@@ -3,10 +3,10 @@
  * pool. */
 #include "frontend/disk_probe.h"
 
-#include <stddef.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -41,8 +41,7 @@ static void
 ask_fired(struct rpc_timer *timer)
 {
 	struct disk_probe *probe =
-	    (struct disk_probe *)((char *)timer -
-				  offsetof(struct disk_probe, ask_timer));
+	    CONTAINER_OF(timer, struct disk_probe, ask_timer);
 
 	probe_watch_begin(&probe->watch, clock_monotonic_ms());
 	thread_pool_submit(probe->options.pool, &probe->task);
@@ -53,8 +52,7 @@ static void
 watch_fired(struct rpc_timer *timer)
 {
 	struct disk_probe *probe =
-	    (struct disk_probe *)((char *)timer -
-				  offsetof(struct disk_probe, watch_timer));
+	    CONTAINER_OF(timer, struct disk_probe, watch_timer);
 
 	if (probe_watch_tell(&probe->watch, clock_monotonic_ms())) {
 		log_error("store_hangs", "error=\"" PROBE_LATE_TEXT "\"");
@@ -85,9 +83,7 @@ ask(struct disk_probe *probe)
 static void
 ask_run(struct task *task)
 {
-	struct disk_probe *probe =
-	    (struct disk_probe *)((char *)task -
-				  offsetof(struct disk_probe, task));
+	struct disk_probe *probe = CONTAINER_OF(task, struct disk_probe, task);
 
 	ask(probe);
 	set_timer(probe, &probe->ask_timer, probe->options.every_ms);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "cas/keep.h"
@@ -89,8 +90,8 @@ execution_service_kick(struct execution_service *service)
 static void
 execution_tick(struct rpc_timer *timer)
 {
-	struct execution_service *service = (struct execution_service *)(void
-		*)((char *)timer - offsetof(struct execution_service, tick));
+	struct execution_service *service =
+	    CONTAINER_OF(timer, struct execution_service, tick);
 
 	pthread_mutex_lock(&service->lock);
 	service->tick_ms = CLOCK_NEVER;

@@ -4,11 +4,11 @@
  * (rpc/call_pump.h): updates that come while one is being sent become one.
  */
 #include <stdatomic.h>
-#include <stddef.h>
 #include <stdlib.h>
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "base/container.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "frontend/action_cache.h"
@@ -80,8 +80,8 @@ execution_stream_set_timer(struct execution_stream *stream)
 static void
 execution_stream_timer(struct rpc_timer *timer)
 {
-	struct execution_stream *stream = (struct execution_stream *)(void
-		*)((char *)timer - offsetof(struct execution_stream, timer));
+	struct execution_stream *stream =
+	    CONTAINER_OF(timer, struct execution_stream, timer);
 
 	pthread_mutex_lock(&stream->pump.lock);
 	if (!stream->pump.ended && stream->mode == EXECUTION_STREAM)
@@ -170,10 +170,7 @@ static void
 execution_stream_inline(struct task *task)
 {
 	struct execution_stream *stream =
-	    (struct execution_stream *)(void *)((char *)task -
-						offsetof(
-						    struct execution_stream,
-						    inline_task));
+	    CONTAINER_OF(task, struct execution_stream, inline_task);
 	struct rpc_message *message = operation_message_inlined(
 	    stream->service->scheduler, stream->operation,
 	    stream->service->storage->store, &stream->inlining);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/arena.h"
+#include "base/container.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "cas/digest_message.h"
@@ -356,9 +357,7 @@ static void
 rest_run(struct task *task)
 {
 	struct output_stream *stream =
-	    (struct output_stream *)(void *)((char *)task -
-					     offsetof(struct output_stream,
-						 rest_task));
+	    CONTAINER_OF(task, struct output_stream, rest_task);
 	struct str piece;
 	struct error err;
 	int rc = next_of_rest(stream, &piece, &err);

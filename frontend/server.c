@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/budget.h"
 #include "base/clock.h"
+#include "base/container.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -155,8 +156,7 @@ static void
 expire_fired(struct rpc_timer *timer)
 {
 	struct server *server =
-	    (struct server *)((char *)timer -
-			      offsetof(struct server, expire_timer));
+	    CONTAINER_OF(timer, struct server, expire_timer);
 
 	thread_pool_submit(server->pool, &server->expire_task);
 }
@@ -186,9 +186,7 @@ apply_limits(struct server *server, struct error *err)
 static void
 expire_run(struct task *task)
 {
-	struct server *server =
-	    (struct server *)((char *)task -
-			      offsetof(struct server, expire_task));
+	struct server *server = CONTAINER_OF(task, struct server, expire_task);
 	struct error ignored;
 
 	if (server->limits_wait)

@@ -5,11 +5,11 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 
 #include "base/clock.h"
+#include "base/container.h"
 #include "base/map.h"
 #include "base/memory.h"
 #include "base/thread_pool.h"
@@ -96,9 +96,7 @@ static void
 upload_table_free_gone(struct task *task)
 {
 	struct upload_table *table =
-	    (struct upload_table *)(void *)((char *)task -
-					    offsetof(struct upload_table,
-						free_task));
+	    CONTAINER_OF(task, struct upload_table, free_task);
 	struct upload_list gone = TAILQ_HEAD_INITIALIZER(gone);
 
 	pthread_mutex_lock(&table->lock);

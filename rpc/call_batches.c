@@ -5,17 +5,15 @@
  * the owner's functions on any one thread at a time.
  */
 #include <google/rpc/status.pb-c.h>
-#include <stddef.h>
 
 #include "base/budget.h"
+#include "base/container.h"
 #include "base/error.h"
 #include "rpc/message.h"
 #include "rpc/server_core.h"
 #include "rpc/status.h"
 
-#define CALL_OF(tag, field) \
-	((struct rpc_call *)(void *)((char *)(tag)-offsetof( \
-	    struct rpc_call, field)))
+#define CALL_OF(tag, field) CONTAINER_OF(tag, struct rpc_call, field)
 
 /* --- operations ------------------------------------------------------------
  */

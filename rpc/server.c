@@ -5,12 +5,12 @@
 
 #include <grpc/compression.h>
 #include <grpc/grpc_security.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <time.h>
 
 #include "base/condition.h"
+#include "base/container.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/processors.h"
@@ -39,7 +39,7 @@ static void
 server_on_shutdown(struct rpc_tag *tag, bool ok)
 {
 	struct rpc_server *server =
-	    (void *)((char *)tag - offsetof(struct rpc_server, shutdown_tag));
+	    CONTAINER_OF(tag, struct rpc_server, shutdown_tag);
 
 	(void)ok;
 	pthread_mutex_lock(&server->lock);
