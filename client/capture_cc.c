@@ -6,6 +6,7 @@
 #include "client/capture_cc.h"
 
 #include <libgen.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -453,25 +454,37 @@ add_runtime(const struct cc *cc, struct error *err)
 /* --- the whole ------------------------------------------------------------ */
 
 /* Programs that stand in for a compiler would ask for it in the sandbox, where
- * it is not. */
-static int
-refuse_wrapper(const char *driver, struct error *err)
+ * it is not. The name of the one that path leads to, or NULL. */
+static const char *
+wrapper_name(const char *path)
 {
 	static const char *const wrappers[] = {
 	    "ccache", "sccache", "distcc", "icecc"};
-	char *real = realpath(driver, NULL);
+	char *real = realpath(path, NULL);
 	const char *name = real != NULL ? strrchr(real, '/') + 1 : "";
-	int rc = 0;
+	const char *found = NULL;
 
-	for (size_t i = 0; i < COUNT(wrappers) && rc == 0; i++) {
+	for (size_t i = 0; i < COUNT(wrappers) && found == NULL; i++) {
 		if (strcmp(name, wrappers[i]) == 0)
-			rc = error_set(err, ERROR_INVALID_ARGUMENT,
-			    "%s is %s; name the compiler itself, as in --cc "
-			    "/usr/bin/gcc",
-			    driver, name);
+			found = wrappers[i];
 	}
 	free(real);
-	return rc;
+	return found;
+}
+
+static bool
+is_wrapper(const char *path)
+{
+	return wrapper_name(path) != NULL;
+}
+
+/* What wrappers themselves would run: the next one in PATH. */
+static char *
+find_compiler(const char *name)
+{
+	char *path = capture_run_find_other(name, is_wrapper);
+
+	return path != NULL ? path : capture_run_find(name);
 }
 
 static int
@@ -480,19 +493,24 @@ find_driver(struct cc *cc, struct error *err)
 	const char *name = cc->options->compiler;
 
 	if (name != NULL) {
-		cc->driver = capture_run_find(name);
+		cc->driver = find_compiler(name);
 	} else {
 		name = "gcc";
-		cc->driver = capture_run_find("gcc");
+		cc->driver = find_compiler("gcc");
 		if (cc->driver == NULL)
-			cc->driver = capture_run_find("cc");
+			cc->driver = find_compiler("cc");
 	}
 	if (cc->driver == NULL)
 		return error_set(err, ERROR_NOT_FOUND,
 		    "there is no compiler %s; --cc takes a name in PATH or a "
 		    "path",
 		    name);
-	return refuse_wrapper(cc->driver, err);
+	if (is_wrapper(cc->driver))
+		return error_set(err, ERROR_INVALID_ARGUMENT,
+		    "%s is %s; name the compiler itself, as in --cc "
+		    "/usr/bin/gcc",
+		    cc->driver, wrapper_name(cc->driver));
+	return 0;
 }
 
 /* gcc without g++ is a whole compiler of C: 1, 0, -1. */

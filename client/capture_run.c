@@ -51,7 +51,7 @@ absolute_path(const char *path)
 }
 
 char *
-capture_run_find(const char *program)
+capture_run_find_other(const char *program, bool (*unwanted)(const char *path))
 {
 	struct str rest = str_from(search_path());
 
@@ -64,11 +64,24 @@ capture_run_find(const char *program)
 		if (directory.len == 0 || directory.data[0] != '/')
 			continue;
 		path = xasprintf("%.*s/%s", STR_ARG(directory), program);
-		if (access(path, X_OK) == 0)
+		if (access(path, X_OK) == 0 && !unwanted(path))
 			return path;
 		free(path);
 	}
 	return NULL;
+}
+
+static bool
+none_is_unwanted(const char *path)
+{
+	(void)path;
+	return false;
+}
+
+char *
+capture_run_find(const char *program)
+{
+	return capture_run_find_other(program, none_is_unwanted);
 }
 
 /* --- running -------------------------------------------------------------- */

@@ -11,7 +11,7 @@
 need python3 python3
 need gcc gcc
 
-plan 75
+plan 77
 
 cd "$WORK" || exit 1
 
@@ -317,6 +317,14 @@ run add gcc --cc --minimal --json
 is "this machine's gcc is captured" "$status" 0
 gcc_root=$(field root_digest)
 is "twice the same" "$(root_of --cc --minimal)" "$gcc_root"
+mkdir wrappers
+printf '#!/bin/sh\nexit 1\n' > wrappers/ccache
+chmod 755 wrappers/ccache
+ln -s ccache wrappers/gcc
+is "with ccache before it in PATH, too" \
+	"$(PATH=$WORK/wrappers:$PATH root_of --cc --minimal)" "$gcc_root"
+run add x --dry-run --minimal --cc "$WORK/wrappers/gcc"
+like "ccache itself is refused" "$errors" "wrappers/gcc is ccache; name the"
 run show gcc --files --json
 missing=$(python3 -c '
 import json, os, sys
