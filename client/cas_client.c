@@ -181,10 +181,12 @@ take_capabilities(struct cas_client *client,
 	if (!has_function(cache, client->function))
 		return refuse_function(client, cache, err);
 	to->max_batch_bytes = CAS_BATCH_BYTES_MAX;
-	if (cache->max_batch_total_size_bytes > 0 &&
-	    (uint64_t)cache->max_batch_total_size_bytes < CAS_BATCH_BYTES_MAX)
-		to->max_batch_bytes =
+	if (cache->max_batch_total_size_bytes > 0)
+		to->told_batch_bytes =
 		    (uint64_t)cache->max_batch_total_size_bytes;
+	if (to->told_batch_bytes > 0 &&
+	    to->told_batch_bytes < CAS_BATCH_BYTES_MAX)
+		to->max_batch_bytes = to->told_batch_bytes;
 	if (cache->max_cas_blob_size_bytes > 0)
 		to->max_blob_bytes = (uint64_t)cache->max_cas_blob_size_bytes;
 	for (size_t i = 0; i < cache->n_supported_compressors; i++) {

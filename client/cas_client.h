@@ -53,9 +53,10 @@ struct cas_client_options {
 };
 
 struct cas_capabilities {
-	uint64_t max_batch_bytes; /* blobs in one batch; never 0 */
-	uint64_t max_blob_bytes;  /* 0 = no limit told */
-	bool zstd;                /* in streams */
+	uint64_t max_batch_bytes;  /* blobs in one batch of ours; never 0 */
+	uint64_t told_batch_bytes; /* what the server allows; 0 = no limit */
+	uint64_t max_blob_bytes;   /* 0 = no limit told */
+	bool zstd;                 /* in streams */
 	bool execution;
 	bool action_cache_update;
 };

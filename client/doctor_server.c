@@ -106,11 +106,15 @@ static bool
 look_at_capabilities(struct round_trip *trip)
 {
 	const struct cas_capabilities *can = cas_client_capabilities(trip->cas);
+	char *batches =
+	    can->told_batch_bytes > 0
+		? xasprintf("%" PRIu64 " bytes", can->told_batch_bytes)
+		: xstrdup("any size");
 	char *found = xasprintf("%s; execution: %s; action results by clients: "
-				"%s; zstd: %s; batches of %" PRIu64 " bytes",
+				"%s; zstd: %s; batches of %s",
 	    digest_function_name(trip->function), can->execution ? "yes" : "no",
 	    can->action_cache_update ? "yes" : "no", can->zstd ? "yes" : "no",
-	    can->max_batch_bytes);
+	    batches);
 
 	add(trip, can->execution ? DOCTOR_OK : DOCTOR_FAILED,
 	    "server: capabilities", found,
@@ -119,6 +123,7 @@ look_at_capabilities(struct round_trip *trip)
 		: "cargo toolroot needs a server that executes; this "
 		  "one is a cache alone");
 	free(found);
+	free(batches);
 	return can->execution;
 }
 

@@ -30,7 +30,7 @@ print(*(c["result"] for c in checks if c["check"] == sys.argv[2]))' \
 		"$WORK/doctor.log" "$1"
 }
 
-plan 15
+plan 16
 # It knows that no worker comes when some time has gone by.
 SERVER_STORE=$WORK/store2
 server_start --workers 0
@@ -49,6 +49,8 @@ ok "all is well without a project" doctor "$WORK" \
 is "the sandbox was tried" "$(result 'host: sandbox')" ok
 is "an action was executed" "$(result 'server: execute')" ok
 is "cargo was not looked at" "$(result cargo)" skipped
+like "the limit of batches is the server's" "$(cat "$WORK/doctor.log")" \
+	"batches of 4128768 bytes"
 if command -v cargo > /dev/null; then
 	ok "all is well with a project" doctor "$WORK/project" --no-host \
 		--server "grpc://$GRPC_ADDR" --json ||

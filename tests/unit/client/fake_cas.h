@@ -380,7 +380,7 @@ fake_read_data(struct fake_read *read, const struct fake_blob *blob,
 		read->data = xmalloc(read->len + 1);
 		memcpy(read->data, blob->data + offset, read->len);
 		if (read->len > 0)
-			read->data[0] ^= fake.corrupt;
+			read->data[0] = (char)(read->data[0] ^ fake.corrupt);
 	}
 	read->break_at = SIZE_MAX;
 	if (fake.break_streams > 0) {

@@ -21,6 +21,7 @@ capabilities_are_asked_for_and_bounded(void **state)
 
 	assert_true(capabilities->max_batch_bytes > 0);
 	assert_true(capabilities->max_batch_bytes < 4 << 20);
+	assert_int_equal(capabilities->told_batch_bytes, 0);
 	assert_false(capabilities->zstd);
 	fake.max_batch = 12345;
 	fake.max_blob = 99999;
@@ -30,6 +31,12 @@ capabilities_are_asked_for_and_bounded(void **state)
 	assert_int_equal(capabilities->max_batch_bytes, 12345);
 	assert_int_equal(capabilities->max_blob_bytes, 99999);
 	assert_true(capabilities->zstd);
+	cas_client_close(client);
+	fake.max_batch = 8 << 20;
+	client = fake_cas_client(false);
+	capabilities = cas_client_capabilities(client);
+	assert_true(capabilities->max_batch_bytes < 4 << 20);
+	assert_int_equal(capabilities->told_batch_bytes, 8 << 20);
 	cas_client_close(client);
 }
 
