@@ -125,7 +125,8 @@ test: packages-test
 	@$(MAKE) --no-print-directory -j$(CORES) system
 unit: $(UNIT)
 	@JOBS=$(UNIT_JOBS) tests/unit/run $(UNIT)
-system: all $(TOOLS)
+# 30-sandbox runs some of the worker's unit tests once more, without root.
+system: all $(TOOLS) $(filter $(BUILD)/tests/unit/worker/%,$(UNIT_TESTS))
 	prove --jobs $(SYSTEM_JOBS) --timer --failures --comments --exec bash $(SYSTEM)
 # tests/fuzz/fuzz_<name>.c with its seeds in tests/fuzz/corpus/<name>. What is
 # found new stays in the build folder.
