@@ -630,7 +630,7 @@ history_list_misses(struct history *history, struct str instance, struct str of,
 		if (count == limit)
 			break;
 		if (entry->missed && str_equal(entry->instance, instance) &&
-		    (str_equal(entry->miss_invocation, of) ||
+		    (of.len == 0 || str_equal(entry->miss_invocation, of) ||
 			is_of(entry->target, of)))
 			miss_out(arena, entry, &misses[count++]);
 	}

@@ -111,7 +111,7 @@ int history_find_miss(struct history *history, struct str instance,
 struct str history_last_invocation(
     struct history *history, struct str instance, struct arena *arena);
 /* Those whose invocation or target is `of`, or whose target begins with its
- * words, the newest first. Returns how many. */
+ * words, the newest first; all when that is empty. Returns how many. */
 size_t history_list_misses(struct history *history, struct str instance,
     struct str of, struct arena *arena, struct history_miss *misses,
     size_t limit);

@@ -266,11 +266,11 @@ list_run(struct unary_call *call, struct error *err)
 	if (misses == NULL)
 		return unary_call_out_of_memory(err);
 	of = binary_str(request->of);
+	/* Where no client tells its builds apart, any miss is of the last. */
 	if (of.len == 0)
 		of = history_last_invocation(history, instance, arena);
-	limit = of.len > 0 ? history_list_misses(
-				 history, instance, of, arena, misses, limit)
-			   : 0;
+	limit =
+	    history_list_misses(history, instance, of, arena, misses, limit);
 	return list_reply(call, of, misses, limit, err);
 }
 

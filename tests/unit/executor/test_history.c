@@ -298,6 +298,9 @@ misses_are_found_by_invocation_target_and_hash(void **state)
 	assert_int_equal(history_list_misses(history, STR("main"), STR("//y"),
 			     &arena, found, 4),
 	    1);
+	assert_int_equal(history_list_misses(
+			     history, STR("main"), STR(""), &arena, found, 4),
+	    1);
 	digest_format_hash(&b.use.action, hash);
 	assert_int_equal(history_find_miss(history, STR("main"), str_from(hash),
 			     &arena, found),
