@@ -2,11 +2,17 @@
 /* The line, and when it is worth the operator's eye. */
 #include "frontend/access_log.h"
 
+#include <stdio.h>
+
 #include "base/error.h"
 #include "base/log.h"
+#include "cas/digest.h"
 #include "frontend/request_metadata.h"
 #include "frontend/trace_parent.h"
+#include "protos/wire.h"
 #include "rpc/call.h"
+#include "rpc/message.h"
+#include "rpc/server.h"
 
 static bool
 is_failure(int status)
@@ -34,6 +40,69 @@ lives_long(struct str path)
 	return false;
 }
 
+/* --- the action ------------------------------------------------------------
+ * Clients need not name it in their metadata; these requests do. */
+
+#define DIGEST_HASH 1
+#define DIGEST_SIZE 2
+
+/* "HASH/SIZE", as the request has it; "" when it names none. */
+static struct str
+digest_text(struct str digest, char text[static DIGEST_TEXT_MAX])
+{
+	struct str hash = STR("");
+	unsigned long long size = 0;
+	struct wire_field field;
+	int len;
+
+	while (wire_next(&digest, &field) > 0) {
+		if (field.number == DIGEST_HASH && field.type == WIRE_BYTES)
+			hash = field.bytes;
+		else if (field.number == DIGEST_SIZE &&
+			 field.type == WIRE_VARINT)
+			size = field.value;
+	}
+	if (hash.len == 0 || hash.len > 2 * DIGEST_HASH_MAX)
+		return STR("");
+	len = snprintf(text, DIGEST_TEXT_MAX, "%.*s/%llu", STR_ARG(hash), size);
+	return (struct str){text, (size_t)len};
+}
+
+static struct str
+requested_action(struct rpc_call *call, char text[static DIGEST_TEXT_MAX])
+{
+	static const struct {
+		const char *path;
+		uint32_t field; /* of the digest */
+	} methods[] = {
+	    {"/build.bazel.remote.execution.v2.ActionCache/GetActionResult", 2},
+	    {"/build.bazel.remote.execution.v2.ActionCache/UpdateActionResult",
+		2},
+	    {"/build.bazel.remote.execution.v2.Execution/Execute", 6},
+	};
+	struct rpc_message *request = rpc_call_request(call);
+	struct str digest = STR(""), message;
+	struct wire_field field;
+	size_t i = 0, count = sizeof(methods) / sizeof(methods[0]);
+
+	while (i < count &&
+	       !str_equal(rpc_call_path(call), str_from(methods[i].path)))
+		i++;
+	/* A large one may be in pieces, and is not copied for a line. */
+	if (i == count || request == NULL ||
+	    rpc_message_size(request) > RPC_SMALL_REQUEST)
+		return STR("");
+	message = rpc_message_flat(request);
+	while (wire_next(&message, &field) > 0) {
+		if (field.number == methods[i].field &&
+		    field.type == WIRE_BYTES)
+			digest = field.bytes;
+	}
+	return digest_text(digest, text);
+}
+
+/* --- the line ------------------------------------------------------------- */
+
 void
 access_log_write(
     struct rpc_call *call, int status, int64_t duration_ns, int64_t slow_ns)
@@ -46,11 +115,14 @@ access_log_write(
 	char target[LOG_VALUE_MAX], action[LOG_VALUE_MAX];
 	char identity[LOG_VALUE_MAX], trace[LOG_VALUE_MAX];
 	char error[LOG_VALUE_MAX], method[LOG_VALUE_MAX];
+	char digest[DIGEST_TEXT_MAX];
 	struct request_metadata metadata;
+	struct str requested;
 
 	if (!log_is_written(level))
 		return;
 	request_metadata_read(call, &metadata);
+	requested = requested_action(call, digest);
 	log_write(level, "rpc",
 	    "method=%s status=%s us=%lld in=%llu out=%llu peer=%.*s "
 	    "identity=\"%s\" "
@@ -65,7 +137,8 @@ access_log_write(
 	    log_value(metadata.tool_name, tool),
 	    log_value(metadata.tool_invocation_id, invocation),
 	    log_value(metadata.target_id, target),
-	    log_value(metadata.action_id, action),
+	    log_value(
+		requested.len > 0 ? requested : metadata.action_id, action),
 	    log_value(trace_parent_of(call), trace),
 	    log_value(rpc_call_end_text(call), error));
 }

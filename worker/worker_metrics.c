@@ -96,7 +96,8 @@ static const struct metric_definition shown_definitions[SHOWN] = {
 		"--local-store that of the server.",
 	.type = METRIC_GAUGE},
     [STORE_LIMIT] = {.name = "toolroot_worker_store_limit_bytes",
-	.help = "What it may take.",
+	.help = "What it may take; 0 with --local-store, where the "
+		"server tells it.",
 	.type = METRIC_GAUGE},
 };
 
@@ -124,7 +125,10 @@ show_store(const struct worker_metrics *metrics)
 		return;
 	store_usage(store, &usage);
 	metric_set(metrics->shown[STORE_BYTES], (int64_t)usage.bytes);
-	metric_set(metrics->shown[STORE_LIMIT], (int64_t)usage.max_bytes);
+	/* What the server's may take, the server alone knows. */
+	if (metrics->worker->options->local_store == NULL)
+		metric_set(
+		    metrics->shown[STORE_LIMIT], (int64_t)usage.max_bytes);
 }
 
 static void

@@ -451,7 +451,7 @@ def check_log(tap: Tap, maker: Maker) -> None:
     """Each miss and each failed call is a line; also as JSON."""
     api = remote.api
     request = api.UpdateActionResultRequest(
-        action_digest=maker.action(Build())
+        action_digest=(digest := maker.action(Build()))
     )
     request.action_result.stdout_digest.CopyFrom(remote.digest_of(b"absent"))
     header: list[tuple[str, Any]] = [*maker.header("in-vain")]
@@ -487,6 +487,7 @@ def check_log(tap: Tap, maker: Maker) -> None:
         "target": TARGET,
         "invocation": "in-vain",
         "traceparent": TRACE,
+        "action": f"{digest.hash}/{digest.size_bytes}",
     }
     tap.equal(
         [{k: line.get(k) for k in wanted} for line in failed],
