@@ -390,7 +390,9 @@ print_explanation(
 	print_miss(response->miss);
 	if (hint != NULL)
 		printf("    %s\n", hint);
-	if (hint != NULL && response->miss->summary.len > 0) {
+	/* What was found at the time, where nothing can be compared now. */
+	if ((hint != NULL || response->n_changes == 0) &&
+	    response->miss->summary.len > 0) {
 		printf("    ");
 		print_word(binary_str(response->miss->summary));
 		putchar('\n');

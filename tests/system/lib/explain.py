@@ -558,6 +558,11 @@ def check_restart(tap: Tap, maker: Maker) -> None:
         "a restart forgets no misses",
     )
     collect(maker.server, "--max-age", "4h")
+    tap.like(
+        maker.explain("changed-environment")[1],
+        r"(?s)variable MODE changed\n.*incomplete: .* not in the store",
+        "what was found is told when what was compared is gone",
+    )
     counted = maker.misses()
     maker.executed(build, "restart-2")
     tap.equal(
