@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "base/processors.h"
 #include "cas/digest.h"
+#include "frontend/resource_name.h"
 
 #define GC_LOW_MIN 50
 #define FIELD(name) offsetof(struct serve_options, name)
@@ -195,6 +196,23 @@ check_workers(const struct serve_options *options, struct error *err)
 	return 0;
 }
 
+static int
+check_instances(const struct serve_options *options, struct error *err)
+{
+	for (size_t i = 0; i < options->instances.count; i++) {
+		const char *name = options->instances.items[i];
+
+		if (!resource_name_instance_valid(str_from(name)))
+			return error_set(err, ERROR_INVALID_ARGUMENT,
+			    "--instance \"%.200s\" is no instance name: path "
+			    "segments are neither empty nor one of blobs, "
+			    "uploads, actions, actionResults, operations, "
+			    "capabilities, compressed-blobs",
+			    name);
+	}
+	return 0;
+}
+
 int
 serve_options_complete(struct serve_options *options, struct error *err)
 {
@@ -203,6 +221,7 @@ serve_options_complete(struct serve_options *options, struct error *err)
 	bool json;
 
 	if (check_tls(options, err) < 0 || check_workers(options, err) < 0 ||
+	    check_instances(options, err) < 0 ||
 	    serve_digest_functions(options, &functions, err) < 0)
 		return -1;
 	if (!log_level_parse(str_from(options->log_level), &level))

@@ -10,7 +10,7 @@
 need openssl openssl
 need python3 python3
 
-plan 54
+plan 55
 
 export XDG_CACHE_HOME=$WORK/cache
 
@@ -65,6 +65,8 @@ refused_serve "a property without value" 2 '--property "gpu" is not NAME=VALUE' 
 	--property gpu
 refused_serve "a digest function" 2 '--digest-function "md5" is none of' \
 	--digest-function md5
+refused_serve "an instance that no client could name" 2 \
+	'--instance "a/blobs/b" is no instance name' --instance a/blobs/b
 refused_serve "an address without port" 2 'listen address "here"' --listen here
 refused_serve "an HTTP address without port" 2 'HTTP address "here"' \
 	--http here
