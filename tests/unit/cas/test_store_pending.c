@@ -29,6 +29,7 @@ numbered(uint32_t number)
 struct adder {
 	struct pending *pending;
 	struct pending_list list;
+	uint64_t before; /* the generation */
 	pthread_t thread;
 };
 
@@ -45,6 +46,7 @@ static void
 adder_start(struct adder *adder)
 {
 	adder->pending = pending_new();
+	adder->before = pending_generation(adder->pending);
 	STAILQ_INIT(&adder->list);
 	for (uint32_t i = 0; i < COUNT; i++) {
 		struct pending_blob *blob = xcalloc(1, sizeof(*blob));
@@ -65,16 +67,15 @@ who_missed_something_finds_another_generation(void **state)
 		const struct digest wanted = numbered(COUNT / 2);
 		struct adder adder;
 		struct place place;
-		uint64_t before, looked_at;
+		uint64_t looked_at;
 		bool found;
 
 		adder_start(&adder);
-		before = pending_generation(adder.pending);
 		/* As soon as it tells that something was added. */
 		do {
 			looked_at = pending_generation(adder.pending);
 			found = pending_find(adder.pending, &wanted, &place);
-		} while (looked_at == before);
+		} while (looked_at == adder.before);
 		assert_int_equal(pthread_join(adder.thread, NULL), 0);
 		assert_true(
 		    found || pending_generation(adder.pending) != looked_at);
