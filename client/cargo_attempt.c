@@ -568,6 +568,7 @@ state_init(struct state *state, const struct cargo_attempt *attempt)
 	    .build = cargo_session_environment(crate->session),
 	    .learned = &crate->learned,
 	    .paths = crate->exact ? &nowhere : &state->paths,
+	    .clippy = crate->driver != NULL,
 	};
 	state->inputs.paths = &state->paths;
 	state->inputs.ledger = cargo_session_ledger(crate->session);

@@ -21,15 +21,18 @@ static const char *const dropped_prefixes[] = {
     "CARGO_TERM_", "RUSTUP_", "TOOLROOT_"};
 static const char *const dropped[] = {"CARGO", "CARGO_HOME", "CARGO_MAKEFLAGS",
     "CARGO_INCREMENTAL", "CARGO_CACHE_RUSTC_INFO", "CARGO_BUILD_JOBS",
-    "CARGO_TARGET_DIR", "GLIBC_TUNABLES", "LD_LIBRARY_PATH", "MAKEFLAGS",
-    "MFLAGS", "OLDPWD", "PATH", "PWD", "RUSTC", "RUSTC_WRAPPER",
-    "RUSTC_WORKSPACE_WRAPPER", "RUST_RECURSION_COUNT", "SHLVL", "_"};
+    "CARGO_TARGET_DIR", "CLIPPY_TERMINAL_WIDTH", "GLIBC_TUNABLES",
+    "LD_LIBRARY_PATH", "MAKEFLAGS", "MFLAGS", "OLDPWD", "PATH", "PWD", "RUSTC",
+    "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUST_RECURSION_COUNT", "SHLVL",
+    "_"};
 /* Cargo, or rustup before it, sets them to where this machine has
  * certificates. */
 static const char *const ambient[] = {"SSL_CERT_FILE", "SSL_CERT_DIR"};
 /* What was asked for on cargo's command line: the same crate is compiled with
  * and without. */
 static const char *const command_line[] = {"CARGO_PRIMARY_PACKAGE"};
+/* Cargo clippy's, in all calls; clippy-driver alone reads it. */
+static const char *const linter[] = {"CLIPPY_ARGS"};
 /* Where things are, whatever was included from there. */
 static const char *const places[] = {
     "CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "CARGO_TARGET_TMPDIR"};
@@ -78,6 +81,9 @@ is_wanted(const struct cargo_environment *environment, const char *item)
 	if (is_dropped(item, length))
 		return false;
 	if (!learned && listed(ambient, COUNT(ambient), item, length))
+		return false;
+	if (!environment->clippy && !learned &&
+	    listed(linter, COUNT(linter), item, length))
 		return false;
 	if (!environment->macro && !learned &&
 	    listed(command_line, COUNT(command_line), item, length))

@@ -20,7 +20,8 @@ struct cargo_environment {
 	char *const *build;                  /* the front's, likewise */
 	const struct cargo_strings *learned; /* names that the crate reads */
 	const struct cargo_paths *paths;     /* that values are mapped by */
-	bool macro; /* one may read any of them, unseen */
+	bool macro;  /* one may read any of them, unseen */
+	bool clippy; /* the call is one of clippy-driver */
 };
 
 /* "NAME=value", sorted by name, paths mapped, with a fixed PATH. */

@@ -143,6 +143,33 @@ places_of_certificates_count_for_who_reads_them(void **state)
 	cargo_strings_clear(&learned);
 }
 
+/* Else no crate would be shared by `cargo check`, `cargo clippy` and `cargo
+ * clippy -- -D warnings`, nor by terminals of several widths. */
+static void
+what_clippy_is_told_counts_for_its_driver_alone(void **state)
+{
+	const struct cargo_strings learned = {.count = 0};
+	struct cargo_strings out = {.count = 0};
+	struct cargo_environment environment = {
+	    .call = ARGV(WORD("CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings"),
+		WORD("CLIPPY_TERMINAL_WIDTH=80")),
+	    .build = ARGV(NULL),
+	    .learned = &learned,
+	    .paths = *state,
+	    .macro = true,
+	};
+
+	cargo_environment_choose(&environment, &out);
+	assert_int_equal(out.count, 1); /* PATH */
+	cargo_strings_clear(&out);
+	environment.clippy = true;
+	cargo_environment_choose(&environment, &out);
+	assert_int_equal(out.count, 2);
+	assert_string_equal(
+	    out.items[0], "CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings");
+	cargo_strings_clear(&out);
+}
+
 static void
 expect_mismatches(void **state, struct str text, const char *const *wanted)
 {
@@ -240,6 +267,7 @@ main(void)
 	    WITH_PATHS(variables_of_cargo_belong_to_the_action),
 	    WITH_PATHS(what_cargo_was_asked_for_counts_for_macros_alone),
 	    WITH_PATHS(places_of_certificates_count_for_who_reads_them),
+	    WITH_PATHS(what_clippy_is_told_counts_for_its_driver_alone),
 	    WITH_PATHS(all_variables_that_differ_are_found),
 	    WITH_PATHS(what_tells_tools_what_to_write_belongs_to_the_action),
 	    WITH_PATHS(places_are_told_from_generated_code),
