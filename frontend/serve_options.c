@@ -35,8 +35,9 @@ static const struct setting table[] = {
 	"Bytes that the store may take on disk; writes beyond it are refused.\n"
 	"0: four fifths of what is free and the store's own."},
     {"min-age", SETTING_DURATION, FIELD(min_age), "TIME", "3h",
-	"What was written, found or read is kept at least so long; when there\n"
-	"is nothing older left to drop, writes are refused."},
+	"What was written, found or read is kept at least so long, and up to\n"
+	"ten minutes longer, since times of use are kept in steps of that.\n"
+	"When there is nothing older left to drop, writes are refused."},
     {"gc-high", SETTING_COUNT, FIELD(gc_high), "PERCENT", "90",
 	"Of max-size: above it, what was not used for longest is dropped."},
     {"gc-low", SETTING_COUNT, FIELD(gc_low), "PERCENT", "80",
