@@ -15,6 +15,7 @@
 #include "client/cargo_dep_info.h"
 #include "client/cargo_environment.h"
 #include "client/cargo_execute.h"
+#include "client/cargo_failure.h"
 #include "client/cargo_inputs.h"
 #include "client/cargo_message.h"
 #include "client/cargo_notice.h"
@@ -258,6 +259,18 @@ executed_ms(const Reapi__ActionResult *result)
 	       (end->nanos - start->nanos) / 1000000;
 }
 
+/* -1 */
+static int
+tell_failure(
+    struct state *state, const Reapi__ActionResult *result, struct error *err)
+{
+	struct error ignored; /* there are no messages then */
+
+	(void)cargo_outputs_fetch_errors(&state->results, result, &ignored);
+	return cargo_failure_set(
+	    result->exit_code, buffer_str(&state->results.errors), err);
+}
+
 static int
 run(struct state *state, const struct cargo_execute *execute,
     Reapi__ActionResult **result, struct error *err)
@@ -278,11 +291,8 @@ run(struct state *state, const struct cargo_execute *execute,
 	cargo_session_executed(crate->session);
 	/* The messages are those of the compiler here: what it did not find
 	 * there may be here. */
-	if ((*result)->exit_code != 0)
-		return error_set(err, ERROR_FAILED_PRECONDITION,
-		    "the compiler failed on the worker with status %d",
-		    (*result)->exit_code);
-	return 0;
+	return (*result)->exit_code != 0 ? tell_failure(state, *result, err)
+					 : 0;
 }
 
 /* 1, 0 when there is none of use, -1. */

@@ -428,9 +428,9 @@ check_names(const struct cargo_outputs *outputs,
 	return rc;
 }
 
-static int
-fetch_errors(struct cargo_outputs *outputs, const Reapi__ActionResult *result,
-    struct error *err)
+int
+cargo_outputs_fetch_errors(struct cargo_outputs *outputs,
+    const Reapi__ActionResult *result, struct error *err)
 {
 	struct buffer text;
 	struct str raw = {
@@ -460,7 +460,7 @@ cargo_outputs_fetch(struct cargo_outputs *outputs,
 		rc = fetch_files(
 		    outputs, result->output_files, result->n_output_files, err);
 	if (rc == 0)
-		rc = fetch_errors(outputs, result, err);
+		rc = cargo_outputs_fetch_errors(outputs, result, err);
 	return rc;
 }
 

@@ -67,6 +67,9 @@ const Reapi__OutputFile *cargo_outputs_find(const struct cargo_outputs *outputs,
 /* NOT_FOUND when the result, or the server, lacks one that must be there. */
 int cargo_outputs_fetch(struct cargo_outputs *outputs,
     const Reapi__ActionResult *result, struct error *err);
+/* What the compiler wrote on standard error, and nothing else. */
+int cargo_outputs_fetch_errors(struct cargo_outputs *outputs,
+    const Reapi__ActionResult *result, struct error *err);
 int cargo_outputs_put(struct cargo_outputs *outputs, struct error *err);
 
 #endif

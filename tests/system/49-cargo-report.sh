@@ -34,7 +34,7 @@ number() {
 	echo "pub const NUMBER: u32 = $1;" > "$WORK/one/leaf3/src/inner.rs"
 }
 
-plan 18
+plan 20
 cargo_workspace "$WORK/one"
 cargo_workspace "$WORK/two"
 ok "a server starts" server_start --workers 2
@@ -76,6 +76,17 @@ ok "a package is known by its name, too" explain app ||
 not_ok "a crate that was not compiled is none" explain nothing
 like "the error says so" "$(cat "$WORK/explain.log")" \
 	'nothing is none of the [0-9]+ crates'
+
+# --- a library of the system that workers do not have --------------------------
+mkdir "$WORK/lib"
+echo 'int ours;' | gcc -x c -c -o "$WORK/ours.o" -
+ar cr "$WORK/lib/libours.a" "$WORK/ours.o"
+printf '#[link(name = "ours")]\nextern "C" {}\n' >> "$WORK/two/app/src/main.rs"
+LIBRARY_PATH=$WORK/lib builds "a program with a library of this machine" \
+	"([0-9]+) [0-9]+ [0-9]+ 1" two build
+like "the report says which, and by what option it is sent" \
+	"$(cat "$WORK/build.log")" \
+	'1 local .the linker lacks libraries on the worker; try --library ours'
 
 # --- local --------------------------------------------------------------------
 server_kill

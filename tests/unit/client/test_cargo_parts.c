@@ -12,10 +12,12 @@
 #include <cmocka.h>
 
 #include "base/buffer.h"
+#include "base/error.h"
 #include "base/memory.h"
 #include "client/cargo_arguments.h"
 #include "client/cargo_config.h"
 #include "client/cargo_crate.h"
+#include "client/cargo_failure.h"
 #include "client/cargo_probe.h"
 #include "tests/unit/client/cargo_paths_fixture.h"
 
@@ -536,6 +538,36 @@ only_cargos_own_question_is_remembered(void **state)
 	assert_false(is_probe("- --crate-name"));
 }
 
+/* --- failures ------------------------------------------------------------- */
+
+static void
+expect_failure(const char *messages, const char *wanted)
+{
+	struct error err;
+
+	assert_int_equal(cargo_failure_set(1, str_from(messages), &err), -1);
+	assert_string_equal(err.text, wanted);
+}
+
+static void
+libraries_that_the_linker_lacks_are_named(void **state)
+{
+	(void)state;
+	expect_failure("{\"message\":\"\\\"-lm\\\"\"}",
+	    "the compiler failed on the worker with status 1");
+	expect_failure("rust-lld: error: unable to find library -lz\\ncollect2"
+		       " rust-lld: error: unable to find library -lz\"",
+	    "the linker lacks libraries on the worker; try --library z");
+	expect_failure("ld: cannot find -lz: No such file or directory\n"
+		       "ld: cannot find -lstdc++",
+	    "the linker lacks libraries on the worker; try --library z "
+	    "--library stdc++");
+	expect_failure("mold: fatal: library not found: ssl",
+	    "the linker lacks libraries on the worker; try --library ssl");
+	expect_failure("cannot find -l",
+	    "the compiler failed on the worker with status 1");
+}
+
 int
 main(void)
 {
@@ -564,6 +596,7 @@ main(void)
 	    cmocka_unit_test(what_it_reads_is_asked_without_making_anything),
 	    cmocka_unit_test(another_wrapper_is_found_in_configuration),
 	    cmocka_unit_test(jobs_are_found_in_configuration),
+	    cmocka_unit_test(libraries_that_the_linker_lacks_are_named),
 	    cmocka_unit_test(only_cargos_own_question_is_remembered),
 	};
 
