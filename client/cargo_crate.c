@@ -415,7 +415,9 @@ ask_compiler(
 	cargo_strings_clear(&environment);
 	if (rc > 0)
 		return error_set(err, ERROR_FAILED_PRECONDITION,
-		    "the compiler does not tell what it reads (status %d)", rc);
+		    "it may not compile: asked what it reads, the compiler "
+		    "ended with status %d",
+		    rc);
 	return rc;
 }
 

@@ -34,7 +34,7 @@ number() {
 	echo "pub const NUMBER: u32 = $1;" > "$WORK/one/leaf3/src/inner.rs"
 }
 
-plan 20
+plan 22
 cargo_workspace "$WORK/one"
 cargo_workspace "$WORK/two"
 ok "a server starts" server_start --workers 2
@@ -87,6 +87,12 @@ LIBRARY_PATH=$WORK/lib builds "a program with a library of this machine" \
 like "the report says which, and by what option it is sent" \
 	"$(cat "$WORK/build.log")" \
 	'1 local .the linker lacks libraries on the worker; try --library ours'
+
+# --- a crate that does not compile ----------------------------------------------
+echo 'pub const NUMBER: u32 = ;' > "$WORK/one/leaf3/src/inner.rs"
+not_ok "a crate that does not compile fails the build" build one build
+like "the report says what is wrong with it" "$(cat "$WORK/build.log")" \
+	'1 local .it may not compile: '
 
 # --- local --------------------------------------------------------------------
 server_kill
