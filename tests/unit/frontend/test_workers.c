@@ -157,7 +157,7 @@ a_worker_that_half_closes_leaves_in_peace(void **state)
 	assert_null(hear(world, worker, &err));
 	assert_int_equal(err.code, ERROR_OK);
 	rpc_stream_free(worker);
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < TIMEOUT_MS / 10; i++) {
 		execution_service_statistics(world->execution, &statistics);
 		if (statistics.scheduler.workers == 0)
 			break;
