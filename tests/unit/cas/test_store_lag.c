@@ -75,7 +75,16 @@ bulk_run(void *cookie)
 	return NULL;
 }
 
-/* With the longest tail; far below a second, but machines are busy. */
+static int64_t
+processor_ms(void)
+{
+	struct timespec used;
+
+	assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used), 0);
+	return (int64_t)used.tv_sec * 1000 + used.tv_nsec / 1000000;
+}
+
+/* With the longest tail; far below a second, which others may make long. */
 static void
 check_opening(const struct fixture *fixture)
 {
@@ -88,11 +97,11 @@ check_opening(const struct fixture *fixture)
 	snprintf(path, sizeof(path), "%s-copy", fixture->path);
 	run("rm -rf %2$s; cp -a %1$s %2$s", fixture->path, path);
 	options.path = path;
-	start = clock_monotonic_ms();
+	start = processor_ms();
 	copy = store_open(&options, &err);
 	assert_non_null(copy);
-	start = clock_monotonic_ms() - start;
-	fprintf(stderr, "# opened after %d ms\n", (int)start);
+	start = processor_ms() - start;
+	fprintf(stderr, "# opened with %d ms of a processor\n", (int)start);
 	assert_true(start < 5000);
 	assert_content(copy, 0, BULK_SIZE);
 	close_copy(copy, path);
@@ -139,6 +148,7 @@ writers_wait_for_an_index_that_lags_too_far(void **state)
 {
 	struct fixture *fixture = *state;
 	struct bulk bulk = {.store = fixture->store, .size = BULK_SIZE};
+	int64_t end_ms = clock_monotonic_ms() + 120000;
 	uint64_t before, now = 0;
 	struct stall stall, job;
 	pthread_t thread;
@@ -146,11 +156,13 @@ writers_wait_for_an_index_that_lags_too_far(void **state)
 	sem_init(&bulk.done, 0, 0);
 	stall_begin(&stall, fixture->store);
 	assert_int_equal(pthread_create(&thread, NULL, bulk_run, &bulk), 0);
+	/* A slow disk may make them pause before. */
 	do {
 		before = now;
 		usleep(1500000);
 		now = atomic_load(&bulk.stored);
-	} while (now == 0 || now != before);
+	} while (
+	    (now < 64 << 20 || now != before) && clock_monotonic_ms() < end_ms);
 	assert_in_range(now, 64 << 20, 100 << 20);
 	assert_in_range(
 	    pending_bytes(fixture->store->pending), 64 << 20, 100 << 20);

@@ -513,6 +513,7 @@ static void
 run_seed(struct run *run, uint64_t steps, bool kills)
 {
 	struct model *model = run->model;
+	uint64_t begun, patience = 3000;
 	int status = 0;
 
 	while (model->step < steps) {
@@ -521,11 +522,15 @@ run_seed(struct run *run, uint64_t steps, bool kills)
 		assert_true(pid >= 0);
 		if (pid == 0)
 			child(run, steps);
+		begun = model->step;
 		if (kills) {
-			usleep((useconds_t)random_below(model, 150000) + 3000);
+			usleep((useconds_t)(random_below(model, 150000) +
+					    patience));
 			kill(pid, SIGKILL);
 		}
 		assert_int_equal(waitpid(pid, &status, 0), pid);
+		/* A slow machine may need longer to open the store. */
+		patience = model->step == begun ? 2 * patience : 3000;
 		if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
 			promises_after_kill(model);
 			continue;
