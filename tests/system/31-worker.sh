@@ -72,7 +72,7 @@ is "its session has a connection of its own" \
 	"${peer%%:*} $(grep -c " rpc .* peer=$peer " "$SERVER_LOG")" "ipv4 0"
 out=$(act 'exit 3')
 like "an exit code is returned" "$out" "code=OK.*exit=3"
-out=$(act 'echo before; sleep 97.31' --timeout 1)
+out=$(act 'echo before; sleep 97.31' --timeout 5)
 like "a timeout is DEADLINE_EXCEEDED, with the output so far" "$out" \
 	"code=DEADLINE_EXCEEDED.*before"
 ok "and leaves no process behind" gone 97.31
@@ -80,9 +80,9 @@ out=$(act 'nosuchprogram-here')
 like "a shell's own failure is an exit code" "$out" "code=OK.*exit=127"
 
 # --- ending
-act 'sleep 2.31; echo finished' > "$WORK/drain.out" 2>&1 3>&- &
+act 'sleep 5.31; echo finished' > "$WORK/drain.out" 2>&1 3>&- &
 client=$!
-ok "an action runs" wait_until 60 sleeps 2.31
+ok "an action runs" wait_until 60 sleeps 5.31
 kill -TERM "$worker_pid"
 wait "$worker_pid"
 is "a worker told to end exits with 0" $? 0

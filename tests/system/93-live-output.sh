@@ -91,7 +91,7 @@ is "logs ends with 0 when the action did" "$?" 0
 # An action that is killed by its timeout.
 like "an action runs into its timeout" \
 	"$(/usr/bin/python3 "$ROOT/tests/system/lib/run_action.py" "$GRPC_ADDR" \
-		'echo begun; sleep 600' --timeout 1 --target //app:hangs)" \
+		'echo begun; sleep 600' --timeout 5 --target //app:hangs)" \
 	"code=DEADLINE_EXCEEDED"
 is "what it wrote can be read" "$(logs //app:hangs 2> "$WORK/err")" begun
 like "and why it ended" "$(cat "$WORK/err")" "stopped after its timeout"

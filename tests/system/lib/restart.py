@@ -41,6 +41,8 @@ MANY = 200_000
 BATCH = 10_000
 USAGE, FAILURE = 2, 1
 GRACE_SECONDS = 25
+# Until the first of a load is acknowledged.
+LOAD_SECONDS = 60.0
 # A start reads no more than this from files, however large the store.
 START_READS = 2 * MIB
 START_MEMORY = 24 * MIB
@@ -175,6 +177,9 @@ def stop_under_load(tap: Tap, server: Server) -> None:
         ledger = Ledger()
         load = Load(server.address, ledger, f"stop/{name}")
         load.start()
+        end = time.monotonic() + LOAD_SECONDS
+        while not ledger.blobs and time.monotonic() < end:
+            time.sleep(0.01)
         time.sleep(0.5)
         server.signal(number)
         began = time.monotonic()

@@ -104,12 +104,12 @@ def terminal(tap: Tap, work: Path) -> None:
     )
     server.own_group = True
     server.start()
-    script = "sleep 2.65; echo done"
+    script = "sleep 5.65; echo done"
     with run_action(server, script):
         end = time.monotonic() + PATIENCE
-        while not runs("sleep 2.65") and time.monotonic() < end:
+        while not runs("sleep 5.65") and time.monotonic() < end:
             time.sleep(0.02)
-        tap.ok(runs("sleep 2.65"), "^C: an action runs")
+        tap.ok(runs("sleep 5.65"), "^C: an action runs")
         os.killpg(server.pid, signal.SIGINT)
         tap.equal(server.wait(), 0, "^C: the server ends cleanly")
     server.start()

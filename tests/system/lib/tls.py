@@ -100,7 +100,7 @@ def round_trip(
     certificate: tuple[bytes, bytes] | None = None,
 ) -> Outcome:
     """Store a blob and find it, on a connection of its own."""
-    client = connect(address, ca, certificate, deadline=5)
+    client = connect(address, ca, certificate, deadline=PATIENCE_SECONDS)
     outcome = attempt(lambda: _store_and_find(client))
     client.channel.close()
     return outcome
@@ -164,7 +164,9 @@ def one_way(tap: Tap, work: Path, good: Authority, other: Authority) -> None:
     )
     outcome = round_trip(server.address, None)
     tap.ok(not outcome.ok, "a client in plain text is not served", outcome)
-    lasting = connect(server.address, good.pem(), deadline=5)
+    lasting = connect(
+        server.address, good.pem(), deadline=PATIENCE_SECONDS
+    )
     tap.ok(_store_and_find(lasting), "a connection is open")
     tap.equal(served_name(server.address), "first", "the certificate is shown")
     install(good.issue("second"), place)
