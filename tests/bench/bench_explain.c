@@ -41,6 +41,7 @@
 #define OUTPUT_BYTES (16 * KIB)
 /* Longer than anything waits to be done in peace. */
 #define REST_US 1000000
+#define SETTLE_US 10000
 #define TURNS 4
 /* Of a turn: several times as long as notes wait for others, so that what is
  * explained meanwhile counts. */
@@ -466,7 +467,8 @@ read_progress(size_t number, struct str reply, void *cookie)
 			progress[field.number - 3] = field.value;
 }
 
-/* Until all that happened is explained. */
+/* Until all that happened is explained. Asked seldom: each answer goes through
+ * all misses, which would be in the caches then instead of what calls need. */
 static void
 settle(struct side *side)
 {
@@ -482,7 +484,7 @@ settle(struct side *side)
 	do {
 		load_many(&side->client, &ask, &unused);
 		if (progress[1] < progress[0])
-			usleep(1000);
+			usleep(SETTLE_US);
 	} while (progress[1] < progress[0]);
 }
 
