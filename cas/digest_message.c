@@ -4,6 +4,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "protos/wire.h"
 
 int
 digest_from_message(enum digest_function function, const Reapi__Digest *message,
@@ -17,6 +18,23 @@ digest_from_message(enum digest_function function, const Reapi__Digest *message,
 	hash =
 	    (struct str){(const char *)message->hash.data, message->hash.len};
 	return digest_parse(function, hash, message->size_bytes, digest, err);
+}
+
+int
+digest_message_read(struct str encoded, struct str *hash, int64_t *size)
+{
+	struct wire_field field;
+	int more;
+
+	*hash = STR("");
+	*size = 0;
+	while ((more = wire_next(&encoded, &field)) > 0) {
+		if (field.number == 1 && field.type == WIRE_BYTES)
+			*hash = field.bytes;
+		else if (field.number == 2 && field.type == WIRE_VARINT)
+			*size = (int64_t)field.value;
+	}
+	return more;
 }
 
 void

@@ -17,6 +17,9 @@ struct error;
  * INVALID_ARGUMENT too. */
 int digest_from_message(enum digest_function function,
     const Reapi__Digest *message, struct digest *digest, struct error *err);
+/* What an encoded Digest says, unchecked; hash points into it and is "" where
+ * there is none. 0, or -1 when it is malformed. */
+int digest_message_read(struct str encoded, struct str *hash, int64_t *size);
 /* message borrows the text, which holds the hash. */
 void digest_to_message(const struct digest *digest,
     char text[static DIGEST_TEXT_MAX], Reapi__Digest *message);

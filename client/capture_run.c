@@ -64,24 +64,18 @@ capture_run_find_other(const char *program, bool (*unwanted)(const char *path))
 		if (directory.len == 0 || directory.data[0] != '/')
 			continue;
 		path = xasprintf("%.*s/%s", STR_ARG(directory), program);
-		if (access(path, X_OK) == 0 && !unwanted(path))
+		if (access(path, X_OK) == 0 &&
+		    (unwanted == NULL || !unwanted(path)))
 			return path;
 		free(path);
 	}
 	return NULL;
 }
 
-static bool
-none_is_unwanted(const char *path)
-{
-	(void)path;
-	return false;
-}
-
 char *
 capture_run_find(const char *program)
 {
-	return capture_run_find_other(program, none_is_unwanted);
+	return capture_run_find_other(program, NULL);
 }
 
 /* --- running -------------------------------------------------------------- */

@@ -24,7 +24,8 @@ char *capture_run_text(char *const argv[], struct error *err);
 /* The absolute path of a program: as given when it has a "/", else the first
  * in PATH; the caller frees it. NULL when there is none. */
 char *capture_run_find(const char *program);
-/* The same, but those in PATH that unwanted() tells are passed over. */
+/* The same, but those in PATH that unwanted(), unless NULL, tells are passed
+ * over. */
 char *capture_run_find_other(
     const char *program, bool (*unwanted)(const char *path));
 

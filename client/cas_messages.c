@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "cas/digest_message.h"
 #include "protos/wire.h"
 #include "rpc/message.h"
 #include "rpc/status.h"
@@ -161,20 +162,12 @@ static int
 read_digest(struct str bytes, enum digest_function function,
     struct digest *digest, struct error *err)
 {
-	struct wire_field field;
-	struct str hash = {"", 0};
-	uint64_t size = 0;
-	int more;
+	struct str hash;
+	int64_t size;
 
-	while ((more = wire_next(&bytes, &field)) == 1) {
-		if (field.number == 1 && field.type == WIRE_BYTES)
-			hash = field.bytes;
-		else if (field.number == 2 && field.type == WIRE_VARINT)
-			size = field.value;
-	}
-	if (more < 0)
+	if (digest_message_read(bytes, &hash, &size) < 0)
 		return malformed(err);
-	return digest_parse(function, hash, (int64_t)size, digest, err);
+	return digest_parse(function, hash, size, digest, err);
 }
 
 static int

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "cas/digest.h"
+#include "cas/digest_message.h"
 #include "frontend/request_metadata.h"
 #include "frontend/trace_parent.h"
 #include "protos/wire.h"
@@ -43,28 +44,19 @@ lives_long(struct str path)
 /* --- the action ------------------------------------------------------------
  * Clients need not name it in their metadata; these requests do. */
 
-#define DIGEST_HASH 1
-#define DIGEST_SIZE 2
-
 /* "HASH/SIZE", as the request has it; "" when it names none. */
 static struct str
 digest_text(struct str digest, char text[static DIGEST_TEXT_MAX])
 {
-	struct str hash = STR("");
-	unsigned long long size = 0;
-	struct wire_field field;
+	struct str hash;
+	int64_t size;
 	int len;
 
-	while (wire_next(&digest, &field) > 0) {
-		if (field.number == DIGEST_HASH && field.type == WIRE_BYTES)
-			hash = field.bytes;
-		else if (field.number == DIGEST_SIZE &&
-			 field.type == WIRE_VARINT)
-			size = field.value;
-	}
+	(void)digest_message_read(digest, &hash, &size);
 	if (hash.len == 0 || hash.len > 2 * DIGEST_HASH_MAX)
 		return STR("");
-	len = snprintf(text, DIGEST_TEXT_MAX, "%.*s/%llu", STR_ARG(hash), size);
+	len = snprintf(text, DIGEST_TEXT_MAX, "%.*s/%llu", STR_ARG(hash),
+	    (unsigned long long)size);
 	return (struct str){text, (size_t)len};
 }
 

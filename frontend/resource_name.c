@@ -39,6 +39,20 @@ resource_name_instance_valid(struct str instance)
 	return true;
 }
 
+int
+resource_name_check_instance(
+    struct str instance, const char *prefix, struct error *err)
+{
+	if (resource_name_instance_valid(instance))
+		return 0;
+	return error_set(err, ERROR_INVALID_ARGUMENT,
+	    "%s\"%.*s\" is no instance name: path segments are neither "
+	    "empty nor one of blobs, uploads, actions, actionResults, "
+	    "operations, capabilities, compressed-blobs",
+	    prefix, instance.len > 200 ? 200 : (int)instance.len,
+	    instance.data);
+}
+
 static int
 resource_name_refuse(struct str text, const char *why, struct error *err)
 {

@@ -37,5 +37,8 @@ int resource_name_parse_upload(
     struct str text, struct resource_name *name, struct error *err);
 /* Empty, or segments of printable UTF-8 without keywords. */
 bool resource_name_instance_valid(struct str instance);
+/* The same; INVALID_ARGUMENT quotes it after prefix, "" or where it is from. */
+int resource_name_check_instance(
+    struct str instance, const char *prefix, struct error *err);
 
 #endif

@@ -200,17 +200,11 @@ check_workers(const struct serve_options *options, struct error *err)
 static int
 check_instances(const struct serve_options *options, struct error *err)
 {
-	for (size_t i = 0; i < options->instances.count; i++) {
-		const char *name = options->instances.items[i];
-
-		if (!resource_name_instance_valid(str_from(name)))
-			return error_set(err, ERROR_INVALID_ARGUMENT,
-			    "--instance \"%.200s\" is no instance name: path "
-			    "segments are neither empty nor one of blobs, "
-			    "uploads, actions, actionResults, operations, "
-			    "capabilities, compressed-blobs",
-			    name);
-	}
+	for (size_t i = 0; i < options->instances.count; i++)
+		if (resource_name_check_instance(
+			str_from(options->instances.items[i]), "--instance ",
+			err) < 0)
+			return -1;
 	return 0;
 }
 

@@ -5,20 +5,15 @@
 #include <stdio.h>
 
 #include "base/error.h"
+#include "cas/digest_message.h"
 #include "frontend/resource_name.h"
-#include "protos/wire.h"
 
 int
 storage_check_instance(
     const struct storage *storage, struct str instance, struct error *err)
 {
-	if (!resource_name_instance_valid(instance))
-		return error_set(err, ERROR_INVALID_ARGUMENT,
-		    "\"%.*s\" is no instance name: path segments are neither "
-		    "empty nor one of blobs, uploads, actions, actionResults, "
-		    "operations, capabilities, compressed-blobs",
-		    instance.len > 200 ? 200 : (int)instance.len,
-		    instance.data);
+	if (resource_name_check_instance(instance, "", err) < 0)
+		return -1;
 	for (size_t i = 0; i < storage->instances.count; i++) {
 		if (str_equal(instance, str_from(storage->instances.items[i])))
 			return 0;
@@ -86,19 +81,11 @@ int
 storage_parse_digest(const struct storage *storage, struct str message,
     uint64_t given, struct digest *digest, struct error *err)
 {
-	struct wire_field field;
-	struct str hash = {"", 0};
-	int64_t size = 0;
 	enum digest_function function;
-	int more;
+	struct str hash;
+	int64_t size;
 
-	while ((more = wire_next(&message, &field)) > 0) {
-		if (field.number == 1 && field.type == WIRE_BYTES)
-			hash = field.bytes;
-		else if (field.number == 2 && field.type == WIRE_VARINT)
-			size = (int64_t)field.value;
-	}
-	if (more < 0)
+	if (digest_message_read(message, &hash, &size) < 0)
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "a Digest of the request is malformed");
 	if (storage_digest_function(storage, given, hash.len, &function, err) <

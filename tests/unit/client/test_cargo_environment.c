@@ -92,10 +92,21 @@ variables_of_cargo_belong_to_the_action(void **state)
 	cargo_strings_clear(&out);
 }
 
+/* PATH is always one of them. */
+static void
+expect_count(const struct cargo_environment *environment, size_t count)
+{
+	struct cargo_strings out = {.count = 0};
+
+	cargo_environment_choose(environment, &out);
+	assert_int_equal(out.count, count);
+	cargo_strings_clear(&out);
+}
+
 static void
 what_cargo_was_asked_for_counts_for_macros_alone(void **state)
 {
-	struct cargo_strings learned = {.count = 0}, out = {.count = 0};
+	struct cargo_strings learned = {.count = 0};
 	struct cargo_environment environment = {
 	    .call = ARGV(WORD("CARGO_PRIMARY_PACKAGE=1")),
 	    .build = ARGV(NULL),
@@ -103,18 +114,12 @@ what_cargo_was_asked_for_counts_for_macros_alone(void **state)
 	    .paths = *state,
 	};
 
-	cargo_environment_choose(&environment, &out);
-	assert_int_equal(out.count, 1); /* PATH */
-	cargo_strings_clear(&out);
+	expect_count(&environment, 1);
 	environment.macro = true;
-	cargo_environment_choose(&environment, &out);
-	assert_int_equal(out.count, 2);
-	cargo_strings_clear(&out);
+	expect_count(&environment, 2);
 	environment.macro = false;
 	cargo_strings_add(&learned, "CARGO_PRIMARY_PACKAGE");
-	cargo_environment_choose(&environment, &out);
-	assert_int_equal(out.count, 2);
-	cargo_strings_clear(&out);
+	expect_count(&environment, 2);
 	cargo_strings_clear(&learned);
 }
 
@@ -132,9 +137,7 @@ places_of_certificates_count_for_who_reads_them(void **state)
 	    .macro = true,
 	};
 
-	cargo_environment_choose(&environment, &out);
-	assert_int_equal(out.count, 1); /* PATH */
-	cargo_strings_clear(&out);
+	expect_count(&environment, 1);
 	cargo_strings_add(&learned, "SSL_CERT_FILE");
 	cargo_environment_choose(&environment, &out);
 	assert_int_equal(out.count, 2);
@@ -159,9 +162,7 @@ what_clippy_is_told_counts_for_its_driver_alone(void **state)
 	    .macro = true,
 	};
 
-	cargo_environment_choose(&environment, &out);
-	assert_int_equal(out.count, 1); /* PATH */
-	cargo_strings_clear(&out);
+	expect_count(&environment, 1);
 	environment.clippy = true;
 	cargo_environment_choose(&environment, &out);
 	assert_int_equal(out.count, 2);
