@@ -22,6 +22,7 @@ struct deaf_look {
 	int64_t since_ms; /* when that was seen first */
 	unsigned looks;   /* that saw it; 0: none */
 	unsigned round;   /* in which it was added last */
+	int room;         /* SO_SNDBUF of one that is held, or 0 */
 };
 
 void
@@ -77,6 +78,45 @@ taken_by_peer(int fd, uint64_t *taken)
 	return -1;
 }
 
+/* The kernel takes half of what it then tells, and no less than it needs. */
+static void
+set_room(int fd, int room)
+{
+	room /= 2;
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+}
+
+static void
+hold(struct deaf_watch *watch, struct deaf_look *look, int fd)
+{
+	socklen_t len = sizeof(look->room);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &look->room, &len) == -1)
+		look->room = 0;
+	if (look->room == 0)
+		return;
+	set_room(fd, 0);
+	watch->held++;
+	/* It may have become another's just now. */
+	if (cookie_of(fd) != look->cookie) {
+		set_room(fd, look->room);
+		look->room = 0;
+		watch->held--;
+	}
+}
+
+/* Whoever waits for room to send is woken. */
+static void
+release(struct deaf_watch *watch, struct deaf_look *look, int fd)
+{
+	if (look->room == 0)
+		return;
+	if (cookie_of(fd) == look->cookie)
+		set_room(fd, look->room);
+	look->room = 0;
+	watch->held--;
+}
+
 static struct deaf_look *
 look_of(struct deaf_watch *watch, size_t fd)
 {
@@ -104,34 +144,51 @@ deaf_watch_add(struct deaf_watch *watch, int fd)
 	struct deaf_look *look = look_of(watch, (size_t)fd);
 	uint64_t cookie = cookie_of(fd);
 
-	if (look->cookie != cookie)
+	if (look->cookie != cookie) {
+		release(watch, look, fd);
 		*look = (struct deaf_look){.cookie = cookie};
+	}
 	look->round = watch->round;
 }
 
+/* Sees the same as before, or begins anew. */
+static void
+see(struct deaf_watch *watch, struct deaf_look *look, int fd, uint64_t taken,
+    int64_t now_ms)
+{
+	if (look->looks == 0 || look->taken != taken) {
+		release(watch, look, fd);
+		look->looks = 0;
+		look->taken = taken;
+		look->since_ms = now_ms;
+	}
+	look->looks++;
+}
+
 static bool
-is_deaf(struct deaf_look *look, int fd, int64_t now_ms)
+is_deaf(
+    struct deaf_watch *watch, struct deaf_look *look, int fd, int64_t now_ms)
 {
 	int64_t trips_ms;
 	uint64_t taken;
 
 	/* Or else it is another by now. */
 	if (!is_full(fd) || cookie_of(fd) != look->cookie) {
+		release(watch, look, fd);
 		look->looks = 0;
 		return false;
 	}
 	trips_ms = taken_by_peer(fd, &taken);
-	if (look->looks == 0 || look->taken != taken) {
-		look->looks = 0;
-		look->taken = taken;
-		look->since_ms = now_ms;
-	}
-	look->looks++;
-	if (trips_ms < 0)
-		return look->looks >= 2 * DEAF_LOOKS &&
-		       now_ms - look->since_ms >= 2 * DEAF_MS;
-	return look->looks >= DEAF_LOOKS &&
-	       now_ms - look->since_ms >= DEAF_MS + trips_ms;
+	see(watch, look, fd, taken, now_ms);
+	if (look->looks < DEAF_LOOKS ||
+	    now_ms - look->since_ms < DEAF_MS + (trips_ms > 0 ? trips_ms : 0))
+		return false;
+	if (trips_ms >= 0 || look->room > 0)
+		return true;
+	hold(watch, look, fd);
+	look->looks = 1;
+	look->since_ms = now_ms;
+	return false;
 }
 
 size_t
@@ -142,9 +199,17 @@ deaf_watch_cut(struct deaf_watch *watch, int64_t now_ms)
 	for (size_t fd = 0; fd < watch->count; fd++) {
 		struct deaf_look *look = &watch->looks[fd];
 
-		if (look->round == watch->round &&
-		    is_deaf(look, (int)fd, now_ms))
+		if (look->round != watch->round)
+			release(watch, look, (int)fd);
+		else if (is_deaf(watch, look, (int)fd, now_ms))
 			ended += shutdown((int)fd, SHUT_RDWR) == 0;
 	}
 	return ended;
+}
+
+void
+deaf_watch_release(struct deaf_watch *watch)
+{
+	for (size_t fd = 0; fd < watch->count && watch->held > 0; fd++)
+		release(watch, &watch->looks[fd], (int)fd);
 }

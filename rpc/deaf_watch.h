@@ -4,8 +4,11 @@
  * take another byte tells little: that of a peer which reads as fast as we send
  * is like that, too, most of the time. So it is looked at again and again, and
  * its peer is deaf when it has taken nothing meanwhile: over TCP no byte was
- * acknowledged, and there was time for that; of a unix socket's queue, whose
- * length alone is known, that was the same each time.
+ * acknowledged, and there was time for that. Of a unix socket's queue the
+ * length alone is known, and one that is filled again may have the same length
+ * each time. So the socket is held then: given no room for more, it is looked
+ * at for as long again, and whatever its peer takes shows. It has its room back
+ * when its peer takes something, or when it is watched no more.
  *
  * Which sockets are watched is said anew now and then, since that is expensive
  * (rpc/connection.h); to look at those is cheap. One thread. Times are those of
@@ -18,8 +21,7 @@
 #include <stdint.h>
 
 /* So long, and two round trips, a peer has to take something, and so often it
- * is looked at; that of a unix socket twice as long and as often, since a queue
- * that is filled again may have the same length by chance. */
+ * is looked at; that of a unix socket the same again when it is held. */
 #define DEAF_MS 100
 #define DEAF_LOOKS 10
 
@@ -28,6 +30,7 @@ struct deaf_look;
 struct deaf_watch {
 	struct deaf_look *looks; /* by descriptor */
 	size_t count;
+	size_t held;
 	unsigned round; /* of saying which ones */
 };
 
@@ -40,5 +43,7 @@ void deaf_watch_add(struct deaf_watch *watch, int fd);
 /* Looks at all of them, and shuts down those whose peer has been deaf since
  * some earlier look. Returns how many. */
 size_t deaf_watch_cut(struct deaf_watch *watch, int64_t now_ms);
+/* None are held for now: before a time in which they are not looked at. */
+void deaf_watch_release(struct deaf_watch *watch);
 
 #endif

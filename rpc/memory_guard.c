@@ -43,6 +43,9 @@
 #define GUARD_DEAF_MS 1000
 /* Between two looks at those that are watched. */
 #define GUARD_DEAF_PAUSE_MS 10
+/* Memory is short again and again when it is short at all: only when it has not
+ * been for so long is nobody looked at. */
+#define GUARD_DEAF_REST_MS 200
 /* Before it is said anew which ones: all descriptors are asked, some
  * microseconds each, and so much longer than that takes is waited, too. */
 #define GUARD_WATCH_PAUSE_MS 50
@@ -295,6 +298,13 @@ guard_end_deaf(struct memory_guard *guard, bool urgent)
 	guard->untold |= ended > 0;
 }
 
+static void
+guard_rest_deaf(struct memory_guard *guard)
+{
+	if (clock_monotonic_ms() >= guard->deaf_ms + GUARD_DEAF_REST_MS)
+		deaf_watch_release(&guard->deaf);
+}
+
 /* Under the server's lock: until there is a call. */
 static void
 guard_wait_for_calls(struct memory_guard *guard)
@@ -332,8 +342,10 @@ guard_look(struct memory_guard *guard)
 	if (used >= guard->limit) {
 		guard_shed(guard, urgent);
 		guard_end_deaf(guard, urgent);
-	} else
+	} else {
 		guard->short_ms = 0;
+		guard_rest_deaf(guard);
+	}
 	guard_tell(guard, clock_monotonic_ms());
 	if (memory.anonymous >= guard->limit)
 		memory_trim_short(&guard->trim, memory.anonymous, guard->limit);

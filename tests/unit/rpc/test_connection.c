@@ -77,6 +77,23 @@ link_open(struct link *link, const char *host, const char *peer_form)
 }
 
 static void
+link_open_unix(struct link *link)
+{
+	union address address = {.local = {.sun_family = AF_UNIX}};
+
+	snprintf(address.local.sun_path, sizeof(address.local.sun_path),
+	    "/tmp/rpc-connection-%d.socket", getpid());
+	snprintf(link->listen, sizeof(link->listen), "unix:%s",
+	    address.local.sun_path);
+	snprintf(link->peer, sizeof(link->peer), "unix:");
+	link->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(
+	    bind(link->listener, &address.any, sizeof(address.local)), 0);
+	link_connect(link, &address, sizeof(address.local));
+	unlink(address.local.sun_path);
+}
+
+static void
 link_close(struct link *link)
 {
 	close(link->client);
@@ -214,23 +231,6 @@ so_is_an_ipv4_peer_of_an_ipv6_socket(void **state)
 }
 
 static void
-link_open_unix(struct link *link)
-{
-	union address address = {.local = {.sun_family = AF_UNIX}};
-
-	snprintf(address.local.sun_path, sizeof(address.local.sun_path),
-	    "/tmp/rpc-connection-%d.socket", getpid());
-	snprintf(link->listen, sizeof(link->listen), "unix:%s",
-	    address.local.sun_path);
-	snprintf(link->peer, sizeof(link->peer), "unix:");
-	link->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(
-	    bind(link->listener, &address.any, sizeof(address.local)), 0);
-	link_connect(link, &address, sizeof(address.local));
-	unlink(address.local.sun_path);
-}
-
-static void
 peers_of_a_unix_socket_stand_for_each_other(void **state)
 {
 	struct link link;
@@ -285,6 +285,84 @@ a_peer_that_takes_something_is_not_cut_off(void **state)
 	(void)state;
 	link_open(&link, "127.0.0.1", "ipv4:127.0.0.1");
 	check_slow_reader(&link);
+	link_close(&link);
+}
+
+/* As much as there is room for, once. */
+static size_t
+link_refill(const struct link *link)
+{
+	static char bytes[65536];
+	size_t sent = 0;
+	ssize_t got;
+
+	while (recv(link->client, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+		continue;
+	while ((got = write(link->accepted, bytes, sizeof(bytes))) > 0)
+		sent += (size_t)got;
+	return sent;
+}
+
+/* One that has read everything each time, and has as much to read again. */
+static void
+a_unix_socket_that_is_as_full_each_time_is_not_cut_off(void **state)
+{
+	struct link link;
+	size_t full, fulls = 0, less = 0;
+
+	(void)state;
+	link_open_unix(&link);
+	full = link_refill(&link);
+	for (int i = 0; i < 20 * DEAF_LOOKS; i++, now_ms += DEAF_MS) {
+		size_t sent = link_refill(&link);
+
+		/* Where it is held there is room for less. */
+		*(sent == full ? &fulls : &less) += 1;
+		assert_int_equal(cut_now(&link, link.peer), 0);
+	}
+	assert_true(fulls > 15 * DEAF_LOOKS);
+	assert_true(less > 5);
+	/* Nobody looks any more. */
+	deaf_watch_release(&watch);
+	assert_int_equal(watch.held, 0);
+	link_refill(&link);
+	assert_int_equal(link_refill(&link), full);
+	link_close(&link);
+}
+
+/* Whoever waits to send to one that was held goes on by itself. */
+static void
+a_unix_socket_that_was_held_has_its_room_back(void **state)
+{
+	struct link link;
+	struct pollfd room;
+
+	(void)state;
+	link_open_unix(&link);
+	link_refill(&link);
+	for (int i = 0; i < DEAF_LOOKS; i++, now_ms += DEAF_MS)
+		assert_int_equal(cut_now(&link, link.peer), 0);
+	assert_int_equal(watch.held, 1);
+	room = (struct pollfd){.fd = link.accepted, .events = POLLOUT};
+	link_read(&link);
+	assert_int_equal(cut_now(&link, link.peer), 0);
+	assert_int_equal(watch.held, 0);
+	assert_int_equal(poll(&room, 1, 0), 1);
+	/* Not watched, not held. */
+	link_refill(&link);
+	for (int i = 0; i < DEAF_LOOKS; i++, now_ms += DEAF_MS)
+		assert_int_equal(cut_now(&link, link.peer), 0);
+	assert_int_equal(watch.held, 1);
+	assert_int_equal(cut_now(&link, "ipv4:127.0.0.1:9"), 0);
+	assert_int_equal(watch.held, 0);
+	/* Closed while it is held; its number is another's. */
+	for (int i = 0; i < DEAF_LOOKS; i++, now_ms += DEAF_MS)
+		assert_int_equal(cut_now(&link, link.peer), 0);
+	assert_int_equal(watch.held, 1);
+	link_close(&link);
+	link_open_unix(&link);
+	assert_int_equal(cut_now(&link, link.peer), 0);
+	assert_int_equal(watch.held, 0);
 	link_close(&link);
 }
 
@@ -373,12 +451,12 @@ check_fast_reader(struct link *link)
 	assert_int_equal(pthread_create(&reader, NULL, read_on, link), 0);
 	assert_int_equal(pthread_create(&writer, NULL, write_on, link), 0);
 	idle_ms = look_on(link, end_ms);
-	if (idle_ms > 0 && idle_ms < DEAF_MS / 2)
-		fail_msg("%s was cut off and had read every %d ms", link->peer,
-		    (int)idle_ms);
 	shutdown(link->accepted, SHUT_RDWR);
 	assert_int_equal(pthread_join(writer, NULL), 0);
 	assert_int_equal(pthread_join(reader, NULL), 0);
+	if (idle_ms > 0 && idle_ms < DEAF_MS / 2)
+		fail_msg("%s was cut off and had read every %d ms", link->peer,
+		    (int)idle_ms);
 	link_close(link);
 }
 
@@ -433,6 +511,9 @@ main(void)
 	    cmocka_unit_test(so_is_an_ipv4_peer_of_an_ipv6_socket),
 	    cmocka_unit_test(peers_of_a_unix_socket_stand_for_each_other),
 	    cmocka_unit_test(a_peer_that_takes_something_is_not_cut_off),
+	    cmocka_unit_test(
+		a_unix_socket_that_is_as_full_each_time_is_not_cut_off),
+	    cmocka_unit_test(a_unix_socket_that_was_held_has_its_room_back),
 	    cmocka_unit_test(one_look_says_nothing_however_late),
 	    cmocka_unit_test(a_peer_that_reads_fast_is_not_cut_off),
 	    cmocka_unit_test(without_free_descriptors_the_deaf_are_found),
