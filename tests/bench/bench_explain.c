@@ -1,26 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Builds of a client that only caches, on two servers in turns: one explains
- * misses, the other does not. tests/bench/explain starts them.
+ * Builds of a client that only caches, in two instances of a server in turns:
+ * misses of the one are explained, those of the other not (serve
+ * --unexplained). Both are calls of one connection to one process, since two
+ * processes of one program are not equally fast. tests/bench/explain starts it.
  *
- *	bench_explain ACTIONS EVERY SECONDS HOST:PORT PID HOST:PORT PID
+ *	bench_explain ACTIONS EVERY SECONDS HOST:PORT PID INSTANCE INSTANCE \
+ *		[control]
  *
  * A build looks for ACTIONS actions, and one in EVERY has a changed source: its
  * inputs, command and outputs are uploaded, and its result is stored. All calls
  * of a kind are made with many in flight, so that the server is busy. The
- * servers take turns of some builds each, one right after the other, first
- * second second first, then second first first second, so that what slowly
- * changes meets both alike. What a turn finds in the caches and how awake the
- * machine is depends on what was before: so each begins with some look-ups that
- * are not measured, but explained as all others. After its turn the one that
- * explains is asked, as `toolroot explain` does, until it has explained all
- *that happened, so that this takes nothing from the other.
+ * instances take turns of a build each, short ones, since a processor that is
+ * shared with others has slow and fast moments: first second second first, then
+ * second first first second, and so on, a stretch of some dozens without a
+ * pause. So what the thread that explains does meanwhile meets both alike, and
+ * is told by itself. After a stretch the server is asked, as `toolroot explain`
+ * does, until it has explained all that happened; what that costs is told, too.
+ * Then come some look-ups that are not measured, and the next stretch.
  *
- * A line for each four turns but the first, three figures of both servers:
- * actions a second; processor time by action in microseconds, until the last
- * answer, of all threads but the one that explains; and of all threads. At the
- * end a line with one figure of both: processor time by action of all that
- * happened, until the servers rest.
+ * A line "four" for each four turns, two figures of both instances: actions a
+ * second; processor time by action in microseconds, of all threads but the one
+ * that explains. A line "stretch" for each of these, in microseconds of
+ * processor time: of the thread that explains, until the last answer; of all
+ * threads; what was put off until after it. Then of how many actions. control:
+ * neither instance is explained.
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -39,15 +43,13 @@
 #define SOURCES 20
 #define SOURCE_BYTES 4096
 #define OUTPUT_BYTES (16 * KIB)
-/* Longer than anything waits to be done in peace. */
-#define REST_US 1000000
 #define SETTLE_US 10000
 #define TURNS 4
-/* Of a turn: several times as long as notes wait for others, so that what is
- * explained meanwhile counts. */
-#define BUILDS 5
+/* Of an instance in a stretch, which lasts several times as long as notes wait
+ * for others, and as it takes to see that the server is busy. */
+#define BUILDS 24
 /* Look-ups. */
-#define WARM_UP 500
+#define WARM_UP 2000
 #define PATH_SIZE 64
 
 struct build {
@@ -58,13 +60,19 @@ struct build {
 	size_t changes;
 };
 
-/* A server, and who builds with it. */
-struct side {
+struct server {
 	struct load_client client;
-	int pid;                   /* of the server */
-	char schedstat[PATH_SIZE]; /* of its thread that explains; or "" */
-	double begun_us;           /* processor time of the server */
-	struct build builds[1 + BUILDS]; /* the last one, and those of a turn */
+	int pid;
+	char schedstat[PATH_SIZE]; /* of its thread that explains */
+};
+
+/* An instance, and who builds in it. */
+struct side {
+	struct server *server;
+	const char *instance;
+	bool explained;
+	size_t first; /* number of its content: none is the other's */
+	struct build builds[1 + BUILDS]; /* the last one, those of a stretch */
 	const struct build *build;       /* the one that runs, or ran last */
 	size_t count;                    /* of actions */
 	size_t every;
@@ -209,6 +217,7 @@ get_request(size_t number, void *cookie)
 	struct buffer request;
 
 	buffer_init(&request, KIB);
+	put_text(&request, 1, side->instance);
 	put_digest(&request, 2, &side->build->actions[number]);
 	return to_request(&request);
 }
@@ -217,8 +226,8 @@ static void
 output_digest(const struct side *side, size_t number, struct digest *digest,
     struct buffer *batch)
 {
-	put_blob(batch, number + side->count, side->build->versions[number],
-	    OUTPUT_BYTES, digest);
+	put_blob(batch, side->first + side->count + number,
+	    side->build->versions[number], OUTPUT_BYTES, digest);
 }
 
 static grpc_byte_buffer *
@@ -230,7 +239,9 @@ upload_request(size_t number, void *cookie)
 	struct buffer batch;
 
 	buffer_init(&batch, MIB);
-	put_action(&batch, action, side->build->versions[action], &digest);
+	put_text(&batch, 1, side->instance);
+	put_action(&batch, side->first + action, side->build->versions[action],
+	    &digest);
 	output_digest(side, action, &digest, &batch);
 	return to_request(&batch);
 }
@@ -251,6 +262,7 @@ put_request(size_t number, void *cookie)
 	buffer_init(&result, KIB);
 	put_file(&result, 2, name, &digest);
 	buffer_init(&request, 4 * KIB);
+	put_text(&request, 1, side->instance);
 	put_digest(&request, 2, &side->build->actions[action]);
 	put_message(&request, 3, &result);
 	return to_request(&request);
@@ -269,7 +281,7 @@ run(struct side *side, const struct load_run *what)
 	load.cookie = side;
 	if (load.count == 0)
 		return 0;
-	load_many(&side->client, &load, &figures);
+	load_many(&side->server->client, &load, &figures);
 	return (double)figures.calls / figures.rate;
 }
 
@@ -291,7 +303,8 @@ edit(struct build *build, const struct build *last, const struct side *side)
 		build->versions[i]++;
 		build->changed[build->changes++] = i;
 		buffer_init(&unused, MIB);
-		put_action(&unused, i, build->versions[i], &build->actions[i]);
+		put_action(&unused, side->first + i, build->versions[i],
+		    &build->actions[i]);
 		buffer_clear(&unused);
 	}
 }
@@ -340,16 +353,14 @@ process_us(int pid)
 	return (double)time.tv_sec * 1e6 + (double)time.tv_nsec / 1e3;
 }
 
-/* Of the thread that explains; 0 where there is none. */
+/* Of the thread that explains. */
 static double
 aside_us(const char *schedstat)
 {
-	FILE *file = schedstat[0] != '\0' ? fopen(schedstat, "r") : NULL;
+	FILE *file = fopen(schedstat, "r");
 	char text[128];
 
-	if (file == NULL)
-		return 0;
-	if (fgets(text, sizeof(text), file) == NULL)
+	if (file == NULL || fgets(text, sizeof(text), file) == NULL)
 		load_die(schedstat, "cannot be read");
 	fclose(file);
 	return (double)strtoull(text, NULL, 10) / 1e3;
@@ -371,7 +382,7 @@ is_named(int pid, const char *thread, const char *name)
 	return strcmp(text, name) == 0;
 }
 
-/* Its file of that name, "" when the server does not explain. */
+/* The file of that name. */
 static void
 find_schedstat(int pid, char path[static PATH_SIZE])
 {
@@ -390,65 +401,93 @@ find_schedstat(int pid, char path[static PATH_SIZE])
 			    entry->d_name);
 	}
 	closedir(tasks);
+	if (path[0] == '\0')
+		load_die("the server", "it has no thread that explains");
 }
 
 /* --- turns ------------------------------------------------------------------
  */
 
-/* Of some turns of a server. */
+/* Of some turns of an instance. */
 struct figures {
 	double actions;
-	double warm_ups; /* actions that were looked for besides */
 	double seconds;
 	double calls_us; /* processor time, without the thread that explains */
-	double loaded_us;
 };
 
-static size_t
-warm_up(struct side *side)
-{
-	size_t count = side->count < WARM_UP ? side->count : WARM_UP;
+/* Processor time of the server in microseconds. */
+struct clocks {
+	double all;
+	double aside; /* the thread that explains */
+};
 
-	if (side->build->number == 0)
-		return 0;
-	look_up(side, count);
-	return count;
+static struct clocks
+read_clocks(const struct server *server)
+{
+	struct clocks now;
+
+	now.aside = aside_us(server->schedstat);
+	now.all = process_us(server->pid);
+	return now;
 }
 
-/* Edits come first, so that the server has no peace between builds. */
 static void
-turn(struct side *side, struct figures *sum)
+turn(struct side *side, const struct build *build, struct figures *sum)
 {
-	struct build *builds = side->builds, last;
-	double cpu, aside;
+	struct clocks begun = read_clocks(side->server), ended;
 
-	for (size_t i = 1; i <= BUILDS; i++)
-		edit(&builds[i], &builds[i - 1], side);
-	sum->warm_ups += (double)warm_up(side);
-	cpu = process_us(side->pid);
-	aside = aside_us(side->schedstat);
-	for (size_t i = 1; i <= BUILDS; i++)
-		sum->seconds += run_build(side, &builds[i]);
-	aside = aside_us(side->schedstat) - aside;
-	cpu = process_us(side->pid) - cpu;
-	sum->actions += (double)side->count * BUILDS;
-	sum->loaded_us += cpu;
-	sum->calls_us += cpu - aside;
-	last = builds[BUILDS];
-	builds[BUILDS] = builds[0];
-	builds[0] = last;
-	side->build = &builds[0];
+	sum->seconds += run_build(side, build);
+	ended = read_clocks(side->server);
+	sum->actions += (double)side->count;
+	sum->calls_us += ended.all - begun.all - (ended.aside - begun.aside);
 }
+
+/* On off off on, or the other way round: two builds of each. */
+static void
+take_turns(struct side *sides, size_t first, size_t build)
+{
+	struct figures sums[2] = {{.actions = 0}, {.actions = 0}};
+
+	for (size_t i = 0; i < TURNS; i++) {
+		size_t which = (first + (i + 1) / 2) % 2;
+
+		turn(&sides[which], &sides[which].builds[build + i / 2],
+		    &sums[which]);
+	}
+	printf("four %.1f %.1f %.4f %.4f\n", sums[0].actions / sums[0].seconds,
+	    sums[1].actions / sums[1].seconds,
+	    sums[0].calls_us / sums[0].actions,
+	    sums[1].calls_us / sums[1].actions);
+}
+
+/* All that will be built: so the server has no peace between builds. */
+static void
+edit_stretch(struct side *side)
+{
+	struct build last = side->builds[BUILDS];
+
+	side->builds[BUILDS] = side->builds[0];
+	side->builds[0] = last;
+	side->build = &side->builds[0];
+	for (size_t i = 1; i <= BUILDS; i++)
+		edit(&side->builds[i], &side->builds[i - 1], side);
+}
+
+struct settling {
+	const struct side *side;
+	uint64_t noted, explained;
+};
 
 /* Of no invocation. */
 static grpc_byte_buffer *
 misses_request(size_t number, void *cookie)
 {
+	const struct settling *settling = cookie;
 	struct buffer request;
 
 	(void)number;
-	(void)cookie;
 	buffer_init(&request, KIB);
+	put_text(&request, 1, settling->side->instance);
 	put_text(&request, 2, "-");
 	return to_request(&request);
 }
@@ -457,79 +496,76 @@ misses_request(size_t number, void *cookie)
 static void
 read_progress(size_t number, struct str reply, void *cookie)
 {
-	uint64_t *progress = cookie;
+	struct settling *settling = cookie;
 	struct wire_field field;
 
 	(void)number;
-	progress[0] = progress[1] = 0;
-	while (wire_next(&reply, &field) > 0)
-		if (field.number == 3 || field.number == 4)
-			progress[field.number - 3] = field.value;
+	settling->noted = settling->explained = 0;
+	while (wire_next(&reply, &field) > 0) {
+		if (field.number == 3)
+			settling->noted = field.value;
+		else if (field.number == 4)
+			settling->explained = field.value;
+	}
 }
 
 /* Until all that happened is explained. Asked seldom: each answer goes through
  * all misses, which would be in the caches then instead of what calls need. */
 static void
-settle(struct side *side)
+settle(const struct side *side)
 {
-	uint64_t progress[2] = {0, 0};
+	struct settling settling = {.side = side};
 	struct load_figures unused;
 	const struct load_run ask = {.path = MISSES_PATH,
 	    .in_flight = 1,
 	    .count = 1,
 	    .request = misses_request,
 	    .check = read_progress,
-	    .cookie = progress};
+	    .cookie = &settling};
 
 	do {
-		load_many(&side->client, &ask, &unused);
-		if (progress[1] < progress[0])
+		load_many(&side->server->client, &ask, &unused);
+		if (settling.explained < settling.noted)
 			usleep(SETTLE_US);
-	} while (progress[1] < progress[0]);
-}
-
-/* On off off on, or the other way round. The other's peace after its turn lasts
- * as long as the first needs to explain. */
-static void
-take_turns(struct side *sides, size_t first, struct figures *sums)
-{
-	int64_t peace_us = 0, begun;
-
-	for (size_t i = 0; i < TURNS; i++) {
-		size_t which = (first + (i + 1) / 2) % 2;
-
-		turn(&sides[which], &sums[which]);
-		begun = clock_monotonic_ns();
-		if (sides[which].schedstat[0] != '\0') {
-			settle(&sides[which]);
-			peace_us = (clock_monotonic_ns() - begun) / 1000;
-		} else if (peace_us > 0) {
-			usleep((useconds_t)peace_us);
-		}
-	}
+	} while (settling.explained < settling.noted);
 }
 
 static void
-print_turns(const struct figures *sums)
+run_stretch(struct side *sides, size_t first)
 {
-	printf("%.1f %.1f %.4f %.4f %.4f %.4f\n",
-	    sums[0].actions / sums[0].seconds,
-	    sums[1].actions / sums[1].seconds,
-	    sums[0].calls_us / sums[0].actions,
-	    sums[1].calls_us / sums[1].actions,
-	    sums[0].loaded_us / sums[0].actions,
-	    sums[1].loaded_us / sums[1].actions);
+	const struct server *server = sides[0].server;
+	struct clocks begun, ended;
+
+	begun = read_clocks(server);
+	for (size_t i = 1; i < BUILDS; i += 2)
+		take_turns(sides, (first + i / 2) % 2, i);
+	ended = read_clocks(server);
+	if (sides[0].explained)
+		settle(&sides[0]);
+	printf("stretch %.1f %.1f %.1f %zu\n", ended.aside - begun.aside,
+	    ended.all - begun.all, read_clocks(server).aside - ended.aside,
+	    sides[0].count * BUILDS);
 	fflush(stdout);
 }
 
+/* The first build, of new actions: until all of it is explained. */
 static void
-side_open(struct side *side, char **argv, const char *address, int pid)
+begin(struct side *side)
 {
-	*side = (struct side){.count = strtoul(argv[1], NULL, 10),
-	    .every = strtoul(argv[2], NULL, 10),
-	    .pid = pid,
-	    .begun_us = process_us(pid)};
-	find_schedstat(pid, side->schedstat);
+	edit(&side->builds[BUILDS], &side->builds[0], side);
+	run_build(side, &side->builds[BUILDS]);
+	if (side->explained)
+		settle(side);
+}
+
+static void
+side_open(struct side *side, char **argv, struct server *server, size_t which)
+{
+	*side = (struct side){.server = server,
+	    .instance = argv[6 + which],
+	    .count = strtoul(argv[1], NULL, 10),
+	    .every = strtoul(argv[2], NULL, 10)};
+	side->first = which * 2 * side->count;
 	for (size_t i = 0; i <= BUILDS; i++) {
 		struct build *build = &side->builds[i];
 
@@ -539,13 +575,11 @@ side_open(struct side *side, char **argv, const char *address, int pid)
 		build->changed = xcalloc(side->count, sizeof(*build->changed));
 	}
 	side->build = &side->builds[0];
-	load_open(&side->client, address, 0);
 }
 
 static void
 side_close(struct side *side)
 {
-	load_close(&side->client);
 	for (size_t i = 0; i <= BUILDS; i++) {
 		free(side->builds[i].actions);
 		free(side->builds[i].versions);
@@ -553,48 +587,37 @@ side_close(struct side *side)
 	}
 }
 
-/* All that happened, also what is done aside. */
-static void
-print_all(const struct side *sides, const struct figures *all)
-{
-	usleep(REST_US);
-	printf("all");
-	for (size_t i = 0; i < 2; i++)
-		printf(" %.4f", (process_us(sides[i].pid) - sides[i].begun_us) /
-				    (all[i].actions + all[i].warm_ups));
-	printf("\n");
-}
-
 int
 main(int argc, char **argv)
 {
-	struct figures all[2] = {{.actions = 0}, {.actions = 0}};
+	struct server server;
 	struct side sides[2];
 	int64_t end;
 
-	if (argc != 8)
+	if (argc < 8 || argc > 9)
 		load_die("usage", "bench_explain ACTIONS EVERY SECONDS "
-				  "HOST:PORT PID HOST:PORT PID");
+				  "HOST:PORT PID INSTANCE INSTANCE [control]");
 	rpc_init();
+	server.pid = (int)strtol(argv[5], NULL, 10);
+	find_schedstat(server.pid, server.schedstat);
+	load_open(&server.client, argv[4], 0);
 	for (size_t i = 0; i < 2; i++)
-		side_open(&sides[i], argv, argv[4 + 2 * i],
-		    (int)strtol(argv[5 + 2 * i], NULL, 10));
-	/* Everything is new at first. */
-	take_turns(sides, 0, all);
+		side_open(&sides[i], argv, &server, i);
+	sides[0].explained = argc == 8;
+	begin(&sides[0]);
+	begin(&sides[1]);
 	end = clock_monotonic_ns() + (int64_t)(strtod(argv[3], NULL) * 1e9);
 	for (size_t i = 0; clock_monotonic_ns() < end; i++) {
-		struct figures sums[2] = {{.actions = 0}, {.actions = 0}};
-
-		take_turns(sides, i % 2, sums);
-		print_turns(sums);
-		for (size_t k = 0; k < 2; k++) {
-			all[k].actions += sums[k].actions;
-			all[k].warm_ups += sums[k].warm_ups;
-		}
+		edit_stretch(&sides[0]);
+		edit_stretch(&sides[1]);
+		for (size_t done = 0; done < WARM_UP; done += sides[0].count)
+			for (size_t k = 0; k < 2; k++)
+				look_up(&sides[k], sides[k].count);
+		run_stretch(sides, i % 2);
 	}
-	print_all(sides, all);
 	for (size_t i = 0; i < 2; i++)
 		side_close(&sides[i]);
+	load_close(&server.client);
 	rpc_shutdown();
 	return 0;
 }
