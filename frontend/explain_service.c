@@ -98,6 +98,22 @@ change_message(struct arena *arena, const struct explain_change *change)
 	return message;
 }
 
+/* --- which instances ------------------------------------------------------ */
+
+static int
+check_instance(
+    const struct storage *storage, struct str instance, struct error *err)
+{
+	if (storage_check_instance(storage, instance, err) < 0)
+		return -1;
+	if (!explainer_leaves_out(storage->explainer, instance))
+		return 0;
+	return error_set(err, ERROR_FAILED_PRECONDITION,
+	    "nothing of the instance \"%.*s\" is remembered: it is among those "
+	    "of the server's setting \"unexplained\"",
+	    STR_ARG(instance));
+}
+
 /* --- Explain -------------------------------------------------------------- */
 
 /* The miss that is asked for, or the pair that is given. */
@@ -198,8 +214,8 @@ explain_run(struct unary_call *call, struct error *err)
 	request = unary_call_unpack(
 	    call, &explainapi__explain_request__descriptor, err);
 	if (request == NULL ||
-	    storage_check_instance(
-		storage, binary_str(request->instance_name), err) < 0 ||
+	    check_instance(storage, binary_str(request->instance_name), err) <
+		0 ||
 	    find_miss(call, request, &miss, err) < 0)
 		return -1;
 	limits.changes = limit_of(request->limit, CHANGES_DEFAULT, CHANGES_MAX);
@@ -259,7 +275,7 @@ list_run(struct unary_call *call, struct error *err)
 	if (request == NULL)
 		return -1;
 	instance = binary_str(request->instance_name);
-	if (storage_check_instance(storage, instance, err) < 0)
+	if (check_instance(storage, instance, err) < 0)
 		return -1;
 	limit = limit_of(request->limit, MISSES_DEFAULT, MISSES_MAX);
 	misses = arena_zalloc(arena, limit, sizeof(*misses));

@@ -58,12 +58,17 @@ static const struct metric_definition by_toolchain_definition = {
 };
 
 struct explainer {
+	/* What each hit reads; seldom written. */
+	struct note_queue *queue;
+	struct str *left_out; /* instances; constant once started */
+	size_t left_out_count;
+	atomic_bool resting; /* the thread waits for a note */
+	char apart[64];
+
 	struct explain_job_tools tools; /* constant; for the thread */
 	pthread_t thread;               /* when started */
 	bool started;
-	struct note_queue *queue;
 	atomic_bool stopping;
-	atomic_bool resting;                 /* the thread waits for a note */
 	atomic_int_least64_t drain_until_ms; /* when stopping */
 	atomic_uint_least64_t misses[EXPLAIN_CAUSES];
 	/* That were not looked at before the end. */
@@ -276,6 +281,15 @@ note_look_up(struct explainer *explainer, const struct action_key *key)
 	    print, memory_order_relaxed);
 }
 
+bool
+explainer_leaves_out(const struct explainer *explainer, struct str instance)
+{
+	for (size_t i = 0; i < explainer->left_out_count; i++)
+		if (str_equal(explainer->left_out[i], instance))
+			return true;
+	return false;
+}
+
 void
 explainer_note(struct explainer *explainer, enum explainer_event event,
     const struct action_key *key, struct str request_metadata)
@@ -283,7 +297,7 @@ explainer_note(struct explainer *explainer, enum explainer_event event,
 	struct note note = {.miss = event == EXPLAINER_EXECUTES,
 	    .result = event != EXPLAINER_EXECUTES};
 
-	if (explainer == NULL)
+	if (explainer == NULL || explainer_leaves_out(explainer, key->instance))
 		return;
 	if (event == EXPLAINER_HIT) {
 		note_hit(explainer, key, request_metadata);
@@ -370,6 +384,16 @@ explainer_new(struct store *store, struct metrics *metrics)
 }
 
 void
+explainer_leave_out(
+    struct explainer *explainer, const char *const *instances, size_t count)
+{
+	explainer->left_out = xcalloc(count + 1, sizeof(struct str));
+	for (size_t i = 0; i < count; i++)
+		explainer->left_out[i] = str_from(instances[i]);
+	explainer->left_out_count = count;
+}
+
+void
 explainer_start(struct explainer *explainer, struct collector *collector)
 {
 	if (explainer == NULL)
@@ -420,6 +444,7 @@ explainer_free(struct explainer *explainer)
 	pthread_cond_destroy(&explainer->wake);
 	pthread_mutex_destroy(&explainer->saving);
 	pthread_mutex_destroy(&explainer->lock);
+	free(explainer->left_out);
 	free(explainer);
 }
 

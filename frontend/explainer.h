@@ -14,6 +14,7 @@
 #define TOOLROOT_FRONTEND_EXPLAINER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/str.h"
@@ -28,6 +29,13 @@ struct store;
 
 /* Both are borrowed; metrics gets the misses by toolchain. */
 struct explainer *explainer_new(struct store *store, struct metrics *metrics);
+/* Before it starts: what happens in these instances is passed over. Names are
+ * borrowed. */
+void explainer_leave_out(
+    struct explainer *explainer, const char *const *instances, size_t count);
+/* Whether it passes over this one. */
+bool explainer_leaves_out(
+    const struct explainer *explainer, struct str instance);
 /* Begins to explain. The collector knows why results went. NULL is allowed. */
 void explainer_start(struct explainer *explainer, struct collector *collector);
 /* Stores what the history has learned since the last time, so that a restart

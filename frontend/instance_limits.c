@@ -22,16 +22,6 @@ struct limit_list {
 	size_t count;
 };
 
-static bool
-is_served(const struct serve_options *options, struct str instance)
-{
-	for (size_t i = 0; i < options->instances.count; i++) {
-		if (str_equal(instance, str_from(options->instances.items[i])))
-			return true;
-	}
-	return options->instances.count == 0;
-}
-
 static struct owner_limits *
 limit_of(struct limit_list *list, struct str instance)
 {
@@ -67,7 +57,7 @@ parse_limit(const struct serve_options *options, const char *setting,
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "--%s \"%s\": it must be more than 0", setting, text);
 	if (!resource_name_instance_valid(*instance) ||
-	    !is_served(options, *instance))
+	    !serve_instance_is_served(options, *instance))
 		return error_set(err, ERROR_INVALID_ARGUMENT,
 		    "--%s \"%s\" is of no instance that is served; see the "
 		    "setting \"instance\"",
@@ -249,7 +239,7 @@ is_configured(
 		return false;
 	return owner->quota > 0 || owner->floor > 0 ||
 	       (options->instances.count > 0 &&
-		   is_served(options, owner->instance));
+		   serve_instance_is_served(options, owner->instance));
 }
 
 static void

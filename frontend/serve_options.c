@@ -98,6 +98,11 @@ static const struct setting table[] = {
     {"explain", SETTING_FLAG, FIELD(explain), "YES|NO", "yes",
 	"Remember actions and find out why each one misses, for\n"
 	"`toolroot explain` and the metrics."},
+    {"unexplained", SETTING_LIST, FIELD(unexplained), "NAME", NULL,
+	"An instance whose actions are neither remembered nor explained; may "
+	"be\n"
+	"repeated. For one that makes so many that those of others are "
+	"forgotten."},
     {"action-timeout", SETTING_DURATION, FIELD(action_timeout), "TIME", "1h",
 	"For actions that ask for no timeout."},
     {"action-timeout-max", SETTING_DURATION, FIELD(action_timeout_max), "TIME",
@@ -198,13 +203,31 @@ check_workers(const struct serve_options *options, struct error *err)
 }
 
 static int
+check_instance_names(
+    const struct setting_list *names, const char *setting, struct error *err)
+{
+	for (size_t i = 0; i < names->count; i++)
+		if (resource_name_check_instance(
+			str_from(names->items[i]), setting, err) < 0)
+			return -1;
+	return 0;
+}
+
+static int
 check_instances(const struct serve_options *options, struct error *err)
 {
-	for (size_t i = 0; i < options->instances.count; i++)
-		if (resource_name_check_instance(
-			str_from(options->instances.items[i]), "--instance ",
-			err) < 0)
-			return -1;
+	const struct setting_list *unexplained = &options->unexplained;
+
+	if (check_instance_names(&options->instances, "--instance ", err) < 0 ||
+	    check_instance_names(unexplained, "--unexplained ", err) < 0)
+		return -1;
+	for (size_t i = 0; i < unexplained->count; i++)
+		if (!serve_instance_is_served(
+			options, str_from(unexplained->items[i])))
+			return error_set(err, ERROR_INVALID_ARGUMENT,
+			    "--unexplained \"%s\" is no instance that is "
+			    "served; see the setting \"instance\"",
+			    unexplained->items[i]);
 	return 0;
 }
 
@@ -268,6 +291,17 @@ const char *
 serve_first_instance(const struct serve_options *options)
 {
 	return preferred(&options->instances, "");
+}
+
+bool
+serve_instance_is_served(
+    const struct serve_options *options, struct str instance)
+{
+	for (size_t i = 0; i < options->instances.count; i++) {
+		if (str_equal(instance, str_from(options->instances.items[i])))
+			return true;
+	}
+	return options->instances.count == 0;
 }
 
 const char *

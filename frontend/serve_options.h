@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/settings.h"
+#include "base/str.h"
 
 struct error;
 
@@ -40,6 +41,7 @@ struct serve_options {
 	struct setting_list digest_functions;
 	bool cache_updates;
 	bool explain;
+	struct setting_list unexplained; /* instances */
 	int64_t action_timeout;
 	int64_t action_timeout_max;
 	uint64_t attempts;
@@ -65,6 +67,9 @@ int serve_options_complete(struct serve_options *options, struct error *err);
  * and "sha256" where they are served, else the first that is. */
 const char *serve_first_instance(const struct serve_options *options);
 const char *serve_first_function(const struct serve_options *options);
+/* All are, where the settings name none. */
+bool serve_instance_is_served(
+    const struct serve_options *options, struct str instance);
 /* Bit mask for struct storage. INVALID_ARGUMENT names the functions. */
 int serve_digest_functions(const struct serve_options *options,
     uint32_t *functions, struct error *err);

@@ -304,9 +304,12 @@ open_storage(struct server *server, struct error *err)
 		return -1;
 	if (open_store(server, err) < 0 || apply_limits(server, err) < 0)
 		return -1;
-	if (options->explain)
-		storage->explainer =
-		    explainer_new(storage->store, server->metrics);
+	if (!options->explain)
+		return 0;
+	storage->explainer = explainer_new(storage->store, server->metrics);
+	explainer_leave_out(storage->explainer,
+	    (const char *const *)options->unexplained.items,
+	    options->unexplained.count);
 	return 0;
 }
 

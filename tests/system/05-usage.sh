@@ -10,7 +10,7 @@
 need openssl openssl
 need python3 python3
 
-plan 55
+plan 56
 
 export XDG_CACHE_HOME=$WORK/cache
 
@@ -67,6 +67,9 @@ refused_serve "a digest function" 2 '--digest-function "md5" is none of' \
 	--digest-function md5
 refused_serve "an instance that no client could name" 2 \
 	'--instance "a/blobs/b" is no instance name' --instance a/blobs/b
+refused_serve "explaining no instance that is served" 2 \
+	'--unexplained "b" is no instance that is served' \
+	--instance a --unexplained b
 refused_serve "an address without port" 2 'listen address "here"' --listen here
 refused_serve "an HTTP address without port" 2 'HTTP address "here"' \
 	--http here

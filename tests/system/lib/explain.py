@@ -26,6 +26,7 @@ CACHE = "/build.bazel.remote.execution.v2.ActionCache/"
 EXECUTE = "/build.bazel.remote.execution.v2.Execution/Execute"
 HEADER = "build.bazel.remote.execution.v2.requestmetadata-bin"
 TARGET = "//app:server"
+LEFT_OUT = "noise"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 WAIT_SECONDS = 20.0
 
@@ -56,6 +57,7 @@ class Maker:
         self.client = remote.connect(server.address)
         self.blobs: dict[str, Any] = {}
         self.target = TARGET
+        self.instance = ""  # of cached()
 
     def add(self, data: bytes) -> Any:
         """Keep a blob for the next upload; its digest."""
@@ -123,14 +125,18 @@ class Maker:
         try:
             self.client.unary(
                 CACHE + "GetActionResult",
-                api.GetActionResultRequest(action_digest=digest),
+                api.GetActionResultRequest(
+                    action_digest=digest, instance_name=self.instance
+                ),
                 api.ActionResult,
                 header,
             )
         except grpc.RpcError as error:
             if error.code() != grpc.StatusCode.NOT_FOUND:
                 raise
-            request = api.UpdateActionResultRequest(action_digest=digest)
+            request = api.UpdateActionResultRequest(
+                action_digest=digest, instance_name=self.instance
+            )
             request.action_result.stdout_raw = b"made"
             self.client.unary(
                 CACHE + "UpdateActionResult", request, api.ActionResult, header
@@ -584,6 +590,30 @@ def check_restart(tap: Tap, maker: Maker) -> None:
     )
 
 
+def check_left_out(tap: Tap, maker: Maker) -> None:
+    """An instance that is not explained."""
+    counted = maker.misses()
+    build = Build()
+    build.salt = b"noise"
+    maker.instance = LEFT_OUT
+    maker.cached(build, "noise")
+    maker.cached(build, "noise")
+    maker.instance = ""
+    status, text = maker.explain("--instance", LEFT_OUT)
+    tap.equal(status, 1, "an instance that is left out is not explained")
+    tap.like(
+        text,
+        f'nothing of the instance "{LEFT_OUT}" is remembered.*"unexplained"',
+        "and the setting is named",
+    )
+    # What is noted is explained in its order.
+    build.salt = b"counts"
+    maker.cached(build, "counts")
+    tap.equal(
+        sum(maker.new_causes(counted).values()), 1, "nor are its misses counted"
+    )
+
+
 def check_first(tap: Tap, maker: Maker) -> None:
     """The first action of all; a look-up alone is none."""
     counted = maker.misses()
@@ -603,7 +633,14 @@ def main() -> None:
     remote.load_messages()
     work = process.work_folder()
     server = process.Server(
-        work, "--workers", "1", "--host-root", "--log-format", "json"
+        work,
+        "--workers",
+        "1",
+        "--host-root",
+        "--log-format",
+        "json",
+        "--unexplained",
+        LEFT_OUT,
     )
     with Tap() as tap:
         server.start()
@@ -616,6 +653,7 @@ def main() -> None:
         check_hostile(tap, maker)
         check_malformed(tap, maker)
         check_log(tap, maker)
+        check_left_out(tap, maker)
         check_restart(tap, maker)
         tap.equal(server.stop(), 0, "the server ends cleanly")
         tap.equal(server.faults(), [], "no sanitizer found a fault")

@@ -109,6 +109,34 @@ so_are_hits_of_threads_that_have_ended(void **state)
 }
 
 static void
+instances_that_are_left_out_are_not_remembered(void **state)
+{
+	static const char *const names[] = {"some", ""};
+	struct fixture *f = *state;
+	struct metrics *metrics = metrics_new();
+	struct explainer *explainer = explainer_new(f->store, metrics);
+	struct explainer_statistics statistics;
+
+	assert_false(explainer_leaves_out(explainer, STR("")));
+	explainer_leave_out(explainer, names, 2);
+	assert_true(explainer_leaves_out(explainer, STR("some")));
+	assert_true(explainer_leaves_out(explainer, STR("")));
+	assert_false(explainer_leaves_out(explainer, STR("somewhere")));
+	explainer_start(explainer, NULL);
+	note_hits(explainer);
+	note_misses(explainer);
+	explainer_statistics(explainer, &statistics);
+	assert_int_equal(statistics.waiting, 0);
+	explainer_free(explainer);
+	metrics_free(metrics);
+	metrics = metrics_new();
+	explainer = explainer_new(f->store, metrics);
+	assert_int_equal(count_remembered(explainer), 0);
+	explainer_free(explainer);
+	metrics_free(metrics);
+}
+
+static void
 hits_are_looked_at_though_nobody_asks(void **state)
 {
 	struct fixture *f = *state;
@@ -262,6 +290,9 @@ main(void)
 		fixture_teardown),
 	    cmocka_unit_test_setup_teardown(
 		hits_are_looked_at_though_nobody_asks, fixture_setup,
+		fixture_teardown),
+	    cmocka_unit_test_setup_teardown(
+		instances_that_are_left_out_are_not_remembered, fixture_setup,
 		fixture_teardown),
 	    cmocka_unit_test_setup_teardown(a_question_does_not_wait_for_others,
 		fixture_setup, fixture_teardown),
