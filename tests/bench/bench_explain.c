@@ -39,6 +39,8 @@
 #define PUT_PATH API "ActionCache/UpdateActionResult"
 #define MISSES_PATH "/toolroot.explain.v1.Explanations/ListMisses"
 #define IN_FLIGHT 64
+#define CONFIGURATION \
+	"2f1c6a3a3f0b1d9c1a0b6a5d8ce2b14e7d30f0a4a2c9f5b87e61d2c3b4a59687"
 #define ARGUMENTS 60
 #define SOURCES 20
 #define SOURCE_BYTES 4096
@@ -177,20 +179,29 @@ put_action(
 /* --- requests; load_run calls them ----------------------------------------
  */
 
+/* All that Bazel tells of a call. */
 static grpc_slice
 metadata_of(const struct side *side, size_t number)
 {
-	char target[64], invocation[64];
-	struct buffer message;
+	char target[64], invocation[64], hash[DIGEST_TEXT_MAX];
+	struct buffer message, tool;
 	grpc_slice slice;
 
 	buffer_init(&message, KIB);
+	buffer_init(&tool, KIB);
 	snprintf(target, sizeof(target), "//some/package:target-%zu", number);
 	snprintf(invocation, sizeof(invocation),
 	    "4f0a17a5-7b1e-4c47-9d0f-%012zx", side->build->number);
+	put_text(&tool, 1, "bazel");
+	put_text(&tool, 2, "7.4.1");
+	put_message(&message, 1, &tool);
+	digest_format_hash(&side->build->actions[number], hash);
+	put_text(&message, 2, hash);
 	put_text(&message, 3, invocation);
+	put_text(&message, 4, "b2c86f5e-0d0a-4c1b-8a57-6f1f5d1f9a10");
 	put_text(&message, 5, "CppCompile");
 	put_text(&message, 6, target);
+	put_text(&message, 7, CONFIGURATION);
 	slice = grpc_slice_from_copied_buffer(message.data, message.len);
 	buffer_clear(&message);
 	return slice;
