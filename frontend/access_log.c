@@ -126,7 +126,7 @@ access_log_write(
 	    (unsigned long long)rpc_call_sent_bytes(call),
 	    STR_ARG(rpc_call_peer(call)),
 	    log_value(rpc_call_identity(call), identity),
-	    log_value(metadata.tool_name, tool),
+	    log_value(request_metadata_tool(&metadata), tool),
 	    log_value(metadata.tool_invocation_id, invocation),
 	    log_value(metadata.target_id, target),
 	    log_value(

@@ -42,7 +42,7 @@ wants_zero_for_unknown(const struct rpc_call *call)
 	struct request_metadata metadata;
 
 	request_metadata_read(call, &metadata);
-	return str_starts_with(metadata.tool_name, STR("bazel"));
+	return str_starts_with(request_metadata_tool(&metadata), STR("bazel"));
 }
 
 static int

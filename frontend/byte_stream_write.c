@@ -197,11 +197,13 @@ static bool
 wants_plain_committed(const struct rpc_call *call)
 {
 	struct request_metadata metadata;
+	struct str tool;
 
 	request_metadata_read(call, &metadata);
-	return str_starts_with(metadata.tool_name, STR("siso")) ||
-	       str_starts_with(metadata.tool_name, STR("re-client")) ||
-	       str_starts_with(metadata.tool_name, STR("remote-apis-sdks"));
+	tool = request_metadata_tool(&metadata);
+	return str_starts_with(tool, STR("siso")) ||
+	       str_starts_with(tool, STR("re-client")) ||
+	       str_starts_with(tool, STR("remote-apis-sdks"));
 }
 
 static int

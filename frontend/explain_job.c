@@ -16,7 +16,6 @@
 #include "cas/store.h"
 #include "cas/toolchain_root.h"
 #include "executor/history.h"
-#include "frontend/request_metadata.h"
 #include "protos/binary.h"
 
 /* Of an instance's names, for the metric. */
@@ -250,19 +249,17 @@ void
 explain_job_run(
     const struct explain_job_tools *tools, const struct explain_job *job)
 {
-	struct request_metadata metadata;
 	struct history_action action = {
 	    .use = {.instance = job->instance,
 		.action = job->action,
+		.invocation = job->texts.invocation,
 		.now_ns = clock_wall_ns(),
 		.result = job->result},
+	    .target = job->texts.target,
+	    .mnemonic = job->texts.mnemonic,
 	};
 	struct reading reading;
 
-	request_metadata_parse(job->metadata, &metadata);
-	action.use.invocation = metadata.tool_invocation_id;
-	action.target = metadata.target_id;
-	action.mnemonic = metadata.action_mnemonic;
 	if (!job->miss && history_use(tools->history, &action.use))
 		return;
 	reading_init(&reading, tools, &job->action);

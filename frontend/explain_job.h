@@ -13,6 +13,7 @@
 
 #include "base/str.h"
 #include "cas/digest.h"
+#include "frontend/note.h"
 
 struct collector;
 struct history;
@@ -33,7 +34,7 @@ struct explain_job {
 	bool result; /* there is one now */
 	struct str instance;
 	struct digest action;
-	struct str metadata; /* RequestMetadata, encoded */
+	struct note_texts texts;
 };
 
 void explain_job_run(

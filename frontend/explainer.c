@@ -155,7 +155,7 @@ run_note(struct explainer *explainer, const struct note *note)
 		    note->hit ? &explainer->lost_hits : &explainer->lost, 1);
 		return;
 	}
-	note_read(note, &key, &job.metadata);
+	note_read(note, &key, &job.texts);
 	job.instance = key.instance;
 	job.action = key.action;
 	explain_job_run(&explainer->tools, &job);
@@ -265,9 +265,9 @@ wake_resting(struct explainer *explainer)
  * for hits but those who ask. */
 static void
 note_hit(struct explainer *explainer, const struct action_key *key,
-    struct str metadata)
+    const struct note_texts *texts)
 {
-	note_queue_add_hit(explainer->queue, key, metadata);
+	note_queue_add_hit(explainer->queue, key, texts);
 	if (atomic_load_explicit(&explainer->resting, memory_order_relaxed))
 		wake_resting(explainer);
 }
@@ -296,20 +296,26 @@ explainer_note(struct explainer *explainer, enum explainer_event event,
 {
 	struct note note = {.miss = event == EXPLAINER_EXECUTES,
 	    .result = event != EXPLAINER_EXECUTES};
+	struct request_metadata metadata;
+	struct note_texts texts;
 
 	if (explainer == NULL || explainer_leaves_out(explainer, key->instance))
 		return;
-	if (event == EXPLAINER_HIT) {
-		note_hit(explainer, key, request_metadata);
-		return;
-	}
 	if (event == EXPLAINER_NO_RESULT) {
 		note_look_up(explainer, key);
 		return;
 	}
+	request_metadata_parse(request_metadata, &metadata);
+	texts = (struct note_texts){.invocation = metadata.tool_invocation_id,
+	    .mnemonic = metadata.action_mnemonic,
+	    .target = metadata.target_id};
+	if (event == EXPLAINER_HIT) {
+		note_hit(explainer, key, &texts);
+		return;
+	}
 	if (event == EXPLAINER_UPDATED || event == EXPLAINER_EXECUTES)
 		note.miss |= take_look_up(explainer, key);
-	note_queue_add(explainer->queue, &note, key, request_metadata);
+	note_queue_add(explainer->queue, &note, key, &texts);
 	if (atomic_load(&explainer->resting))
 		wake_resting(explainer);
 }

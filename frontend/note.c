@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Only as much of the hash is kept as counts: the fewer bytes, the fewer lines
- * of the cache a call takes from the next ones. */
+/* Only what counts is kept, of the hash and of all else: the fewer bytes, the
+ * fewer lines of the cache a call takes from the next ones. */
 #include "frontend/note.h"
 
 #include <assert.h>
@@ -10,7 +10,7 @@
 #include "cas/store.h"
 
 _Static_assert(sizeof(struct note) + DIGEST_HASH_MAX + NOTE_INSTANCE_MAX +
-		       NOTE_METADATA_MAX + 8 <
+		       3 * NOTE_TEXT_MAX + 8 <
 		   NOTE_CHUNK_SIZE,
     "any note fits into a chunk");
 
@@ -22,19 +22,27 @@ append(char *end, const void *data, size_t len)
 	return end + len;
 }
 
+static size_t
+text_len(struct str text)
+{
+	return text.len < NOTE_TEXT_MAX ? text.len : NOTE_TEXT_MAX;
+}
+
 size_t
 note_put(struct note_chunk *chunk, size_t used, const struct note *what,
-    const struct action_key *key, struct str metadata)
+    const struct action_key *key, const struct note_texts *texts)
 {
 	size_t hash_len = digest_hash_length(key->action.function);
+	size_t invocation_len = text_len(texts->invocation);
+	size_t mnemonic_len = text_len(texts->mnemonic);
+	size_t target_len = text_len(texts->target);
 	struct note *note = (void *)(chunk->bytes + used);
 	size_t size;
 	char *end;
 
 	assert(key->instance.len <= NOTE_INSTANCE_MAX);
-	if (metadata.len > NOTE_METADATA_MAX)
-		metadata.len = 0;
-	size = sizeof(*note) + hash_len + key->instance.len + metadata.len;
+	size = sizeof(*note) + hash_len + key->instance.len + invocation_len +
+	       mnemonic_len + target_len;
 	size = (size + 7) / 8 * 8;
 	if (size > NOTE_CHUNK_SIZE - used)
 		return 0;
@@ -42,11 +50,15 @@ note_put(struct note_chunk *chunk, size_t used, const struct note *what,
 	note->action_size = key->action.size;
 	note->size = (uint16_t)size;
 	note->instance_len = (uint16_t)key->instance.len;
-	note->metadata_len = (uint16_t)metadata.len;
+	note->invocation_len = (uint16_t)invocation_len;
+	note->mnemonic_len = (uint16_t)mnemonic_len;
+	note->target_len = (uint16_t)target_len;
 	note->function = (uint8_t)key->action.function;
 	end = append((char *)(note + 1), key->action.hash, hash_len);
 	end = append(end, key->instance.data, key->instance.len);
-	append(end, metadata.data, metadata.len);
+	end = append(end, texts->invocation.data, invocation_len);
+	end = append(end, texts->mnemonic.data, mnemonic_len);
+	append(end, texts->target.data, target_len);
 	return used + size;
 }
 
@@ -56,17 +68,28 @@ note_publish(struct note_chunk *chunk, size_t used)
 	atomic_store_explicit(&chunk->used, used, memory_order_release);
 }
 
+static struct str
+take(const char **at, size_t len)
+{
+	struct str text = {*at, len};
+
+	*at += len;
+	return text;
+}
+
 void
-note_read(const struct note *note, struct action_key *key, struct str *metadata)
+note_read(
+    const struct note *note, struct action_key *key, struct note_texts *texts)
 {
 	enum digest_function function = (enum digest_function)note->function;
 	size_t hash_len = digest_hash_length(function);
-	const char *hash = (const char *)(note + 1);
+	const char *at = (const char *)(note + 1);
 
 	*key = (struct action_key){
-	    .instance = {hash + hash_len, note->instance_len},
 	    .action = {.size = note->action_size, .function = function}};
-	memcpy(key->action.hash, hash, hash_len);
-	*metadata = (struct str){
-	    key->instance.data + note->instance_len, note->metadata_len};
+	memcpy(key->action.hash, take(&at, hash_len).data, hash_len);
+	key->instance = take(&at, note->instance_len);
+	texts->invocation = take(&at, note->invocation_len);
+	texts->mnemonic = take(&at, note->mnemonic_len);
+	texts->target = take(&at, note->target_len);
 }

@@ -22,10 +22,10 @@ count(atomic_uint_least64_t *counter)
 
 bool
 note_lane_add(struct note_lane *lane, const struct action_key *key,
-    struct str metadata, uint64_t after)
+    const struct note_texts *texts, uint64_t after)
 {
 	const struct note what = {.after = after, .hit = true, .result = true};
-	size_t used = note_put(lane->tail, lane->used, &what, key, metadata);
+	size_t used = note_put(lane->tail, lane->used, &what, key, texts);
 
 	if (used == 0)
 		return false;

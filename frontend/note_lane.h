@@ -18,12 +18,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/str.h"
-
 struct action_key;
 struct note;
 struct note_chunk;
 struct note_queue;
+struct note_texts;
 
 struct note_lane {
 	/* Whoever made it: */
@@ -48,7 +47,7 @@ void note_lane_init(struct note_lane *lane, struct note_chunk *chunk);
 /* The writer. after: notes but hits that came before; never less than the last
  * time. False: the chunk is full, and the lane needs another. */
 bool note_lane_add(struct note_lane *lane, const struct action_key *key,
-    struct str metadata, uint64_t after);
+    const struct note_texts *texts, uint64_t after);
 /* The writer. Takes an empty chunk; the rest of the last stays empty. */
 void note_lane_extend(struct note_lane *lane, struct note_chunk *chunk);
 /* The writer. One more that found no room. */

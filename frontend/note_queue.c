@@ -130,14 +130,14 @@ add_chunk(struct note_queue *queue)
 
 static bool
 add_to_last(struct note_queue *queue, const struct note *what,
-    const struct action_key *key, struct str metadata)
+    const struct action_key *key, const struct note_texts *texts)
 {
 	size_t used;
 
 	if (queue->last == NULL)
 		return false;
 	used = note_put(
-	    queue->last, atomic_load(&queue->last->used), what, key, metadata);
+	    queue->last, atomic_load(&queue->last->used), what, key, texts);
 	if (used > 0)
 		note_publish(queue->last, used);
 	return used > 0;
@@ -145,15 +145,15 @@ add_to_last(struct note_queue *queue, const struct note *what,
 
 void
 note_queue_add(struct note_queue *queue, const struct note *what,
-    const struct action_key *key, struct str metadata)
+    const struct action_key *key, const struct note_texts *texts)
 {
 	struct note note = *what;
 	bool added;
 
 	pthread_mutex_lock(&queue->lock);
 	note.after = atomic_load(&queue->added);
-	added = add_to_last(queue, &note, key, metadata) ||
-		(add_chunk(queue) && add_to_last(queue, &note, key, metadata));
+	added = add_to_last(queue, &note, key, texts) ||
+		(add_chunk(queue) && add_to_last(queue, &note, key, texts));
 	if (added)
 		atomic_fetch_add(&queue->added, 1);
 	pthread_mutex_unlock(&queue->lock);
@@ -237,8 +237,8 @@ extend_lane(struct note_queue *queue, struct note_lane *lane)
 }
 
 void
-note_queue_add_hit(
-    struct note_queue *queue, const struct action_key *key, struct str metadata)
+note_queue_add_hit(struct note_queue *queue, const struct action_key *key,
+    const struct note_texts *texts)
 {
 	struct note_lane *lane = pthread_getspecific(queue->lane_key);
 	uint64_t after;
@@ -246,10 +246,10 @@ note_queue_add_hit(
 	if (lane == NULL)
 		lane = enter_lane(queue);
 	after = atomic_load_explicit(&queue->added, memory_order_relaxed);
-	if (note_lane_add(lane, key, metadata, after))
+	if (note_lane_add(lane, key, texts, after))
 		return;
 	if (!extend_lane(queue, lane) ||
-	    !note_lane_add(lane, key, metadata, after))
+	    !note_lane_add(lane, key, texts, after))
 		note_lane_drop(lane);
 }
 

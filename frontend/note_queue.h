@@ -23,11 +23,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/str.h"
-
 struct action_key;
 struct note;
 struct note_queue;
+struct note_texts;
 
 /* bytes: of all notes together. Beyond it each thread has one chunk
  * (NOTE_CHUNK_SIZE) when hits have all theirs. Aborts when the process has no
@@ -36,12 +35,12 @@ struct note_queue *note_queue_new(size_t bytes);
 /* When nobody adds or reads any more. */
 void note_queue_free(struct note_queue *queue);
 
-/* Never blocks; key and metadata are copied. What finds no room is counted. */
+/* Never blocks; key and texts are copied. What finds no room is counted. */
 void note_queue_add_hit(struct note_queue *queue, const struct action_key *key,
-    struct str metadata);
+    const struct note_texts *texts);
 /* The same of all others. */
 void note_queue_add(struct note_queue *queue, const struct note *what,
-    const struct action_key *key, struct str metadata);
+    const struct action_key *key, const struct note_texts *texts);
 
 /* The reader. The next one, NULL: none waits. Stays until the next call. */
 const struct note *note_queue_next(struct note_queue *queue);

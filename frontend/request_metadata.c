@@ -5,64 +5,78 @@
 #include "protos/wire.h"
 #include "rpc/call.h"
 
-static const struct request_metadata absent = {
-    .raw = {"", 0},
-    .tool_name = {"", 0},
-    .tool_version = {"", 0},
-    .action_id = {"", 0},
-    .tool_invocation_id = {"", 0},
-    .correlated_invocations_id = {"", 0},
-    .action_mnemonic = {"", 0},
-    .target_id = {"", 0},
-};
+/* Numbers of fields are below. */
+#define FIELDS 8
 
-static int
-parse_tool(struct str message, struct request_metadata *metadata)
+/* A text of less than 128 bytes, as nearly all are, with nothing to decide but
+ * that: this is done for each call, where no branch is foreseen. */
+static bool
+take_short(struct str *rest, struct str fields[static FIELDS])
 {
-	struct wire_field field;
-	int more;
+	size_t tag, len;
 
-	while ((more = wire_next(&message, &field)) > 0) {
-		if (field.type != WIRE_BYTES)
-			continue;
-		if (field.number == 1)
-			metadata->tool_name = field.bytes;
-		else if (field.number == 2)
-			metadata->tool_version = field.bytes;
-	}
-	return more;
+	if (rest->len < 2)
+		return false;
+	tag = (unsigned char)rest->data[0];
+	len = (unsigned char)rest->data[1];
+	if ((tag & 7) != WIRE_BYTES || tag < 1 << 3 || tag >= FIELDS << 3 ||
+	    len >= 0x80 || len > rest->len - 2)
+		return false;
+	fields[tag >> 3] = (struct str){rest->data + 2, len};
+	*rest = (struct str){rest->data + 2 + len, rest->len - 2 - len};
+	return true;
 }
 
+/* 0; -1: malformed. */
 static int
-parse_fields(struct str message, struct request_metadata *metadata)
+take_fields(struct str rest, struct str fields[static FIELDS])
 {
-	struct str *const fields[] = {[2] = &metadata->action_id,
-	    [3] = &metadata->tool_invocation_id,
-	    [4] = &metadata->correlated_invocations_id,
-	    [5] = &metadata->action_mnemonic,
-	    [6] = &metadata->target_id};
-	struct wire_field field;
-	int more;
+	while (rest.len > 0) {
+		struct wire_field field;
 
-	while ((more = wire_next(&message, &field)) > 0) {
-		if (field.type != WIRE_BYTES)
+		if (take_short(&rest, fields))
 			continue;
-		if (field.number == 1 && parse_tool(field.bytes, metadata) < 0)
+		if (wire_next(&rest, &field) < 0)
 			return -1;
-		if (field.number >= 2 && field.number <= 6)
-			*fields[field.number] = field.bytes;
+		if (field.number < FIELDS && field.type == WIRE_BYTES)
+			fields[field.number] = field.bytes;
 	}
-	return more;
+	return 0;
 }
 
 void
 request_metadata_parse(struct str raw, struct request_metadata *metadata)
 {
-	*metadata = absent;
-	if (raw.len > 0 && parse_fields(raw, metadata) < 0)
-		*metadata = absent;
-	else if (raw.len > 0)
-		metadata->raw = raw;
+	struct str fields[FIELDS];
+
+	for (size_t i = 0; i < FIELDS; i++)
+		fields[i] = STR("");
+	if (raw.len == 0 || take_fields(raw, fields) < 0) {
+		raw = STR("");
+		for (size_t i = 0; i < FIELDS; i++)
+			fields[i] = STR("");
+	}
+	*metadata = (struct request_metadata){
+	    .raw = raw,
+	    .tool_details = fields[1],
+	    .action_id = fields[2],
+	    .tool_invocation_id = fields[3],
+	    .correlated_invocations_id = fields[4],
+	    .action_mnemonic = fields[5],
+	    .target_id = fields[6],
+	};
+}
+
+struct str
+request_metadata_tool(const struct request_metadata *metadata)
+{
+	struct str details = metadata->tool_details, name = STR("");
+	struct wire_field field;
+
+	while (wire_next(&details, &field) > 0)
+		if (field.number == 1 && field.type == WIRE_BYTES)
+			name = field.bytes;
+	return name;
 }
 
 struct str

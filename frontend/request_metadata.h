@@ -16,9 +16,8 @@ struct rpc_call;
 	"build.bazel.remote.execution.v2.requestmetadata-bin"
 
 struct request_metadata {
-	struct str raw; /* the serialised message, to be handed on */
-	struct str tool_name;
-	struct str tool_version;
+	struct str raw;          /* the serialised message, to be handed on */
+	struct str tool_details; /* encoded */
 	struct str action_id;
 	struct str tool_invocation_id;
 	struct str correlated_invocations_id;
@@ -32,5 +31,7 @@ void request_metadata_read(
     const struct rpc_call *call, struct request_metadata *metadata);
 /* The same from bytes. */
 void request_metadata_parse(struct str raw, struct request_metadata *metadata);
+/* The name of the client's program, "" when it has none. */
+struct str request_metadata_tool(const struct request_metadata *metadata);
 
 #endif

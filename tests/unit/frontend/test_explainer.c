@@ -181,21 +181,26 @@ a_question_does_not_wait_for_others(void **state)
 	metrics_free(metrics);
 }
 
-/* A miss of an invocation of that number, with so much metadata that a few
- * thousand fill the queue. */
+/* An action of an invocation of that number, with so long a target that some
+ * thousands fill the queue. */
 static void
-note_large(struct explainer *explainer, unsigned number)
+note_large(
+    struct explainer *explainer, enum explainer_event event, unsigned number)
 {
+	enum { TARGET_LEN = 0xf * 128 + 0x50 };
 	struct action_key key = {.instance = STR("")};
-	char metadata[8000] = {0};
+	char metadata[32 + TARGET_LEN];
 	size_t used;
 
-	/* Field 15, which nobody knows, fills what is left. */
-	used = (size_t)snprintf(
-	    metadata, sizeof(metadata), "\x1a\x06%06u\x7a\xb5\x3e", number);
+	/* The target begins with the number, too. */
+	memset(metadata, 't', sizeof(metadata));
+	used = (size_t)snprintf(metadata, sizeof(metadata),
+	    "\x1a\x06%06u\x32\xd0\x0f%06u", number, number);
+	metadata[used] = 't';
+	used -= 6;
 	digest_compute(DIGEST_SHA256, &number, sizeof(number), &key.action);
-	explainer_note(explainer, EXPLAINER_EXECUTES, &key,
-	    (struct str){metadata, used + 0x3e * 128 + 0x35});
+	explainer_note(
+	    explainer, event, &key, (struct str){metadata, used + TARGET_LEN});
 }
 
 static bool
@@ -215,7 +220,7 @@ remembers(struct explainer *explainer, struct str invocation)
 static void
 when_too_many_wait_the_oldest_are_dropped_and_counted(void **state)
 {
-	enum { NOTES = 4000 };
+	enum { NOTES = 16000 };
 	struct fixture *f = *state;
 	struct metrics *metrics = metrics_new();
 	struct explainer *explainer = explainer_new(f->store, metrics);
@@ -223,7 +228,7 @@ when_too_many_wait_the_oldest_are_dropped_and_counted(void **state)
 	uint64_t noted, explained;
 
 	for (uint32_t i = 0; i < NOTES; i++)
-		note_large(explainer, i);
+		note_large(explainer, EXPLAINER_EXECUTES, i);
 	explainer_statistics(explainer, &statistics);
 	assert_in_range(statistics.dropped, 1, NOTES / 2);
 	assert_int_equal(statistics.dropped + statistics.waiting, NOTES);
@@ -233,7 +238,7 @@ when_too_many_wait_the_oldest_are_dropped_and_counted(void **state)
 	} while (explained < noted);
 	assert_int_equal(noted, NOTES);
 	assert_false(remembers(explainer, STR("000000")));
-	assert_true(remembers(explainer, STR("003999")));
+	assert_true(remembers(explainer, STR("015999")));
 	explainer_statistics(explainer, &statistics);
 	assert_int_equal(
 	    statistics.misses[EXPLAIN_FIRST_SEEN] + statistics.dropped, NOTES);
@@ -245,23 +250,18 @@ when_too_many_wait_the_oldest_are_dropped_and_counted(void **state)
 static void
 hits_do_not_drop_misses(void **state)
 {
+	enum { HITS = 16000 };
 	struct fixture *f = *state;
 	struct metrics *metrics = metrics_new();
 	struct explainer *explainer = explainer_new(f->store, metrics);
-	static const char metadata[8000];
 	struct explainer_statistics statistics;
 
 	note_misses(explainer);
-	for (int i = 0; i < 4000; i++) {
-		struct action_key key = {.instance = STR("")};
-
-		digest_compute(DIGEST_SHA256, &i, sizeof(i), &key.action);
-		explainer_note(explainer, EXPLAINER_HIT, &key,
-		    (struct str){metadata, sizeof(metadata)});
-	}
+	for (unsigned i = 0; i < HITS; i++)
+		note_large(explainer, EXPLAINER_HIT, i);
 	explainer_statistics(explainer, &statistics);
 	assert_int_equal(statistics.dropped, 0);
-	assert_in_range(statistics.dropped_hits, 1, 3999);
+	assert_in_range(statistics.dropped_hits, 1, HITS - 1);
 	explainer_free(explainer);
 	metrics_free(metrics);
 }

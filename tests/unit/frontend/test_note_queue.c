@@ -18,7 +18,7 @@
 #include "frontend/note.h"
 
 #define MEMORY (24u << 20)
-#define METADATA_LEN 1000
+#define TARGET_LEN 1000
 
 /* What a note tells of itself: who made it, and its place among those. */
 struct mark {
@@ -27,20 +27,20 @@ struct mark {
 };
 
 static void
-put(struct note_queue *queue, bool hit, struct mark mark, size_t metadata_len)
+put(struct note_queue *queue, bool hit, struct mark mark, size_t target_len)
 {
-	static const char metadata[NOTE_METADATA_MAX];
+	static const char target[NOTE_TEXT_MAX + 1];
+	const struct note_texts texts = {
+	    STR("build"), STR("CppCompile"), {target, target_len}};
 	const struct note what = {.result = true};
 	struct action_key key = {.instance = STR("team")};
 
 	digest_compute(DIGEST_SHA256, &mark, sizeof(mark), &key.action);
 	memcpy(key.action.hash, &mark, sizeof(mark));
 	if (hit)
-		note_queue_add_hit(
-		    queue, &key, (struct str){metadata, metadata_len});
+		note_queue_add_hit(queue, &key, &texts);
 	else
-		note_queue_add(
-		    queue, &what, &key, (struct str){metadata, metadata_len});
+		note_queue_add(queue, &what, &key, &texts);
 }
 
 /* False: none waits. */
@@ -49,14 +49,17 @@ get(struct note_queue *queue, struct mark *mark, bool *hit)
 {
 	const struct note *note = note_queue_next(queue);
 	struct action_key key;
-	struct str metadata;
+	struct note_texts texts;
 
 	*mark = (struct mark){0, 0};
 	*hit = false;
 	if (note == NULL)
 		return false;
-	note_read(note, &key, &metadata);
+	note_read(note, &key, &texts);
 	assert_true(str_equal(key.instance, STR("team")));
+	assert_true(str_equal(texts.invocation, STR("build")));
+	assert_true(str_equal(texts.mnemonic, STR("CppCompile")));
+	assert_true(texts.target.len <= NOTE_TEXT_MAX);
 	assert_int_equal(key.action.size, sizeof(*mark));
 	memcpy(mark, key.action.hash, sizeof(*mark));
 	*hit = note->hit;
@@ -92,7 +95,7 @@ struct turn {
 	struct mark mark;
 	bool hit;
 	size_t count;
-	size_t metadata_len;
+	size_t target_len;
 };
 
 static void *
@@ -101,7 +104,7 @@ take_turn(void *argument)
 	struct turn *turn = argument;
 
 	for (size_t i = 0; i < turn->count; i++) {
-		put(turn->queue, turn->hit, turn->mark, turn->metadata_len);
+		put(turn->queue, turn->hit, turn->mark, turn->target_len);
 		turn->mark.number++;
 	}
 	return NULL;
@@ -126,10 +129,10 @@ what_was_noted_first_comes_first(void **state)
 	for (uint32_t i = 0; i < 2000; i += 4) {
 		put(queue, true, (struct mark){0, i}, 100);
 		elsewhere((struct turn){
-		    queue, {0, i + 1}, i % 3 == 0, 1, METADATA_LEN});
+		    queue, {0, i + 1}, i % 3 == 0, 1, TARGET_LEN});
 		put(queue, false, (struct mark){0, i + 2}, 100);
 		elsewhere((struct turn){
-		    queue, {0, i + 3}, i % 3 != 0, 1, METADATA_LEN});
+		    queue, {0, i + 3}, i % 3 != 0, 1, TARGET_LEN});
 		put(queue, false, (struct mark){1, i}, 100);
 	}
 	for (uint32_t i = 0; i < 2000; i += 4) {
@@ -157,8 +160,8 @@ and_so_it_does_while_notes_come_and_go(void **state)
 
 	(void)state;
 	for (uint32_t i = 0; i < 5000; i++) {
-		put(queue, false, (struct mark){0, i}, METADATA_LEN);
-		put(queue, true, (struct mark){1, i}, METADATA_LEN);
+		put(queue, false, (struct mark){0, i}, TARGET_LEN);
+		put(queue, true, (struct mark){1, i}, TARGET_LEN);
 		if (i % 7 == 0)
 			continue;
 		assert_next(queue, 0, i - (i % 7 == 1));
@@ -192,14 +195,14 @@ read_all(struct note_queue *queue, struct mark *first)
 static void
 the_oldest_are_dropped_but_of_hits_the_newest(void **state)
 {
-	enum { NOTES = 40000, ROOM = MEMORY / METADATA_LEN };
+	enum { NOTES = 40000, ROOM = MEMORY / TARGET_LEN };
 	struct note_queue *queue = note_queue_new(MEMORY);
 	struct note_counts counts;
 	struct mark first;
 
 	(void)state;
 	for (uint32_t i = 0; i < NOTES; i++)
-		put(queue, true, (struct mark){0, i}, METADATA_LEN);
+		put(queue, true, (struct mark){0, i}, TARGET_LEN);
 	note_queue_count(queue, &counts);
 	assert_in_range(counts.noted, ROOM * 4 / 10, ROOM / 2);
 	assert_int_equal(counts.dropped_hits, NOTES - counts.noted);
@@ -207,9 +210,9 @@ the_oldest_are_dropped_but_of_hits_the_newest(void **state)
 	assert_int_equal(first.number, 0);
 
 	for (uint32_t i = 0; i < NOTES; i++)
-		put(queue, false, (struct mark){1, i}, METADATA_LEN);
+		put(queue, false, (struct mark){1, i}, TARGET_LEN);
 	/* A thread's first chunk is never refused. */
-	elsewhere((struct turn){queue, {2, 0}, true, 1, METADATA_LEN});
+	elsewhere((struct turn){queue, {2, 0}, true, 1, TARGET_LEN});
 	note_queue_count(queue, &counts);
 	assert_in_range(
 	    counts.dropped, NOTES - ROOM, NOTES - (uint64_t)ROOM * 9 / 10);
@@ -231,8 +234,7 @@ room_comes_back_when_notes_are_read(void **state)
 	(void)state;
 	for (int round = 0; round < 50; round++) {
 		for (uint32_t i = 0; i < NOTES; i++)
-			put(queue, i % 2 == 0, (struct mark){0, i},
-			    METADATA_LEN);
+			put(queue, i % 2 == 0, (struct mark){0, i}, TARGET_LEN);
 		assert_int_equal(read_all(queue, &first), NOTES);
 	}
 	note_queue_count(queue, &counts);
@@ -249,11 +251,11 @@ what_a_thread_noted_outlives_it(void **state)
 	struct mark first;
 
 	(void)state;
-	elsewhere((struct turn){queue, {7, 0}, true, 1000, METADATA_LEN});
+	elsewhere((struct turn){queue, {7, 0}, true, 1000, TARGET_LEN});
 	assert_int_equal(read_all(queue, &first), 1000);
 	assert_int_equal(first.maker, 7);
-	elsewhere((struct turn){queue, {8, 0}, true, 1000, METADATA_LEN});
-	elsewhere((struct turn){queue, {9, 0}, true, 1, METADATA_LEN});
+	elsewhere((struct turn){queue, {8, 0}, true, 1000, TARGET_LEN});
+	elsewhere((struct turn){queue, {9, 0}, true, 1, TARGET_LEN});
 	/* Its lane was gone on with: it comes at the end of it. */
 	for (uint32_t i = 0; i < 1000; i++)
 		assert_next(queue, 8, i);
@@ -274,7 +276,7 @@ threads_that_come_and_go_take_no_room(void **state)
 	for (uint32_t i = 0; i < THREADS; i++)
 		elsewhere((struct turn){queue, {i, 0}, true, 1, 0});
 	/* Lanes of all of them would leave nothing for this. */
-	elsewhere((struct turn){queue, {0, 0}, true, 8000, METADATA_LEN});
+	elsewhere((struct turn){queue, {0, 0}, true, 8000, TARGET_LEN});
 	note_queue_count(queue, &counts);
 	assert_int_equal(counts.dropped_hits, 0);
 	assert_int_equal(read_all(queue, &first), THREADS + 8000);
