@@ -98,14 +98,11 @@ change_message(struct arena *arena, const struct explain_change *change)
 	return message;
 }
 
-/* --- which instances ------------------------------------------------------ */
-
+/* Whether anything is remembered of it. */
 static int
-check_instance(
+check_remembered(
     const struct storage *storage, struct str instance, struct error *err)
 {
-	if (storage_check_instance(storage, instance, err) < 0)
-		return -1;
 	if (!explainer_leaves_out(storage->explainer, instance))
 		return 0;
 	return error_set(err, ERROR_FAILED_PRECONDITION,
@@ -137,6 +134,9 @@ find_miss(const struct unary_call *call,
 			return -1;
 		return 0;
 	}
+	if (check_remembered(storage, binary_str(request->instance_name), err) <
+	    0)
+		return -1;
 	if (history_find_miss(history, binary_str(request->instance_name),
 		str_cut(&rest, '/'), rpc_call_arena(call->rpc), miss) > 0)
 		return 0;
@@ -214,8 +214,8 @@ explain_run(struct unary_call *call, struct error *err)
 	request = unary_call_unpack(
 	    call, &explainapi__explain_request__descriptor, err);
 	if (request == NULL ||
-	    check_instance(storage, binary_str(request->instance_name), err) <
-		0 ||
+	    storage_check_instance(
+		storage, binary_str(request->instance_name), err) < 0 ||
 	    find_miss(call, request, &miss, err) < 0)
 		return -1;
 	limits.changes = limit_of(request->limit, CHANGES_DEFAULT, CHANGES_MAX);
@@ -275,7 +275,8 @@ list_run(struct unary_call *call, struct error *err)
 	if (request == NULL)
 		return -1;
 	instance = binary_str(request->instance_name);
-	if (check_instance(storage, instance, err) < 0)
+	if (storage_check_instance(storage, instance, err) < 0 ||
+	    check_remembered(storage, instance, err) < 0)
 		return -1;
 	limit = limit_of(request->limit, MISSES_DEFAULT, MISSES_MAX);
 	misses = arena_zalloc(arena, limit, sizeof(*misses));

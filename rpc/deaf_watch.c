@@ -191,6 +191,14 @@ is_deaf(
 	return false;
 }
 
+static bool
+cut(struct deaf_watch *watch, struct deaf_look *look, int fd)
+{
+	release(watch, look, fd);
+	look->looks = 0;
+	return shutdown(fd, SHUT_RDWR) == 0;
+}
+
 size_t
 deaf_watch_cut(struct deaf_watch *watch, int64_t now_ms)
 {
@@ -202,7 +210,21 @@ deaf_watch_cut(struct deaf_watch *watch, int64_t now_ms)
 		if (look->round != watch->round)
 			release(watch, look, (int)fd);
 		else if (is_deaf(watch, look, (int)fd, now_ms))
-			ended += shutdown((int)fd, SHUT_RDWR) == 0;
+			ended += cut(watch, look, (int)fd);
+	}
+	return ended;
+}
+
+size_t
+deaf_watch_cut_held(struct deaf_watch *watch, int64_t now_ms)
+{
+	size_t ended = 0;
+
+	for (size_t fd = 0; fd < watch->count && watch->held > 0; fd++) {
+		struct deaf_look *look = &watch->looks[fd];
+
+		if (look->room > 0 && is_deaf(watch, look, (int)fd, now_ms))
+			ended += cut(watch, look, (int)fd);
 	}
 	return ended;
 }

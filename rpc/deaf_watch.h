@@ -7,8 +7,9 @@
  * acknowledged, and there was time for that. Of a unix socket's queue the
  * length alone is known, and one that is filled again may have the same length
  * each time. So the socket is held then: given no room for more, it is looked
- * at for as long again, and whatever its peer takes shows. It has its room back
- * when its peer takes something, or when it is watched no more.
+ * at for as long again, and what its peer takes shows, as soon as that is a
+ * buffer of the kernel's (36 KiB at most). It has its room back when its peer
+ * takes something, or when it is watched no more.
  *
  * Which sockets are watched is said anew now and then, since that is expensive
  * (rpc/connection.h); to look at those is cheap. One thread. Times are those of
@@ -43,7 +44,11 @@ void deaf_watch_add(struct deaf_watch *watch, int fd);
 /* Looks at all of them, and shuts down those whose peer has been deaf since
  * some earlier look. Returns how many. */
 size_t deaf_watch_cut(struct deaf_watch *watch, int64_t now_ms);
-/* None are held for now: before a time in which they are not looked at. */
+/* The same of those that are held alone, until each is cut or released: so what
+ * was begun comes to an end, however short the time in which peers are watched.
+ */
+size_t deaf_watch_cut_held(struct deaf_watch *watch, int64_t now_ms);
+/* None are held: before a time in which they are not looked at. */
 void deaf_watch_release(struct deaf_watch *watch);
 
 #endif

@@ -43,9 +43,6 @@
 #define GUARD_DEAF_MS 1000
 /* Between two looks at those that are watched. */
 #define GUARD_DEAF_PAUSE_MS 10
-/* Memory is short again and again when it is short at all: only when it has not
- * been for so long is nobody looked at. */
-#define GUARD_DEAF_REST_MS 200
 /* Before it is said anew which ones: all descriptors are asked, some
  * microseconds each, and so much longer than that takes is waited, too. */
 #define GUARD_WATCH_PAUSE_MS 50
@@ -282,8 +279,9 @@ guard_watch_deaf(struct memory_guard *guard, bool urgent)
 			   (guard->watch_ms - begun_ms) * GUARD_WATCH_REST;
 }
 
+/* is_short: memory is; else what was begun is brought to an end. */
 static void
-guard_end_deaf(struct memory_guard *guard, bool urgent)
+guard_end_deaf(struct memory_guard *guard, bool is_short, bool urgent)
 {
 	int64_t now_ms = clock_monotonic_ms();
 	size_t ended;
@@ -291,18 +289,12 @@ guard_end_deaf(struct memory_guard *guard, bool urgent)
 	if (now_ms < guard->deaf_ms)
 		return;
 	guard->deaf_ms = now_ms + GUARD_DEAF_PAUSE_MS;
-	if (now_ms >= guard->watch_ms)
+	if (is_short && now_ms >= guard->watch_ms)
 		guard_watch_deaf(guard, urgent);
-	ended = deaf_watch_cut(&guard->deaf, now_ms);
+	ended = is_short ? deaf_watch_cut(&guard->deaf, now_ms)
+			 : deaf_watch_cut_held(&guard->deaf, now_ms);
 	guard->connections_ended += ended;
 	guard->untold |= ended > 0;
-}
-
-static void
-guard_rest_deaf(struct memory_guard *guard)
-{
-	if (clock_monotonic_ms() >= guard->deaf_ms + GUARD_DEAF_REST_MS)
-		deaf_watch_release(&guard->deaf);
 }
 
 /* Under the server's lock: until there is a call. */
@@ -311,6 +303,7 @@ guard_wait_for_calls(struct memory_guard *guard)
 {
 	guard->idle = true;
 	atomic_store(&guard->urgent, false);
+	deaf_watch_release(&guard->deaf);
 	guard_sleep(guard, GUARD_IDLE_MS);
 	if (guard->idle && !guard->stopping) {
 		pthread_mutex_unlock(&guard->server->lock);
@@ -339,13 +332,11 @@ guard_look(struct memory_guard *guard)
 		used = process_memory_allocated();
 	urgent = used >= guard->limit + GUARD_URGENT;
 	atomic_store(&guard->urgent, urgent);
-	if (used >= guard->limit) {
+	if (used >= guard->limit)
 		guard_shed(guard, urgent);
-		guard_end_deaf(guard, urgent);
-	} else {
+	else
 		guard->short_ms = 0;
-		guard_rest_deaf(guard);
-	}
+	guard_end_deaf(guard, used >= guard->limit, urgent);
 	guard_tell(guard, clock_monotonic_ms());
 	if (memory.anonymous >= guard->limit)
 		memory_trim_short(&guard->trim, memory.anonymous, guard->limit);
@@ -355,6 +346,8 @@ guard_look(struct memory_guard *guard)
 	room /= GUARD_FILL_PER_MS;
 	if (room < GUARD_SLEEP_MIN_MS)
 		return GUARD_SLEEP_MIN_MS;
+	if (guard->deaf.held > 0 && room > GUARD_DEAF_PAUSE_MS)
+		return GUARD_DEAF_PAUSE_MS;
 	return room < GUARD_SLEEP_MAX_MS ? (int64_t)room : GUARD_SLEEP_MAX_MS;
 }
 

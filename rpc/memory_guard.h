@@ -17,9 +17,10 @@
  *
  * What gRPC has begun to send stays in memory until its peer has taken it, also
  * when the call was ended. A connection whose peer takes nothing for a tenth of
- * a second (rpc/deaf_watch.h) is therefore ended a second after its call was,
- * and without that second, with more calls at a time, when the limit is passed
- * by far; no large answers are begun meanwhile (rpc_call_check_memory).
+ * a second, or two (rpc/deaf_watch.h), is therefore ended a second after its
+ * call was, and without that second, with more calls at a time, when the limit
+ * is passed by far; no large answers are begun meanwhile
+ * (rpc_call_check_memory).
  *
  * What the allocator holds free is given back: when there are no calls, and
  * what has been free for some seconds when there are. That takes tens of

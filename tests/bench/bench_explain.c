@@ -47,8 +47,7 @@
 #define OUTPUT_BYTES (16 * KIB)
 #define SETTLE_US 10000
 #define TURNS 4
-/* Of an instance in a stretch, which lasts several times as long as notes wait
- * for others, and as it takes to see that the server is busy. */
+/* Of an instance in a stretch, whose notes find room to wait. */
 #define BUILDS 24
 /* Look-ups. */
 #define WARM_UP 2000
@@ -269,7 +268,7 @@ put_request(size_t number, void *cookie)
 	buffer_init(&unused, MIB);
 	output_digest(side, action, &digest, &unused);
 	buffer_clear(&unused);
-	snprintf(name, sizeof(name), "bin/%zu.o", action);
+	snprintf(name, sizeof(name), "bin/%zu.o", side->first + action);
 	buffer_init(&result, KIB);
 	put_file(&result, 2, name, &digest);
 	buffer_init(&request, 4 * KIB);
@@ -576,7 +575,9 @@ side_open(struct side *side, char **argv, struct server *server, size_t which)
 	    .instance = argv[6 + which],
 	    .count = strtoul(argv[1], NULL, 10),
 	    .every = strtoul(argv[2], NULL, 10)};
-	side->first = which * 2 * side->count;
+	/* As the instances are named, and not by which is explained. */
+	side->first =
+	    strcmp(argv[6 + which], argv[7 - which]) < 0 ? 0 : 2 * side->count;
 	for (size_t i = 0; i <= BUILDS; i++) {
 		struct build *build = &side->builds[i];
 
@@ -615,8 +616,8 @@ main(int argc, char **argv)
 	for (size_t i = 0; i < 2; i++)
 		side_open(&sides[i], argv, &server, i);
 	sides[0].explained = argc == 8;
-	begin(&sides[0]);
-	begin(&sides[1]);
+	begin(&sides[sides[0].first == 0 ? 0 : 1]);
+	begin(&sides[sides[0].first == 0 ? 1 : 0]);
 	end = clock_monotonic_ns() + (int64_t)(strtod(argv[3], NULL) * 1e9);
 	for (size_t i = 0; clock_monotonic_ns() < end; i++) {
 		edit_stretch(&sides[0]);

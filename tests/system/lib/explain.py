@@ -596,8 +596,8 @@ def check_left_out(tap: Tap, maker: Maker) -> None:
     build = Build()
     build.salt = b"noise"
     maker.instance = LEFT_OUT
-    maker.cached(build, "noise")
-    maker.cached(build, "noise")
+    digest = maker.cached(build, "noise")
+    other = maker.cached(Build(), "noise")
     maker.instance = ""
     status, text = maker.explain("--instance", LEFT_OUT)
     tap.equal(status, 1, "an instance that is left out is not explained")
@@ -606,11 +606,20 @@ def check_left_out(tap: Tap, maker: Maker) -> None:
         f'nothing of the instance "{LEFT_OUT}" is remembered.*"unexplained"',
         "and the setting is named",
     )
-    # What is noted is explained in its order.
+    pair = [f"{d.hash}/{d.size_bytes}" for d in (digest, other)]
+    tap.like(
+        maker.explain("--instance", LEFT_OUT, pair[0], "--against", pair[1])[1],
+        "salt",
+        "two of its actions can be compared",
+    )
     build.salt = b"counts"
     maker.cached(build, "counts")
+    # Waits until all is explained.
+    maker.explain("counts")
     tap.equal(
-        sum(maker.new_causes(counted).values()), 1, "nor are its misses counted"
+        sum(maker.misses().values()),
+        sum(counted.values()) + 1,
+        "nor are its misses counted",
     )
 
 

@@ -359,6 +359,18 @@ def deaf_readers(
         call.close()
 
 
+def deaf_on_a_unix_socket(tap: Tap) -> None:
+    """The same over a unix socket, of which less is known."""
+    work = work_folder()
+    server = Server(work, "--workers", "0", "--memory", str(BUDGET))
+    server.listen = f"unix:{work}/socket"
+    server.start()
+    client = connect(server.address, deadline=60)
+    deaf_readers(tap, Watch(tap, server), server, client)
+    client.channel.close()
+    tap.equal(server.stop(), 0, "unix socket: the server ends when asked")
+
+
 def main() -> None:
     """The loads one after the other, the most of them twice."""
     load_messages()
@@ -396,6 +408,7 @@ def main() -> None:
         else:
             stalled_requests(tap, watch, server, client)
             deaf_readers(tap, watch, server, client)
+            deaf_on_a_unix_socket(tap)
         client.channel.close()
         tap.equal(server.stop(), 0, "the server ends when asked")
         tap.equal(server.faults(), [], "no sanitizer found a fault")

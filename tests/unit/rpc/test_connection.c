@@ -5,9 +5,12 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdatomic.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -330,39 +333,106 @@ a_unix_socket_that_is_as_full_each_time_is_not_cut_off(void **state)
 	link_close(&link);
 }
 
+static int
+room_of(const struct link *link)
+{
+	int room = 0;
+	socklen_t len = sizeof(room);
+
+	assert_int_equal(
+	    getsockopt(link->accepted, SOL_SOCKET, SO_SNDBUF, &room, &len), 0);
+	return room;
+}
+
+static void
+link_hold(struct link *link)
+{
+	link_refill(link);
+	for (int i = 0; i < DEAF_LOOKS; i++, now_ms += DEAF_MS)
+		assert_int_equal(cut_now(link, link->peer), 0);
+	assert_int_equal(watch.held, 1);
+}
+
+/* What gRPC waits for. */
+static bool
+is_told_of_room(int epoll)
+{
+	struct epoll_event event;
+
+	return epoll_wait(epoll, &event, 1, 0) == 1;
+}
+
 /* Whoever waits to send to one that was held goes on by itself. */
 static void
 a_unix_socket_that_was_held_has_its_room_back(void **state)
 {
+	struct epoll_event wait = {.events = EPOLLOUT | EPOLLET};
+	int epoll = epoll_create1(EPOLL_CLOEXEC), room, queued;
+	static char bytes[4096];
 	struct link link;
-	struct pollfd room;
 
 	(void)state;
 	link_open_unix(&link);
-	link_refill(&link);
-	for (int i = 0; i < DEAF_LOOKS; i++, now_ms += DEAF_MS)
-		assert_int_equal(cut_now(&link, link.peer), 0);
-	assert_int_equal(watch.held, 1);
-	room = (struct pollfd){.fd = link.accepted, .events = POLLOUT};
-	link_read(&link);
+	room = room_of(&link);
+	link_hold(&link);
+	assert_true(room_of(&link) < room);
+	assert_int_equal(
+	    epoll_ctl(epoll, EPOLL_CTL_ADD, link.accepted, &wait), 0);
+	/* Its peer takes so much that there would be room for more. */
+	do {
+		assert_true(read(link.client, bytes, sizeof(bytes)) > 0);
+		assert_int_equal(ioctl(link.accepted, SIOCOUTQ, &queued), 0);
+	} while (queued * 4 > room);
+	assert_true(queued > room_of(&link));
+	assert_false(is_told_of_room(epoll));
 	assert_int_equal(cut_now(&link, link.peer), 0);
 	assert_int_equal(watch.held, 0);
-	assert_int_equal(poll(&room, 1, 0), 1);
+	assert_int_equal(room_of(&link), room);
+	assert_true(is_told_of_room(epoll));
 	/* Not watched, not held. */
-	link_refill(&link);
-	for (int i = 0; i < DEAF_LOOKS; i++, now_ms += DEAF_MS)
-		assert_int_equal(cut_now(&link, link.peer), 0);
-	assert_int_equal(watch.held, 1);
+	link_hold(&link);
 	assert_int_equal(cut_now(&link, "ipv4:127.0.0.1:9"), 0);
 	assert_int_equal(watch.held, 0);
+	assert_int_equal(room_of(&link), room);
 	/* Closed while it is held; its number is another's. */
-	for (int i = 0; i < DEAF_LOOKS; i++, now_ms += DEAF_MS)
-		assert_int_equal(cut_now(&link, link.peer), 0);
-	assert_int_equal(watch.held, 1);
+	link_hold(&link);
 	link_close(&link);
 	link_open_unix(&link);
 	assert_int_equal(cut_now(&link, link.peer), 0);
 	assert_int_equal(watch.held, 0);
+	assert_int_equal(room_of(&link), room);
+	link_close(&link);
+	close(epoll);
+}
+
+/* Nothing is watched any more when memory is not short; one that is held is
+ * nevertheless. */
+static void
+who_is_held_is_cut_or_released_in_the_end(void **state)
+{
+	struct link link;
+	int room;
+
+	(void)state;
+	link_open_unix(&link);
+	room = room_of(&link);
+	link_hold(&link);
+	for (int i = 0; i < DEAF_LOOKS - 2; i++, now_ms += DEAF_MS)
+		assert_int_equal(deaf_watch_cut_held(&watch, now_ms), 0);
+	link_read(&link);
+	assert_int_equal(deaf_watch_cut_held(&watch, now_ms), 0);
+	assert_int_equal(watch.held, 0);
+	assert_int_equal(room_of(&link), room);
+	/* No longer held, and no longer looked at. */
+	link_refill(&link);
+	for (int i = 0; i < 3 * DEAF_LOOKS; i++, now_ms += DEAF_MS)
+		assert_int_equal(deaf_watch_cut_held(&watch, now_ms), 0);
+	link_hold(&link);
+	for (int i = 0; i < DEAF_LOOKS - 2; i++, now_ms += DEAF_MS)
+		assert_int_equal(deaf_watch_cut_held(&watch, now_ms), 0);
+	assert_int_equal(deaf_watch_cut_held(&watch, now_ms), 1);
+	assert_int_equal(watch.held, 0);
+	assert_true(link_ends(&link, true));
 	link_close(&link);
 }
 
@@ -514,6 +584,7 @@ main(void)
 	    cmocka_unit_test(
 		a_unix_socket_that_is_as_full_each_time_is_not_cut_off),
 	    cmocka_unit_test(a_unix_socket_that_was_held_has_its_room_back),
+	    cmocka_unit_test(who_is_held_is_cut_or_released_in_the_end),
 	    cmocka_unit_test(one_look_says_nothing_however_late),
 	    cmocka_unit_test(a_peer_that_reads_fast_is_not_cut_off),
 	    cmocka_unit_test(without_free_descriptors_the_deaf_are_found),
