@@ -127,6 +127,15 @@ list_add(struct setting_list *list, struct str text)
 	list->items[list->count++] = xstrndup(text.data, text.len);
 }
 
+bool
+setting_list_has(const struct setting_list *list, struct str text)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (str_equal(text, str_from(list->items[i])))
+			return true;
+	return false;
+}
+
 static int
 setting_store(const struct setting *setting, struct str text, void *target,
     struct error *err)

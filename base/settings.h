@@ -80,6 +80,9 @@ void settings_help(const struct settings *settings);
 /* Frees the texts and lists in target. */
 void settings_clear(const struct settings *settings, void *target);
 
+/* Whether a list has this text. */
+bool setting_list_has(const struct setting_list *list, struct str text);
+
 /* The parsers, for use elsewhere. -1 with INVALID_ARGUMENT. */
 int setting_parse_size(struct str text, uint64_t *bytes, struct error *err);
 int setting_parse_duration(

@@ -19,6 +19,7 @@
 #include "base/memory.h"
 #include "base/metrics.h"
 #include "base/processors.h"
+#include "base/settings.h"
 #include "base/thread.h"
 #include "cas/store.h"
 #include "executor/history.h"
@@ -60,9 +61,8 @@ static const struct metric_definition by_toolchain_definition = {
 struct explainer {
 	/* What each hit reads; seldom written. */
 	struct note_queue *queue;
-	struct str *left_out; /* instances; constant once started */
-	size_t left_out_count;
-	atomic_bool resting; /* the thread waits for a note */
+	struct setting_list left_out; /* instances; constant once started */
+	atomic_bool resting;          /* the thread waits for a note */
 	char apart[64];
 
 	struct explain_job_tools tools; /* constant; for the thread */
@@ -284,10 +284,7 @@ note_look_up(struct explainer *explainer, const struct action_key *key)
 bool
 explainer_leaves_out(const struct explainer *explainer, struct str instance)
 {
-	for (size_t i = 0; i < explainer->left_out_count; i++)
-		if (str_equal(explainer->left_out[i], instance))
-			return true;
-	return false;
+	return setting_list_has(&explainer->left_out, instance);
 }
 
 void
@@ -391,12 +388,9 @@ explainer_new(struct store *store, struct metrics *metrics)
 
 void
 explainer_leave_out(
-    struct explainer *explainer, const char *const *instances, size_t count)
+    struct explainer *explainer, const struct setting_list *instances)
 {
-	explainer->left_out = xcalloc(count + 1, sizeof(struct str));
-	for (size_t i = 0; i < count; i++)
-		explainer->left_out[i] = str_from(instances[i]);
-	explainer->left_out_count = count;
+	explainer->left_out = *instances;
 }
 
 void
@@ -450,7 +444,6 @@ explainer_free(struct explainer *explainer)
 	pthread_cond_destroy(&explainer->wake);
 	pthread_mutex_destroy(&explainer->saving);
 	pthread_mutex_destroy(&explainer->lock);
-	free(explainer->left_out);
 	free(explainer);
 }
 

@@ -14,7 +14,6 @@
 #define TOOLROOT_FRONTEND_EXPLAINER_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 #include "base/str.h"
@@ -25,6 +24,7 @@ struct collector;
 struct explainer;
 struct history;
 struct metrics;
+struct setting_list;
 struct store;
 
 /* Both are borrowed; metrics gets the misses by toolchain. */
@@ -32,7 +32,7 @@ struct explainer *explainer_new(struct store *store, struct metrics *metrics);
 /* Before it starts: what happens in these instances is passed over. Names are
  * borrowed. */
 void explainer_leave_out(
-    struct explainer *explainer, const char *const *instances, size_t count);
+    struct explainer *explainer, const struct setting_list *instances);
 /* Whether it passes over this one. */
 bool explainer_leaves_out(
     const struct explainer *explainer, struct str instance);

@@ -27,10 +27,12 @@ take_short(struct str *rest, struct str fields[static FIELDS])
 	return true;
 }
 
-/* 0; -1: malformed. */
+/* Those that are not there are empty. 0; -1: malformed. */
 static int
 take_fields(struct str rest, struct str fields[static FIELDS])
 {
+	for (size_t i = 0; i < FIELDS; i++)
+		fields[i] = STR("");
 	while (rest.len > 0) {
 		struct wire_field field;
 
@@ -49,12 +51,9 @@ request_metadata_parse(struct str raw, struct request_metadata *metadata)
 {
 	struct str fields[FIELDS];
 
-	for (size_t i = 0; i < FIELDS; i++)
-		fields[i] = STR("");
 	if (raw.len == 0 || take_fields(raw, fields) < 0) {
 		raw = STR("");
-		for (size_t i = 0; i < FIELDS; i++)
-			fields[i] = STR("");
+		(void)take_fields(raw, fields);
 	}
 	*metadata = (struct request_metadata){
 	    .raw = raw,

@@ -280,11 +280,9 @@ serve_options_complete(struct serve_options *options, struct error *err)
 static const char *
 preferred(const struct setting_list *list, const char *usual)
 {
-	for (size_t i = 0; i < list->count; i++) {
-		if (strcmp(list->items[i], usual) == 0)
-			return usual;
-	}
-	return list->count > 0 ? list->items[0] : usual;
+	if (list->count == 0 || setting_list_has(list, str_from(usual)))
+		return usual;
+	return list->items[0];
 }
 
 const char *
@@ -297,11 +295,8 @@ bool
 serve_instance_is_served(
     const struct serve_options *options, struct str instance)
 {
-	for (size_t i = 0; i < options->instances.count; i++) {
-		if (str_equal(instance, str_from(options->instances.items[i])))
-			return true;
-	}
-	return options->instances.count == 0;
+	return options->instances.count == 0 ||
+	       setting_list_has(&options->instances, instance);
 }
 
 const char *

@@ -307,9 +307,7 @@ open_storage(struct server *server, struct error *err)
 	if (!options->explain)
 		return 0;
 	storage->explainer = explainer_new(storage->store, server->metrics);
-	explainer_leave_out(storage->explainer,
-	    (const char *const *)options->unexplained.items,
-	    options->unexplained.count);
+	explainer_leave_out(storage->explainer, &options->unexplained);
 	return 0;
 }
 

@@ -14,11 +14,8 @@ storage_check_instance(
 {
 	if (resource_name_check_instance(instance, "", err) < 0)
 		return -1;
-	for (size_t i = 0; i < storage->instances.count; i++) {
-		if (str_equal(instance, str_from(storage->instances.items[i])))
-			return 0;
-	}
-	if (storage->instances.count == 0)
+	if (storage->instances.count == 0 ||
+	    setting_list_has(&storage->instances, instance))
 		return 0;
 	return error_set(err, ERROR_NOT_FOUND,
 	    "there is no instance \"%.*s\" on this server; see the server's "

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "base/settings.h"
 #include "base/thread.h"
 #include "executor/history.h"
 #include "tests/unit/cas/store_fixture.h"
@@ -111,7 +112,8 @@ so_are_hits_of_threads_that_have_ended(void **state)
 static void
 instances_that_are_left_out_are_not_remembered(void **state)
 {
-	static const char *const names[] = {"some", ""};
+	char *names[] = {(char *)(uintptr_t) "some", (char *)(uintptr_t) ""};
+	const struct setting_list left_out = {names, 2};
 	struct fixture *f = *state;
 	struct metrics *metrics = metrics_new();
 	struct explainer *explainer = explainer_new(f->store, metrics);
@@ -120,7 +122,7 @@ instances_that_are_left_out_are_not_remembered(void **state)
 	bool result;
 
 	assert_false(explainer_leaves_out(explainer, STR("")));
-	explainer_leave_out(explainer, names, 2);
+	explainer_leave_out(explainer, &left_out);
 	assert_true(explainer_leaves_out(explainer, STR("some")));
 	assert_true(explainer_leaves_out(explainer, STR("")));
 	assert_false(explainer_leaves_out(explainer, STR("somewhere")));
