@@ -10,6 +10,9 @@
 #include <stddef.h>
 
 void *xmalloc(size_t size) __attribute__((malloc, alloc_size(1)));
+/* At a multiple of the alignment, a power of two; the size is one, too. */
+void *xaligned(size_t alignment, size_t size)
+    __attribute__((malloc, alloc_size(2)));
 /* Zeroed; aborts when count * size overflows. */
 void *xcalloc(size_t count, size_t size) __attribute__((malloc));
 void *xrealloc(void *old, size_t size);

@@ -34,6 +34,7 @@ struct action_request {
 	const struct storage *storage;
 	struct action_key key;
 	struct str result; /* serialised ActionResult */
+	uint64_t expected; /* by the explainer */
 	const Reapi__GetActionResultRequest *get;
 };
 
@@ -182,6 +183,8 @@ get_look_up(struct action_request *request, struct error *err)
 	if (action_key_read(request, binary_str(get->instance_name),
 		get->action_digest, get->digest_function, err) < 0)
 		return -1;
+	request->expected =
+	    explainer_expect(request->storage->explainer, &request->key);
 	return store_get_action(request->storage->store, &request->key, arena,
 	    &request->result, err);
 }
@@ -207,8 +210,11 @@ get_action_result(struct rpc_call *call, void *storage)
 	int found;
 
 	found = get_look_up(request, &err);
-	if (found >= 0)
-		note(request, found > 0 ? EXPLAINER_HIT : EXPLAINER_NO_RESULT);
+	if (found > 0)
+		explainer_note_hit(request->storage->explainer, &request->key,
+		    request->expected, request_metadata_raw(call));
+	if (found == 0)
+		note(request, EXPLAINER_NO_RESULT);
 	if (found == 0)
 		error_set(&err, ERROR_NOT_FOUND,
 		    "there is no result for action %s",

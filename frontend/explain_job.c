@@ -245,7 +245,7 @@ explain_miss(const struct explain_job_tools *tools,
 	log_miss(action, &miss);
 }
 
-void
+bool
 explain_job_run(
     const struct explain_job_tools *tools, const struct explain_job *job)
 {
@@ -261,7 +261,9 @@ explain_job_run(
 	struct reading reading;
 
 	if (!job->miss && history_use(tools->history, &action.use))
-		return;
+		return true;
+	if (job->known)
+		return false;
 	reading_init(&reading, tools, &job->action);
 	action.outputs = reading.outputs;
 	action.output_count = reading.output_count;
@@ -271,4 +273,5 @@ explain_job_run(
 	else
 		history_add(tools->history, &action, &reading.subjects);
 	explain_action_clear(&reading.action);
+	return true;
 }

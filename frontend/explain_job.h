@@ -32,12 +32,15 @@ struct explain_job_tools {
 struct explain_job {
 	bool miss;
 	bool result; /* there is one now */
+	bool known;  /* what it was for is not told, since it is remembered */
 	struct str instance;
 	struct digest action;
 	struct note_texts texts;
 };
 
-void explain_job_run(
+/* Whether the action is remembered now: false when it was said to be known, and
+ * has been forgotten. */
+bool explain_job_run(
     const struct explain_job_tools *tools, const struct explain_job *job);
 
 #endif

@@ -18,7 +18,7 @@
 #define MUCH_PART 4
 /* What explaining may then use of all processors; of more than these it needs
  * none. */
-#define SHARE_PART 500
+#define SHARE_PART 1000
 #define SHARED_MAX 8
 /* Neither does a long time of little become a short one of much, nor one of
  * much a long one of nothing. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * How fast misses are explained: as fast as it goes while processors have
- * nothing else to do, and with a five hundredth of the processors' time while
+ * nothing else to do, and with a thousandth of the processors' time while
  * the server is busy, or anyone else is. So explaining takes no more than that
  * from anyone who waits, and catches up afterwards. Pure but for the clocks;
  * one thread.

@@ -23,6 +23,7 @@
 #include "base/thread.h"
 #include "cas/store.h"
 #include "executor/history.h"
+#include "frontend/action_marks.h"
 #include "frontend/explain_job.h"
 #include "frontend/explain_pace.h"
 #include "frontend/history_store.h"
@@ -36,8 +37,9 @@
 #define WAITING_MAX (24u << 20)
 #define HISTORY_ENTRIES 50000
 #define HISTORY_BYTES (64u << 20)
-/* Powers of two; one 8-byte word each. */
-#define RECENT_SLOTS 16384u
+/* Powers of two. */
+#define LOOK_UP_MARKS 16384u
+#define KNOWN_MARKS 131072u
 /* How long the first of many waits for the others: the thread wakes up once
  * for all of them. */
 #define GATHER_MS 100
@@ -62,7 +64,10 @@ struct explainer {
 	/* What each hit reads; seldom written. */
 	struct note_queue *queue;
 	struct setting_list left_out; /* instances; constant once started */
-	atomic_bool resting;          /* the thread waits for a note */
+	/* What the history has. The first hit of an action that it has
+	 * forgotten is lost, when its mark is still there; the next is not. */
+	struct action_marks known;
+	atomic_bool resting; /* the thread waits for a note */
 	char apart[64];
 
 	struct explain_job_tools tools; /* constant; for the thread */
@@ -75,9 +80,8 @@ struct explainer {
 	atomic_uint_least64_t lost;
 	atomic_uint_least64_t lost_hits;
 	atomic_uint_least64_t asked; /* notes that somebody waits for */
-	/* Fingerprints of actions that were looked for in vain. One that is
-	 * overwritten is no miss. */
-	_Atomic uint64_t look_ups[RECENT_SLOTS];
+	/* What was looked for in vain. One that is forgotten is no miss. */
+	struct action_marks look_ups;
 
 	pthread_mutex_t saving; /* one thread saves at a time */
 	bool save_fails;        /* at the last time; under saving */
@@ -147,18 +151,24 @@ drain_is_over(const struct explainer *explainer)
 static void
 run_note(struct explainer *explainer, const struct note *note)
 {
-	struct explain_job job = {.miss = note->miss, .result = note->result};
+	struct explain_job job = {.miss = note->miss,
+	    .result = note->result,
+	    .known = note->hit == A_KNOWN_HIT};
 	struct action_key key;
 
 	if (drain_is_over(explainer)) {
-		atomic_fetch_add(
-		    note->hit ? &explainer->lost_hits : &explainer->lost, 1);
+		atomic_fetch_add(note->hit != NOT_A_HIT ? &explainer->lost_hits
+							: &explainer->lost,
+		    1);
 		return;
 	}
 	note_read(note, &key, &job.texts);
 	job.instance = key.instance;
 	job.action = key.action;
-	explain_job_run(&explainer->tools, &job);
+	if (explain_job_run(&explainer->tools, &job))
+		action_marks_put(&explainer->known, action_mark(&key));
+	else
+		(void)action_marks_take(&explainer->known, action_mark(&key));
 }
 
 /* The next ones. False: none waits any more. */
@@ -223,33 +233,8 @@ explain_thread(void *argument)
 
 /* --- noting --------------------------------------------------------------- */
 
-/* The hash is random enough; never 0, which stands for none. */
-static uint64_t
-fingerprint(const struct action_key *key)
-{
-	/* FNV-1a, as nothing hangs on a collision but a note. */
-	uint64_t hash = UINT64_C(0xcbf29ce484222325);
-	uint64_t digest;
-
-	for (size_t i = 0; i < key->instance.len; i++)
-		hash = (hash ^ (uint8_t)key->instance.data[i]) *
-		       UINT64_C(0x100000001b3);
-	memcpy(&digest, key->action.hash, sizeof(digest));
-	return (hash ^ digest) | 1;
-}
-
-/* Whether it was looked for in vain since this was asked last. */
-static bool
-take_look_up(struct explainer *explainer, const struct action_key *key)
-{
-	uint64_t print = fingerprint(key);
-
-	return atomic_compare_exchange_strong(
-	    &explainer->look_ups[print / 2 % RECENT_SLOTS], &print, 0);
-}
-
 /* One of all who see it rest. */
-static void
+static __attribute__((noinline)) void
 wake_resting(struct explainer *explainer)
 {
 	if (!atomic_exchange(&explainer->resting, false))
@@ -259,26 +244,31 @@ wake_resting(struct explainer *explainer)
 	pthread_mutex_unlock(&explainer->lock);
 }
 
-/* Whether the thread rests is asked without a fence, which would cost more than
- * the note. So one that comes in the moment in which the thread goes to rest
- * may be seen by neither; then the next one is, or REST_MS pass. Nobody waits
- * for hits but those who ask. */
 static void
-note_hit(struct explainer *explainer, const struct action_key *key,
-    const struct note_texts *texts)
+read_texts(struct str request_metadata, struct note_texts *texts)
 {
-	note_queue_add_hit(explainer->queue, key, texts);
-	if (atomic_load_explicit(&explainer->resting, memory_order_relaxed))
-		wake_resting(explainer);
+	struct request_metadata metadata;
+
+	request_metadata_parse(request_metadata, &metadata);
+	*texts = (struct note_texts){.invocation = metadata.tool_invocation_id,
+	    .mnemonic = metadata.action_mnemonic,
+	    .target = metadata.target_id};
 }
 
-static void
-note_look_up(struct explainer *explainer, const struct action_key *key)
+/* Of an action that is not remembered, or of a new build. Apart from what runs
+ * at all other hits. */
+static __attribute__((noinline)) void
+note_new_hit(struct explainer *explainer, const struct action_key *key,
+    bool known, struct str request_metadata)
 {
-	uint64_t print = fingerprint(key);
+	const struct note note = {
+	    .result = true, .hit = known ? A_KNOWN_HIT : A_HIT};
+	struct note_texts texts;
 
-	atomic_store_explicit(&explainer->look_ups[print / 2 % RECENT_SLOTS],
-	    print, memory_order_relaxed);
+	read_texts(request_metadata, &texts);
+	if (known)
+		texts.mnemonic = texts.target = STR("");
+	note_queue_add_hit(explainer->queue, &note, key, &texts);
 }
 
 bool
@@ -287,31 +277,61 @@ explainer_leaves_out(const struct explainer *explainer, struct str instance)
 	return setting_list_has(&explainer->left_out, instance);
 }
 
+uint64_t
+explainer_expect(
+    const struct explainer *explainer, const struct action_key *key)
+{
+	uint64_t mark;
+
+	if (explainer == NULL || explainer_leaves_out(explainer, key->instance))
+		return 0;
+	mark = action_mark(key);
+	action_marks_expect(&explainer->known, mark);
+	return mark;
+}
+
+/* Whether the thread rests is asked without a fence, which would cost more than
+ * the note. So one that comes in the moment in which the thread goes to rest
+ * may be seen by neither; then the next one is, or REST_MS pass. Nobody waits
+ * for hits but those who ask. */
+void
+explainer_note_hit(struct explainer *explainer, const struct action_key *key,
+    uint64_t expected, struct str request_metadata)
+{
+	bool known;
+
+	if (expected == 0)
+		return;
+	known = action_marks_has(&explainer->known, expected);
+	if (!known || !note_queue_add_known(explainer->queue, key,
+			  request_metadata_invocation(request_metadata)))
+		note_new_hit(explainer, key, known, request_metadata);
+	if (atomic_load_explicit(&explainer->resting, memory_order_relaxed))
+		wake_resting(explainer);
+}
+
 void
 explainer_note(struct explainer *explainer, enum explainer_event event,
     const struct action_key *key, struct str request_metadata)
 {
 	struct note note = {.miss = event == EXPLAINER_EXECUTES,
 	    .result = event != EXPLAINER_EXECUTES};
-	struct request_metadata metadata;
 	struct note_texts texts;
+	uint64_t mark = explainer_expect(explainer, key);
 
-	if (explainer == NULL || explainer_leaves_out(explainer, key->instance))
+	if (mark == 0)
 		return;
 	if (event == EXPLAINER_NO_RESULT) {
-		note_look_up(explainer, key);
+		action_marks_put(&explainer->look_ups, mark);
 		return;
 	}
-	request_metadata_parse(request_metadata, &metadata);
-	texts = (struct note_texts){.invocation = metadata.tool_invocation_id,
-	    .mnemonic = metadata.action_mnemonic,
-	    .target = metadata.target_id};
 	if (event == EXPLAINER_HIT) {
-		note_hit(explainer, key, &texts);
+		explainer_note_hit(explainer, key, mark, request_metadata);
 		return;
 	}
 	if (event == EXPLAINER_UPDATED || event == EXPLAINER_EXECUTES)
-		note.miss |= take_look_up(explainer, key);
+		note.miss |= action_marks_take(&explainer->look_ups, mark);
+	read_texts(request_metadata, &texts);
 	note_queue_add(explainer->queue, &note, key, &texts);
 	if (atomic_load(&explainer->resting))
 		wake_resting(explainer);
@@ -383,6 +403,8 @@ explainer_new(struct store *store, struct metrics *metrics)
 			"none", explain_cause_name((enum explain_cause)i)});
 	locks_init(explainer);
 	explainer->queue = note_queue_new(WAITING_MAX);
+	action_marks_init(&explainer->known, KNOWN_MARKS);
+	action_marks_init(&explainer->look_ups, LOOK_UP_MARKS);
 	return explainer;
 }
 
@@ -439,6 +461,8 @@ explainer_free(struct explainer *explainer)
 	drain(explainer);
 	/* What waits was never begun, since the thread was not started. */
 	note_queue_free(explainer->queue);
+	action_marks_clear(&explainer->known);
+	action_marks_clear(&explainer->look_ups);
 	explainer_save(explainer);
 	history_free(explainer->tools.history);
 	pthread_cond_destroy(&explainer->wake);

@@ -56,6 +56,14 @@ enum explainer_event {
 	EXPLAINER_STORED,    /* a worker's result was stored */
 };
 
+/* Before a look-up: what its hit will need is fetched meanwhile. Returns what
+ * explainer_note_hit is given. NULL is allowed. */
+__attribute__((hot)) uint64_t explainer_expect(
+    const struct explainer *explainer, const struct action_key *key);
+/* The same as EXPLAINER_HIT, for less. */
+__attribute__((hot)) void explainer_note_hit(struct explainer *explainer,
+    const struct action_key *key, uint64_t expected,
+    struct str request_metadata);
 /* Never blocks; what it keeps is copied. request_metadata: encoded, or empty.
  * explainer may be NULL: then nothing happens. */
 void explainer_note(struct explainer *explainer, enum explainer_event event,

@@ -10,7 +10,7 @@
 #include "cas/store.h"
 
 _Static_assert(sizeof(struct note) + DIGEST_HASH_MAX + NOTE_INSTANCE_MAX +
-		       3 * NOTE_TEXT_MAX + 8 <
+		       3 * NOTE_TEXT_MAX + NOTE_ALIGNMENT <
 		   NOTE_CHUNK_SIZE,
     "any note fits into a chunk");
 
@@ -43,12 +43,13 @@ note_put(struct note_chunk *chunk, size_t used, const struct note *what,
 	assert(key->instance.len <= NOTE_INSTANCE_MAX);
 	size = sizeof(*note) + hash_len + key->instance.len + invocation_len +
 	       mnemonic_len + target_len;
-	size = (size + 7) / 8 * 8;
+	size = (size + NOTE_ALIGNMENT - 1) / NOTE_ALIGNMENT * NOTE_ALIGNMENT;
 	if (size > NOTE_CHUNK_SIZE - used)
 		return 0;
 	*note = *what;
 	note->action_size = key->action.size;
 	note->size = (uint16_t)size;
+	note->build = (int16_t)(sizeof(*note) + hash_len);
 	note->instance_len = (uint16_t)key->instance.len;
 	note->invocation_len = (uint16_t)invocation_len;
 	note->mnemonic_len = (uint16_t)mnemonic_len;
@@ -60,6 +61,51 @@ note_put(struct note_chunk *chunk, size_t used, const struct note *what,
 	end = append(end, texts->mnemonic.data, mnemonic_len);
 	append(end, texts->target.data, target_len);
 	return used + size;
+}
+
+struct note_build
+note_build(const struct note_chunk *chunk, size_t at)
+{
+	const struct note *note = (const void *)(chunk->bytes + at);
+
+	if (note->instance_len > UINT8_MAX || note->invocation_len > UINT8_MAX)
+		return (struct note_build){0, 0, 0};
+	return (struct note_build){(uint16_t)(at + (size_t)note->build),
+	    (uint8_t)note->instance_len, (uint8_t)note->invocation_len};
+}
+
+/* In place: memcmp would be a call into other pages. */
+static inline bool
+has_text(const char *at, struct str text)
+{
+	uint64_t a, b;
+
+	for (; text.len >= sizeof(a); text.len -= sizeof(a)) {
+		memcpy(&a, at, sizeof(a));
+		memcpy(&b, text.data, sizeof(b));
+		if (a != b)
+			return false;
+		at += sizeof(a);
+		text.data += sizeof(b);
+	}
+	while (text.len > 0 && *at == *text.data) {
+		at++;
+		text.data++;
+		text.len--;
+	}
+	return text.len == 0;
+}
+
+bool
+note_has_build(const struct note_chunk *chunk, const struct note_build *build,
+    struct str instance, struct str invocation)
+{
+	const char *at = chunk->bytes + build->at;
+
+	return build->at != 0 && build->instance_len == instance.len &&
+	       build->invocation_len == invocation.len &&
+	       has_text(at, instance) &&
+	       has_text(at + instance.len, invocation);
 }
 
 void
@@ -84,12 +130,16 @@ note_read(
 	enum digest_function function = (enum digest_function)note->function;
 	size_t hash_len = digest_hash_length(function);
 	const char *at = (const char *)(note + 1);
+	const char *build = (const char *)note + note->build;
 
 	*key = (struct action_key){
 	    .action = {.size = note->action_size, .function = function}};
 	memcpy(key->action.hash, take(&at, hash_len).data, hash_len);
-	key->instance = take(&at, note->instance_len);
-	texts->invocation = take(&at, note->invocation_len);
+	key->instance = take(&build, note->instance_len);
+	texts->invocation = take(&build, note->invocation_len);
+	/* Else nothing follows. */
+	if (note->hit != A_KNOWN_HIT)
+		at = build;
 	texts->mnemonic = take(&at, note->mnemonic_len);
 	texts->target = take(&at, note->target_len);
 }

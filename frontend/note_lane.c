@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Order of memory: a chunk's `used` publishes its notes, and `next` that its
- * `used` is final. */
+/* Order of memory: the lane's `end` publishes notes of its last chunk, and a
+ * chunk's `next` that its own `used` is final. */
 #include "frontend/note_lane.h"
 
-#include "frontend/note.h"
+_Static_assert(offsetof(struct note_lane, head) == NOTE_ALIGNMENT,
+    "what a hit writes is one line of the cache");
 
 void
 note_lane_init(struct note_lane *lane, struct note_chunk *chunk)
@@ -11,27 +12,17 @@ note_lane_init(struct note_lane *lane, struct note_chunk *chunk)
 	*lane = (struct note_lane){.tail = chunk, .head = chunk};
 }
 
-/* Of the writer's alone: no need to lock the line. */
-static void
-count(atomic_uint_least64_t *counter)
-{
-	atomic_store_explicit(counter,
-	    atomic_load_explicit(counter, memory_order_relaxed) + 1,
-	    memory_order_relaxed);
-}
-
 bool
-note_lane_add(struct note_lane *lane, const struct action_key *key,
-    const struct note_texts *texts, uint64_t after)
+note_lane_add(struct note_lane *lane, const struct note *what,
+    const struct action_key *key, const struct note_texts *texts)
 {
-	const struct note what = {.after = after, .hit = true, .result = true};
-	size_t used = note_put(lane->tail, lane->used, &what, key, texts);
+	size_t at = note_lane_used(lane);
+	size_t used = note_put(lane->tail, at, what, key, texts);
 
 	if (used == 0)
 		return false;
-	count(&lane->noted);
-	lane->used = used;
-	note_publish(lane->tail, used);
+	*note_lane_build(lane, texts->invocation) = note_build(lane->tail, at);
+	note_lane_publish(lane, used);
 	return true;
 }
 
@@ -39,9 +30,12 @@ void
 note_lane_extend(struct note_lane *lane, struct note_chunk *chunk)
 {
 	struct note_chunk *full = lane->tail;
+	size_t used = note_lane_used(lane);
 
 	lane->tail = chunk;
-	lane->used = 0;
+	lane->start += used;
+	memset(lane->builds, 0, sizeof(lane->builds));
+	note_publish(full, used);
 	/* The last that is done to the full one, which is the reader's now. */
 	atomic_store_explicit(&full->next, chunk, memory_order_release);
 }
@@ -49,22 +43,35 @@ note_lane_extend(struct note_lane *lane, struct note_chunk *chunk)
 void
 note_lane_drop(struct note_lane *lane)
 {
-	count(&lane->dropped);
+	note_lane_count(&lane->dropped);
+}
+
+/* Settles what may be read of the head; returns the one behind it. */
+static struct note_chunk *
+look_at_head(struct note_lane *lane)
+{
+	/* In this order: when none is behind it, all that is there is in it. */
+	uint64_t end = atomic_load_explicit(&lane->end, memory_order_acquire);
+	struct note_chunk *next =
+	    atomic_load_explicit(&lane->head->next, memory_order_acquire);
+
+	lane->limit = next == NULL ? end - lane->head_start
+				   : atomic_load_explicit(&lane->head->used,
+					 memory_order_relaxed);
+	return next;
 }
 
 struct note_chunk *
 note_lane_look(struct note_lane *lane)
 {
-	struct note_chunk *chunk = lane->head, *next;
+	struct note_chunk *chunk = lane->head, *next = look_at_head(lane);
 
-	/* In this order: what was used when there was a next one is all. */
-	next = atomic_load_explicit(&chunk->next, memory_order_acquire);
-	lane->limit = atomic_load_explicit(&chunk->used, memory_order_acquire);
 	if (next == NULL || lane->at < lane->limit)
 		return NULL;
 	lane->head = next;
+	lane->head_start += lane->limit;
 	lane->at = 0;
-	lane->limit = atomic_load_explicit(&next->used, memory_order_acquire);
+	(void)look_at_head(lane);
 	return chunk;
 }
 

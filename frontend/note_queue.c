@@ -21,6 +21,7 @@
 
 struct note_queue {
 	/* What each hit reads; seldom written. */
+	uint64_t id;                 /* no other has had it */
 	pthread_key_t lane_key;      /* a thread's lane */
 	size_t chunks_max;           /* constant */
 	atomic_uint_least64_t added; /* but hits; written under the lock */
@@ -56,7 +57,7 @@ new_chunk(struct note_queue *queue)
 		STAILQ_REMOVE_HEAD(&queue->spare, link);
 		queue->spares--;
 	} else {
-		chunk = xmalloc(sizeof(*chunk));
+		chunk = xaligned(NOTE_ALIGNMENT, sizeof(*chunk));
 	}
 	atomic_init(&chunk->next, NULL);
 	atomic_init(&chunk->used, 0);
@@ -186,12 +187,19 @@ leave_lane(void *argument)
 	pthread_mutex_unlock(&queue->lock);
 }
 
+/* The calling thread's of that queue: faster than the key, which is there to
+ * hear of a thread's end. */
+static _Thread_local struct {
+	uint64_t queue;
+	struct note_lane *lane;
+} mine;
+
 /* Its first chunk is never refused, since there are few threads. Under the
  * lock. */
 static struct note_lane *
 new_lane(struct note_queue *queue)
 {
-	struct note_lane *lane = xmalloc(sizeof(*lane));
+	struct note_lane *lane = xaligned(NOTE_ALIGNMENT, sizeof(*lane));
 
 	note_lane_init(lane, new_chunk(queue));
 	lane->queue = queue;
@@ -200,12 +208,14 @@ new_lane(struct note_queue *queue)
 	return lane;
 }
 
-/* The calling thread's first hit. */
+/* The calling thread has none in mind. */
 static struct note_lane *
-enter_lane(struct note_queue *queue)
+find_lane(struct note_queue *queue)
 {
-	struct note_lane *lane;
+	struct note_lane *lane = pthread_getspecific(queue->lane_key);
 
+	if (lane != NULL)
+		return lane;
 	pthread_mutex_lock(&queue->lock);
 	lane = queue->idle;
 	if (lane != NULL)
@@ -215,6 +225,16 @@ enter_lane(struct note_queue *queue)
 	pthread_mutex_unlock(&queue->lock);
 	must(pthread_setspecific(queue->lane_key, lane), "specific");
 	return lane;
+}
+
+static struct note_lane *
+my_lane(struct note_queue *queue)
+{
+	if (mine.queue != queue->id) {
+		mine.lane = find_lane(queue);
+		mine.queue = queue->id;
+	}
+	return mine.lane;
 }
 
 /* False: hits have all the room that they may have. */
@@ -236,20 +256,28 @@ extend_lane(struct note_queue *queue, struct note_lane *lane)
 	return chunk != NULL;
 }
 
-void
-note_queue_add_hit(struct note_queue *queue, const struct action_key *key,
-    const struct note_texts *texts)
+bool
+note_queue_add_known(struct note_queue *queue, const struct action_key *key,
+    struct str invocation)
 {
-	struct note_lane *lane = pthread_getspecific(queue->lane_key);
-	uint64_t after;
+	return note_lane_add_known(my_lane(queue), key, invocation,
+	    atomic_load_explicit(&queue->added, memory_order_relaxed));
+}
 
-	if (lane == NULL)
-		lane = enter_lane(queue);
-	after = atomic_load_explicit(&queue->added, memory_order_relaxed);
-	if (note_lane_add(lane, key, texts, after))
+void
+note_queue_add_hit(struct note_queue *queue, const struct note *what,
+    const struct action_key *key, const struct note_texts *texts)
+{
+	struct note_lane *lane = my_lane(queue);
+	struct note note = *what;
+
+	if (note.hit == NOT_A_HIT)
+		note.hit = A_HIT;
+	note.after = atomic_load_explicit(&queue->added, memory_order_relaxed);
+	if (note_lane_add(lane, &note, key, texts))
 		return;
 	if (!extend_lane(queue, lane) ||
-	    !note_lane_add(lane, key, texts, after))
+	    !note_lane_add(lane, &note, key, texts))
 		note_lane_drop(lane);
 }
 
@@ -358,8 +386,10 @@ note_queue_count(const struct note_queue *queue, struct note_counts *counts)
 struct note_queue *
 note_queue_new(size_t bytes)
 {
+	static atomic_uint_least64_t queues;
 	struct note_queue *queue = xcalloc(1, sizeof(*queue));
 
+	queue->id = atomic_fetch_add(&queues, 1) + 1;
 	must(pthread_key_create(&queue->lane_key, leave_lane), "key");
 	queue->chunks_max = bytes / NOTE_CHUNK_SIZE;
 	pthread_mutex_init(&queue->lock, NULL);

@@ -23,6 +23,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/str.h"
+
 struct action_key;
 struct note;
 struct note_queue;
@@ -36,8 +38,12 @@ struct note_queue *note_queue_new(size_t bytes);
 void note_queue_free(struct note_queue *queue);
 
 /* Never blocks; key and texts are copied. What finds no room is counted. */
-void note_queue_add_hit(struct note_queue *queue, const struct action_key *key,
-    const struct note_texts *texts);
+void note_queue_add_hit(struct note_queue *queue, const struct note *what,
+    const struct action_key *key, const struct note_texts *texts);
+/* The same of an action that is remembered. False: it has to be told by the
+ * other. */
+__attribute__((hot)) bool note_queue_add_known(struct note_queue *queue,
+    const struct action_key *key, struct str invocation);
 /* The same of all others. */
 void note_queue_add(struct note_queue *queue, const struct note *what,
     const struct action_key *key, const struct note_texts *texts);

@@ -5,8 +5,15 @@
 #include "protos/wire.h"
 #include "rpc/call.h"
 
-/* Numbers of fields are below. */
-#define FIELDS 8
+enum {
+	TOOL_DETAILS = 1,
+	ACTION_ID,
+	INVOCATION,
+	CORRELATED_INVOCATIONS,
+	MNEMONIC,
+	TARGET,
+	FIELDS = 8,
+};
 
 /* A text of less than 128 bytes, as nearly all are, with nothing to decide but
  * that: this is done for each call, where no branch is foreseen. */
@@ -27,22 +34,30 @@ take_short(struct str *rest, struct str fields[static FIELDS])
 	return true;
 }
 
+/* 0; -1: malformed. */
+static int
+take_field(struct str *rest, struct str fields[static FIELDS])
+{
+	struct wire_field field;
+
+	if (take_short(rest, fields))
+		return 0;
+	if (wire_next(rest, &field) < 0)
+		return -1;
+	if (field.number < FIELDS && field.type == WIRE_BYTES)
+		fields[field.number] = field.bytes;
+	return 0;
+}
+
 /* Those that are not there are empty. 0; -1: malformed. */
 static int
 take_fields(struct str rest, struct str fields[static FIELDS])
 {
 	for (size_t i = 0; i < FIELDS; i++)
 		fields[i] = STR("");
-	while (rest.len > 0) {
-		struct wire_field field;
-
-		if (take_short(&rest, fields))
-			continue;
-		if (wire_next(&rest, &field) < 0)
+	while (rest.len > 0)
+		if (take_field(&rest, fields) < 0)
 			return -1;
-		if (field.number < FIELDS && field.type == WIRE_BYTES)
-			fields[field.number] = field.bytes;
-	}
 	return 0;
 }
 
@@ -57,13 +72,22 @@ request_metadata_parse(struct str raw, struct request_metadata *metadata)
 	}
 	*metadata = (struct request_metadata){
 	    .raw = raw,
-	    .tool_details = fields[1],
-	    .action_id = fields[2],
-	    .tool_invocation_id = fields[3],
-	    .correlated_invocations_id = fields[4],
-	    .action_mnemonic = fields[5],
-	    .target_id = fields[6],
+	    .tool_details = fields[TOOL_DETAILS],
+	    .action_id = fields[ACTION_ID],
+	    .tool_invocation_id = fields[INVOCATION],
+	    .correlated_invocations_id = fields[CORRELATED_INVOCATIONS],
+	    .action_mnemonic = fields[MNEMONIC],
+	    .target_id = fields[TARGET],
 	};
+}
+
+struct str
+request_metadata_find_invocation(struct str raw)
+{
+	struct request_metadata metadata;
+
+	request_metadata_parse(raw, &metadata);
+	return metadata.tool_invocation_id;
 }
 
 struct str

@@ -34,4 +34,25 @@ void request_metadata_parse(struct str raw, struct request_metadata *metadata);
 /* The name of the client's program, "" when it has none. */
 struct str request_metadata_tool(const struct request_metadata *metadata);
 
+/* The invocation alone. */
+struct str request_metadata_find_invocation(struct str raw);
+/* The same, inline for the hot path: what stands behind it is not looked at,
+ * where what stands before it is short. */
+static inline struct str
+request_metadata_invocation(struct str raw)
+{
+	const unsigned char *at = (const unsigned char *)raw.data;
+	size_t left = raw.len;
+
+	/* Texts of less than 128 bytes, with a tag of one byte. */
+	while (left >= 2 && (at[0] & 0x87) == 2 && at[0] > 7 && at[1] < 0x80 &&
+	       left - 2 >= at[1]) {
+		if (at[0] == (3 << 3 | 2))
+			return (struct str){(const char *)at + 2, at[1]};
+		left -= 2u + at[1];
+		at += 2 + at[1];
+	}
+	return left == 0 ? STR("") : request_metadata_find_invocation(raw);
+}
+
 #endif

@@ -71,6 +71,7 @@ struct server {
 struct side {
 	struct server *server;
 	const char *instance;
+	bool is_first_named; /* by the command: what its figures are */
 	bool explained;
 	size_t first; /* number of its content: none is the other's */
 	struct build builds[1 + BUILDS]; /* the last one, those of a stretch */
@@ -457,6 +458,8 @@ static void
 take_turns(struct side *sides, size_t first, size_t build)
 {
 	struct figures sums[2] = {{.actions = 0}, {.actions = 0}};
+	const struct figures *on = &sums[sides[1].is_first_named];
+	const struct figures *off = &sums[sides[0].is_first_named];
 
 	for (size_t i = 0; i < TURNS; i++) {
 		size_t which = (first + (i + 1) / 2) % 2;
@@ -464,10 +467,9 @@ take_turns(struct side *sides, size_t first, size_t build)
 		turn(&sides[which], &sides[which].builds[build + i / 2],
 		    &sums[which]);
 	}
-	printf("four %.1f %.1f %.4f %.4f\n", sums[0].actions / sums[0].seconds,
-	    sums[1].actions / sums[1].seconds,
-	    sums[0].calls_us / sums[0].actions,
-	    sums[1].calls_us / sums[1].actions);
+	printf("four %.1f %.1f %.4f %.4f\n", on->actions / on->seconds,
+	    off->actions / off->seconds, on->calls_us / on->actions,
+	    off->calls_us / off->actions);
 }
 
 /* All that will be built: so the server has no peace between builds. */
@@ -550,8 +552,9 @@ run_stretch(struct side *sides, size_t first)
 	for (size_t i = 1; i < BUILDS; i += 2)
 		take_turns(sides, (first + i / 2) % 2, i);
 	ended = read_clocks(server);
-	if (sides[0].explained)
-		settle(&sides[0]);
+	for (size_t i = 0; i < 2; i++)
+		if (sides[i].explained)
+			settle(&sides[i]);
 	printf("stretch %.1f %.1f %.1f %zu\n", ended.aside - begun.aside,
 	    ended.all - begun.all, read_clocks(server).aside - ended.aside,
 	    sides[0].count * BUILDS);
@@ -571,13 +574,18 @@ begin(struct side *side)
 static void
 side_open(struct side *side, char **argv, struct server *server, size_t which)
 {
+	/* In the order of their names, whichever is explained: the first and
+	 * the second are not alike in all. */
+	bool sorted = strcmp(argv[6], argv[7]) < 0;
+	bool named_first = (which == 0) == sorted;
+
 	*side = (struct side){.server = server,
-	    .instance = argv[6 + which],
+	    .instance = argv[named_first ? 6 : 7],
+	    .is_first_named = named_first,
+	    .explained = named_first && argv[8] == NULL,
 	    .count = strtoul(argv[1], NULL, 10),
 	    .every = strtoul(argv[2], NULL, 10)};
-	/* As the instances are named, and not by which is explained. */
-	side->first =
-	    strcmp(argv[6 + which], argv[7 - which]) < 0 ? 0 : 2 * side->count;
+	side->first = which * 2 * side->count;
 	for (size_t i = 0; i <= BUILDS; i++) {
 		struct build *build = &side->builds[i];
 
@@ -615,9 +623,8 @@ main(int argc, char **argv)
 	load_open(&server.client, argv[4], 0);
 	for (size_t i = 0; i < 2; i++)
 		side_open(&sides[i], argv, &server, i);
-	sides[0].explained = argc == 8;
-	begin(&sides[sides[0].first == 0 ? 0 : 1]);
-	begin(&sides[sides[0].first == 0 ? 1 : 0]);
+	for (size_t i = 0; i < 2; i++)
+		begin(&sides[i]);
 	end = clock_monotonic_ns() + (int64_t)(strtod(argv[3], NULL) * 1e9);
 	for (size_t i = 0; clock_monotonic_ns() < end; i++) {
 		edit_stretch(&sides[0]);

@@ -162,6 +162,120 @@ hits_are_looked_at_though_nobody_asks(void **state)
 	metrics_free(metrics);
 }
 
+/* --- actions that are known ----------------------------------------------- */
+
+static void
+wait_until_explained(struct explainer *explainer)
+{
+	uint64_t noted, explained;
+
+	do {
+		explainer_progress(explainer, &noted, &explained);
+	} while (explained < noted);
+}
+
+/* A hit of action `number`, of //app in that build. */
+static void
+note_hit_of(struct explainer *explainer, unsigned number, const char *build)
+{
+	struct action_key key = {.instance = STR("")};
+	char metadata[64];
+	int len = snprintf(metadata, sizeof(metadata), "\x1a%c%s\x32\x05//app",
+	    (int)strlen(build), build);
+
+	digest_compute(DIGEST_SHA256, &number, sizeof(number), &key.action);
+	explainer_note_hit(explainer, &key, explainer_expect(explainer, &key),
+	    (struct str){metadata, (size_t)len});
+}
+
+static bool
+knows(struct explainer *explainer, unsigned number)
+{
+	struct digest action;
+	bool result;
+
+	digest_compute(DIGEST_SHA256, &number, sizeof(number), &action);
+	return history_knows(
+	    explainer_history(explainer), STR(""), &action, &result);
+}
+
+static void
+assert_last_build(struct explainer *explainer, const char *build)
+{
+	struct arena arena;
+
+	arena_init(&arena, 1 << 20);
+	assert_true(
+	    str_equal(history_last_invocation(
+			  explainer_history(explainer), STR(""), &arena),
+		str_from(build)));
+	arena_clear(&arena);
+}
+
+static void
+hits_of_known_actions_count_for_their_build(void **state)
+{
+	static const char *const builds[] = {"one", "two", "three"};
+	struct fixture *f = *state;
+	struct metrics *metrics = metrics_new();
+	struct explainer *explainer = explainer_new(f->store, metrics);
+	struct explainer_statistics statistics;
+
+	explainer_start(explainer, NULL);
+	for (size_t i = 0; i < 9; i++) {
+		const char *build = builds[i % 3];
+
+		for (unsigned number = 0; number < 100; number++)
+			note_hit_of(explainer, number, build);
+		wait_until_explained(explainer);
+		assert_last_build(explainer, build);
+	}
+	for (unsigned number = 0; number < 100; number++)
+		assert_true(knows(explainer, number));
+	explainer_statistics(explainer, &statistics);
+	assert_int_equal(statistics.dropped_hits, 0);
+	explainer_free(explainer);
+	metrics_free(metrics);
+}
+
+static void
+one_that_was_forgotten_is_told_again(void **state)
+{
+	/* More than the history has. */
+	enum { OTHERS = 50000, FIRST = 50 };
+	struct fixture *f = *state;
+	struct metrics *metrics = metrics_new();
+	struct explainer *explainer = explainer_new(f->store, metrics);
+	size_t known = 0;
+
+	explainer_start(explainer, NULL);
+	for (unsigned i = 0; i < FIRST; i++)
+		note_hit_of(explainer, i, "one");
+	wait_until_explained(explainer);
+	for (unsigned i = 0; i < OTHERS; i++)
+		note_hit_of(explainer, 1000 + i, "two");
+	wait_until_explained(explainer);
+	for (unsigned i = 0; i < FIRST; i++) {
+		assert_false(knows(explainer, i));
+		note_hit_of(explainer, i, "three");
+	}
+	wait_until_explained(explainer);
+	for (unsigned i = 0; i < FIRST; i++)
+		known += knows(explainer, i);
+	/* Of most it was not told what they are for, since they were known. */
+	assert_in_range(known, 0, FIRST / 2);
+	for (unsigned i = 0; i < FIRST; i++)
+		note_hit_of(explainer, i, "four");
+	wait_until_explained(explainer);
+	for (unsigned i = 0; i < FIRST; i++)
+		assert_true(knows(explainer, i));
+	explainer_free(explainer);
+	metrics_free(metrics);
+}
+
+/* --- waiting ---------------------------------------------------------------
+ */
+
 static void
 a_question_does_not_wait_for_others(void **state)
 {
@@ -298,6 +412,12 @@ main(void)
 		fixture_teardown),
 	    cmocka_unit_test_setup_teardown(
 		instances_that_are_left_out_are_not_remembered, fixture_setup,
+		fixture_teardown),
+	    cmocka_unit_test_setup_teardown(
+		hits_of_known_actions_count_for_their_build, fixture_setup,
+		fixture_teardown),
+	    cmocka_unit_test_setup_teardown(
+		one_that_was_forgotten_is_told_again, fixture_setup,
 		fixture_teardown),
 	    cmocka_unit_test_setup_teardown(a_question_does_not_wait_for_others,
 		fixture_setup, fixture_teardown),

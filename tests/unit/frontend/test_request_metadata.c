@@ -47,6 +47,7 @@ assert_absent(struct str raw)
 	assert_text(metadata.action_mnemonic, "");
 	assert_text(metadata.target_id, "");
 	assert_text(request_metadata_tool(&metadata), "");
+	assert_text(request_metadata_invocation(raw), "");
 }
 
 static void
@@ -123,6 +124,40 @@ of_two_the_last_counts_and_other_types_do_not(void **state)
 }
 
 static void
+the_invocation_alone_is_the_same(void **state)
+{
+	static const size_t lengths[] = {0, 1, 36, 127, 128, 20000};
+	static char text[20000];
+
+	(void)state;
+	memset(text, 't', sizeof(text));
+	assert_text(request_metadata_invocation((struct str){NULL, 0}), "");
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+		struct str long_or_short = {text, lengths[i]};
+		struct buffer raw;
+
+		/* What stands before it is long, or it is itself. */
+		for (uint32_t field = 2; field <= 3; field++) {
+			struct str raw_text, found;
+
+			buffer_init(&raw, 1 << 16);
+			put_text(&raw, 1, STR("tool"));
+			put_text(&raw, field, long_or_short);
+			if (field == 2)
+				put_text(&raw, 3, STR("this build"));
+			put_text(&raw, 6, STR("//app:server"));
+			raw_text = (struct str){raw.data, raw.len};
+			found = request_metadata_invocation(raw_text);
+			assert_true(
+			    str_equal(found, parse(&raw).tool_invocation_id));
+			assert_int_equal(
+			    found.len, field == 2 ? 10 : lengths[i]);
+			buffer_clear(&raw);
+		}
+	}
+}
+
+static void
 what_is_malformed_counts_as_absent(void **state)
 {
 	struct buffer raw;
@@ -176,6 +211,7 @@ main(void)
 	    cmocka_unit_test(each_field_is_found),
 	    cmocka_unit_test(texts_may_be_long_and_empty),
 	    cmocka_unit_test(of_two_the_last_counts_and_other_types_do_not),
+	    cmocka_unit_test(the_invocation_alone_is_the_same),
 	    cmocka_unit_test(what_is_malformed_counts_as_absent),
 	    cmocka_unit_test(a_tool_that_is_malformed_has_no_name),
 	};
