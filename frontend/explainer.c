@@ -64,10 +64,12 @@ struct explainer {
 	/* What each hit reads; seldom written. */
 	struct note_queue *queue;
 	struct setting_list left_out; /* instances; constant once started */
-	/* What the history has. The first hit of an action that it has
-	 * forgotten is lost, when its mark is still there; the next is not. */
+	/* What the history has. Hits of an action that it has forgotten are
+	 * lost while its mark is there, which the first of them takes when its
+	 * turn comes; the next is told again. */
 	struct action_marks known;
-	atomic_bool resting; /* the thread waits for a note */
+	struct action_marks_secret secret; /* constant */
+	atomic_bool resting;               /* the thread waits for a note */
 	char apart[64];
 
 	struct explain_job_tools tools; /* constant; for the thread */
@@ -76,7 +78,8 @@ struct explainer {
 	atomic_bool stopping;
 	atomic_int_least64_t drain_until_ms; /* when stopping */
 	atomic_uint_least64_t misses[EXPLAIN_CAUSES];
-	/* That were not looked at before the end. */
+	/* That were not looked at before the end; hits also of actions that the
+	 * history had forgotten. */
 	atomic_uint_least64_t lost;
 	atomic_uint_least64_t lost_hits;
 	atomic_uint_least64_t asked; /* notes that somebody waits for */
@@ -155,6 +158,7 @@ run_note(struct explainer *explainer, const struct note *note)
 	    .result = note->result,
 	    .known = note->hit == A_KNOWN_HIT};
 	struct action_key key;
+	uint64_t mark;
 
 	if (drain_is_over(explainer)) {
 		atomic_fetch_add(note->hit != NOT_A_HIT ? &explainer->lost_hits
@@ -165,10 +169,13 @@ run_note(struct explainer *explainer, const struct note *note)
 	note_read(note, &key, &job.texts);
 	job.instance = key.instance;
 	job.action = key.action;
-	if (explain_job_run(&explainer->tools, &job))
-		action_marks_put(&explainer->known, action_mark(&key));
-	else
-		(void)action_marks_take(&explainer->known, action_mark(&key));
+	mark = action_mark(&explainer->secret, &key);
+	if (explain_job_run(&explainer->tools, &job)) {
+		action_marks_put(&explainer->known, mark);
+		return;
+	}
+	(void)action_marks_take(&explainer->known, mark);
+	atomic_fetch_add(&explainer->lost_hits, 1);
 }
 
 /* The next ones. False: none waits any more. */
@@ -285,7 +292,7 @@ explainer_expect(
 
 	if (explainer == NULL || explainer_leaves_out(explainer, key->instance))
 		return 0;
-	mark = action_mark(key);
+	mark = action_mark(&explainer->secret, key);
 	action_marks_expect(&explainer->known, mark);
 	return mark;
 }
@@ -403,6 +410,7 @@ explainer_new(struct store *store, struct metrics *metrics)
 			"none", explain_cause_name((enum explain_cause)i)});
 	locks_init(explainer);
 	explainer->queue = note_queue_new(WAITING_MAX);
+	action_marks_secret_init(&explainer->secret);
 	action_marks_init(&explainer->known, KNOWN_MARKS);
 	action_marks_init(&explainer->look_ups, LOOK_UP_MARKS);
 	return explainer;

@@ -36,14 +36,15 @@ struct note_lane {
 	struct note_build builds[NOTE_LANE_BUILDS];
 	/* The reader's: */
 	_Alignas(NOTE_ALIGNMENT) struct note_chunk *head;
-	uint64_t head_start;           /* as `start` */
-	size_t at;                     /* in the head, of the next note */
-	size_t limit;                  /* of what may be read */
-	atomic_uint_least64_t dropped; /* the writer's, but rare */
+	uint64_t head_start; /* as `start` */
+	size_t at;           /* in the head, of the next note */
+	size_t limit;        /* of what may be read */
 	/* Whoever made it: */
 	struct note_queue *queue;
 	struct note_lane *link; /* constant once others see the lane */
 	struct note_lane *idle;
+	/* The writer's, when there is no room. */
+	_Alignas(NOTE_ALIGNMENT) atomic_uint_least64_t dropped;
 };
 
 /* Takes an empty chunk, the first. */

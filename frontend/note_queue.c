@@ -174,6 +174,13 @@ must(int rc, const char *what)
 
 /* --- hits ----------------------------------------------------------------- */
 
+/* The calling thread's of that queue: faster than the key, which is there to
+ * hear of a thread's end. */
+static _Thread_local struct {
+	uint64_t queue;
+	struct note_lane *lane;
+} mine;
+
 /* For the key: the thread has ended. Another may go on where it stopped. */
 static void
 leave_lane(void *argument)
@@ -185,14 +192,10 @@ leave_lane(void *argument)
 	lane->idle = queue->idle;
 	queue->idle = lane;
 	pthread_mutex_unlock(&queue->lock);
+	/* Should the thread note a hit yet, it takes another. */
+	if (mine.queue == queue->id)
+		mine.queue = 0;
 }
-
-/* The calling thread's of that queue: faster than the key, which is there to
- * hear of a thread's end. */
-static _Thread_local struct {
-	uint64_t queue;
-	struct note_lane *lane;
-} mine;
 
 /* Its first chunk is never refused, since there are few threads. Under the
  * lock. */

@@ -141,8 +141,9 @@ static const struct shown shown[] = {
     SHOWN(explainer.dropped, COUNTER, "action_misses_unexplained_total",
 	"Misses and results that were not looked at: too many waited."),
     SHOWN(explainer.dropped_hits, COUNTER, "action_hits_unremembered_total",
-	"Hits that the history was not told of: too much waited. What misses "
-	"later may be compared with an older action, or count as first-seen."),
+	"Hits that the history was not told of: too much waited, or it had "
+	"forgotten the action. What misses later may be compared with an older "
+	"action, or count as first-seen."),
     SHOWN(explainer.waiting, GAUGE, "action_misses_waiting",
 	"Misses and results that wait to be looked at."),
     SHOWN(explainer.save_failures, COUNTER, "history_save_failures_total",

@@ -207,13 +207,14 @@ add_known(struct note_queue *queue, const char *instance, const char *build,
 }
 
 static void
-tell(struct note_queue *queue, const char *instance, const char *build)
+tell(struct note_queue *queue, const char *instance, const char *build,
+    enum digest_function function)
 {
 	const struct note what = {.result = true, .hit = A_KNOWN_HIT};
 	const struct note_texts texts = {str_from(build), STR(""), STR("")};
 	struct action_key key = {.instance = str_from(instance)};
 
-	digest_compute(DIGEST_SHA256, build, strlen(build), &key.action);
+	digest_compute(function, build, strlen(build), &key.action);
 	note_queue_add_hit(queue, &what, &key, &texts);
 }
 
@@ -229,7 +230,7 @@ assert_next_is_known(
 	assert_non_null(note);
 	assert_int_equal(note->hit, A_KNOWN_HIT);
 	note_read(note, &key, &texts);
-	digest_compute(DIGEST_SHA256, build, strlen(build), &digest);
+	digest_compute(key.action.function, build, strlen(build), &digest);
 	assert_true(digest_equal(&key.action, &digest));
 	assert_true(str_equal(key.instance, str_from(instance)));
 	assert_true(str_equal(texts.invocation, str_from(build)));
@@ -244,7 +245,7 @@ a_known_hit_refers_to_one_of_its_build(void **state)
 
 	(void)state;
 	assert_false(add_known(queue, "", "one", DIGEST_SHA256));
-	tell(queue, "", "one");
+	tell(queue, "", "one", DIGEST_SHA256);
 	assert_true(add_known(queue, "", "one", DIGEST_SHA256));
 	/* As long, with the same end, or in another instance. */
 	assert_false(add_known(queue, "", "ore", DIGEST_SHA256));
@@ -253,13 +254,15 @@ a_known_hit_refers_to_one_of_its_build(void **state)
 	assert_false(add_known(queue, "team", "one", DIGEST_SHA256));
 	assert_false(add_known(queue, "o", "ne", DIGEST_SHA256));
 	assert_false(add_known(queue, "", "one", DIGEST_SHA512));
-	tell(queue, "team", "a build with a longer name");
+	tell(queue, "", "one", DIGEST_SHA512);
+	tell(queue, "team", "a build with a longer name", DIGEST_SHA256);
 	assert_true(add_known(
 	    queue, "team", "a build with a longer name", DIGEST_SHA256));
 	assert_false(add_known(
 	    queue, "team", "a build with a langer name", DIGEST_SHA256));
 	assert_false(add_known(
 	    queue, "team", "b build with a longer name", DIGEST_SHA256));
+	assert_next_is_known(queue, "", "one");
 	assert_next_is_known(queue, "", "one");
 	assert_next_is_known(queue, "", "one");
 	assert_next_is_known(queue, "team", "a build with a longer name");
@@ -279,7 +282,7 @@ and_tells_it_again_where_that_is_far(void **state)
 	for (int i = 0; i < NOTES; i++) {
 		if (add_known(queue, "team", "one", DIGEST_SHA256))
 			continue;
-		tell(queue, "team", "one");
+		tell(queue, "team", "one", DIGEST_SHA256);
 		told++;
 	}
 	/* Once a chunk. */
@@ -299,9 +302,9 @@ a_build_with_a_long_name_is_told_each_time(void **state)
 	(void)state;
 	memset(name, 'n', sizeof(name));
 	name[sizeof(name) - 1] = '\0';
-	tell(queue, "", name);
+	tell(queue, "", name, DIGEST_SHA256);
 	assert_false(add_known(queue, "", name, DIGEST_SHA256));
-	tell(queue, name, "one");
+	tell(queue, name, "one", DIGEST_SHA256);
 	assert_false(add_known(queue, name, "one", DIGEST_SHA256));
 	assert_next_is_known(queue, "", name);
 	assert_next_is_known(queue, name, "one");
