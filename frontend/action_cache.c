@@ -213,12 +213,12 @@ get_action_result(struct rpc_call *call, void *storage)
 	if (found > 0)
 		explainer_note_hit(request->storage->explainer, &request->key,
 		    request->expected, request_metadata_raw(call));
-	if (found == 0)
+	if (found == 0) {
 		note(request, EXPLAINER_NO_RESULT);
-	if (found == 0)
 		error_set(&err, ERROR_NOT_FOUND,
 		    "there is no result for action %s",
 		    digest_format(&request->key.action, text));
+	}
 	if (found <= 0) {
 		rpc_call_finish(call, &err);
 		return;

@@ -274,8 +274,6 @@ note_queue_add_hit(struct note_queue *queue, const struct note *what,
 	struct note_lane *lane = my_lane(queue);
 	struct note note = *what;
 
-	if (note.hit == NOT_A_HIT)
-		note.hit = A_HIT;
 	note.after = atomic_load_explicit(&queue->added, memory_order_relaxed);
 	if (note_lane_add(lane, &note, key, texts))
 		return;

@@ -37,7 +37,8 @@ struct note_queue *note_queue_new(size_t bytes);
 /* When nobody adds or reads any more. */
 void note_queue_free(struct note_queue *queue);
 
-/* Never blocks; key and texts are copied. What finds no room is counted. */
+/* what->hit: which. Never blocks; key and texts are copied. What finds no room
+ * is counted. */
 void note_queue_add_hit(struct note_queue *queue, const struct note *what,
     const struct action_key *key, const struct note_texts *texts);
 /* The same of an action that is remembered. False: it has to be told by the

@@ -34,30 +34,22 @@ take_short(struct str *rest, struct str fields[static FIELDS])
 	return true;
 }
 
-/* 0; -1: malformed. */
-static int
-take_field(struct str *rest, struct str fields[static FIELDS])
-{
-	struct wire_field field;
-
-	if (take_short(rest, fields))
-		return 0;
-	if (wire_next(rest, &field) < 0)
-		return -1;
-	if (field.number < FIELDS && field.type == WIRE_BYTES)
-		fields[field.number] = field.bytes;
-	return 0;
-}
-
 /* Those that are not there are empty. 0; -1: malformed. */
 static int
 take_fields(struct str rest, struct str fields[static FIELDS])
 {
 	for (size_t i = 0; i < FIELDS; i++)
 		fields[i] = STR("");
-	while (rest.len > 0)
-		if (take_field(&rest, fields) < 0)
+	while (rest.len > 0) {
+		struct wire_field field;
+
+		if (take_short(&rest, fields))
+			continue;
+		if (wire_next(&rest, &field) < 0)
 			return -1;
+		if (field.number < FIELDS && field.type == WIRE_BYTES)
+			fields[field.number] = field.bytes;
+	}
 	return 0;
 }
 
